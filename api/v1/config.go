@@ -1,0 +1,177 @@
+// Package v1 is the vocabulary of Toolcrib's configuration: the types, their
+// defaults, what makes them valid, and a strict parser for YAML and JSON that
+// reports every problem with its path and line.
+//
+// A file that holds nothing but the {"mcpServers": {...}} object of the common
+// MCP clients is a complete configuration.
+//
+// The doc comments of fields and their tags (default, enum, pattern, env) are
+// the source of docs/configuration.md and docs/config.schema.json.
+package v1
+
+//go:generate go run ./gen
+
+// Config is a whole configuration file. Every key has a default; a file with
+// only mcpServers is complete.
+type Config struct {
+	// Listen is the address that serves clients, as host:port. Port 0 picks a
+	// free port. An address that is not loopback needs auth.apiKeys, or the flag
+	// that allows unauthenticated use.
+	Listen string `json:"listen,omitempty" default:"127.0.0.1:8080" env:"TOOLCRIB_LISTEN"`
+	// PublicURL is the http or https URL under which clients reach this gateway,
+	// when that is not the listen address: behind a load balancer, for example.
+	// Its host is an allowed Host and its origin an allowed Origin.
+	PublicURL string `json:"publicURL,omitempty" example:"https://tools.example.com" env:"TOOLCRIB_PUBLIC_URL"`
+	// AllowedHosts are further values of the Host header that are accepted, next
+	// to loopback names and the host of publicURL. A host without a port is
+	// accepted with every port. The check guards against DNS rebinding.
+	AllowedHosts []string `json:"allowedHosts,omitempty" example:"tools.internal"`
+	// AllowedOrigins are further values of the Origin header that are accepted,
+	// next to loopback origins and that of publicURL, as scheme://host[:port].
+	AllowedOrigins []string `json:"allowedOrigins,omitempty" example:"https://app.example.com"`
+	// MCPServers are the MCP servers behind the gateway, by name. A name has 1 to
+	// 64 printable characters and no slash; it is part of the server's own
+	// endpoint, /servers/NAME/mcp. At most 1,000 servers. The key may also be
+	// written "servers", as VS Code does.
+	MCPServers map[string]*Server `json:"mcpServers,omitempty"`
+	// Names says how the names of several servers' tools and prompts are joined
+	// at the aggregated endpoint.
+	Names Names `json:"names,omitzero"`
+	// Auth says who may call.
+	Auth Auth `json:"auth,omitzero"`
+	// Messages bounds what a single JSON-RPC message may be.
+	Messages Messages `json:"messages,omitzero"`
+	// Sessions concerns the sessions of legacy clients (protocol versions before
+	// 2026-07-28).
+	Sessions Sessions `json:"sessions,omitzero"`
+	// Seal holds the keys that seal session ids and cursors. Replicas that serve
+	// the same clients need the same keys.
+	Seal Seal `json:"seal,omitzero"`
+	// StateDir is the directory for what is kept between starts, such as the seal
+	// keys. Default: $XDG_STATE_HOME/toolcrib, else ~/.local/state/toolcrib. A
+	// leading ~/ is the home directory.
+	StateDir string `json:"stateDir,omitempty" example:"/var/lib/toolcrib" env:"TOOLCRIB_STATE_DIR"`
+	// Log says what is logged to stderr, and how.
+	Log Log `json:"log,omitzero"`
+	// DrainTimeout is how long running calls may go on after the gateway was told
+	// to stop.
+	DrainTimeout Duration `json:"drainTimeout,omitzero" default:"30s" env:"TOOLCRIB_DRAIN_TIMEOUT"`
+
+	// Warnings tell what a parsed file holds that has no effect here, each with
+	// line and path. They are not part of the configuration.
+	Warnings []string `json:"-"`
+}
+
+// Server is one MCP server: a command that is started and spoken to over its
+// standard input and output, or the URL of a server that runs already. Exactly
+// one of command and url is given.
+type Server struct {
+	// Type is how the server is spoken to: stdio, http (Streamable HTTP) or sse
+	// (the HTTP+SSE transport of 2024-11-05). Left out, it follows from command or
+	// url. The spellings streamable-http, streamable_http and streamableHttp mean
+	// http; the key may also be written transport or transportType.
+	Type string `json:"type,omitempty" enum:"stdio,http,sse"`
+	// Command is the program to start: a name that is looked up in PATH, or a
+	// path.
+	Command string `json:"command,omitempty" example:"npx"`
+	// Args are the arguments of the command.
+	Args []string `json:"args,omitempty" example:"-y"`
+	// Env are environment variables for the command, added to a short list that
+	// every child gets (PATH, HOME, locale, proxy settings and the like). Nothing
+	// else of the gateway's environment is passed on.
+	Env map[string]string `json:"env,omitempty"`
+	// Cwd is the working directory of the command. Default: that of the gateway.
+	// A leading ~/ is the home directory.
+	Cwd string `json:"cwd,omitempty"`
+	// URL is the http or https address of a running server. The keys serverUrl
+	// and httpUrl mean the same.
+	URL string `json:"url,omitempty" example:"https://search.internal/mcp"`
+	// Headers are sent with every request to url. Headers that the protocol sets
+	// itself (Mcp-*, Host, Content-Length and the like) are refused.
+	Headers map[string]string `json:"headers,omitempty"`
+	// Prefix stands, with names.separator, before the names of this server's
+	// tools and prompts at the aggregated endpoint. Default: the server's name,
+	// with _ for every character outside A-Z a-z 0-9 _ -. An empty prefix leaves
+	// the names as they are; one server may have it.
+	Prefix *string `json:"prefix,omitempty" pattern:"^[A-Za-z0-9_-]{0,64}$"`
+	// Disabled leaves the server out, as if it were not in the file; variables
+	// that it refers to need not be set.
+	Disabled bool `json:"disabled,omitempty" default:"false"`
+	// Timeouts bound how long this server is waited for.
+	Timeouts Timeouts `json:"timeouts,omitzero"`
+	// ListTTL is how long a list of this server counts as fresh when the server
+	// itself does not say (ttlMs). 0s asks the server for every list.
+	ListTTL Duration `json:"listTTL,omitzero" default:"5s"`
+}
+
+// Timeouts bound how long a server is waited for. Each is longer than 0s.
+type Timeouts struct {
+	// Connect bounds opening a connection to url, with TLS.
+	Connect Duration `json:"connect,omitzero" default:"5s"`
+	// Start bounds starting a command until it answers the first request. A
+	// launcher such as npx downloads the server within it.
+	Start Duration `json:"start,omitzero" default:"60s"`
+	// List bounds each list (tools, prompts, resources), with all its pages. A
+	// server that needs longer is left out of that list.
+	List Duration `json:"list,omitzero" default:"10s"`
+	// Call bounds each other request: how long the server may be silent.
+	Call Duration `json:"call,omitzero" default:"5m"`
+}
+
+// Names says how the names of several servers are joined at /mcp.
+type Names struct {
+	// Separator stands between the prefix of a server and the name of its tool:
+	// files__read_file.
+	Separator string `json:"separator,omitempty" default:"__" pattern:"^[A-Za-z0-9_.-]{1,8}$"`
+}
+
+// Auth says who may call. Without any entry every caller is anonymous.
+type Auth struct {
+	// APIKeys are static keys, sent by clients as Authorization: Bearer KEY.
+	APIKeys []APIKey `json:"apiKeys,omitempty"`
+}
+
+// APIKey is a static key and the principal that it stands for.
+type APIKey struct {
+	// Name is the subject of the principal; unique.
+	Name string `json:"name" example:"ci"`
+	// Key is the secret: at least 16 visible ASCII characters. Refer to it,
+	// as in ${env:CI_KEY} or ${file:/run/secrets/ci}, rather than write it down.
+	Key Secret `json:"key" example:"${env:CI_KEY}"`
+	// Tenant is the tenant of the principal.
+	Tenant string `json:"tenant,omitempty" default:"default"`
+	// Groups are the groups of the principal.
+	Groups []string `json:"groups,omitempty"`
+}
+
+// Messages bounds what a single JSON-RPC message may be.
+type Messages struct {
+	// MaxBytes is the size of the largest message that is accepted, from clients
+	// and from servers; 1Ki to 1Gi.
+	MaxBytes Size `json:"maxBytes,omitzero" default:"16Mi" env:"TOOLCRIB_MESSAGES_MAX_BYTES"`
+	// MaxDepth is how deep objects and arrays of a message may nest; 8 to 10000.
+	MaxDepth int `json:"maxDepth,omitzero" default:"128"`
+}
+
+// Sessions concerns the sessions of legacy clients.
+type Sessions struct {
+	// TTL is how long a session id stays valid after it was given out.
+	TTL Duration `json:"ttl,omitzero" default:"24h"`
+}
+
+// Seal holds the keys of sealed tokens.
+type Seal struct {
+	// Keys are base64 keys of 32 bytes, newest first: the first seals, all open.
+	// An entry may hold several keys, one a line, with # comments, so that a key
+	// file can be referred to as ${file:/etc/toolcrib/seal.keys}. Without keys, a
+	// key is made in stateDir on the first start.
+	Keys []Secret `json:"keys,omitempty" example:"${file:/etc/toolcrib/seal.keys}"`
+}
+
+// Log says what is logged, and how.
+type Log struct {
+	// Level is the lowest level that is logged.
+	Level string `json:"level,omitempty" default:"info" enum:"debug,info,warn,error" env:"TOOLCRIB_LOG_LEVEL,LOG_LEVEL"`
+	// Format is text for people or json for machines.
+	Format string `json:"format,omitempty" default:"text" enum:"text,json" env:"TOOLCRIB_LOG_FORMAT"`
+}
