@@ -1,0 +1,138 @@
+// Package telemetry is what the program tells about itself: the Prometheus metrics, listed in one place,
+// and the logger. Handles are resolved once; what is called per request does not allocate, and the number
+// of series is bounded whatever servers and clients send.
+package telemetry
+
+import (
+	"net/http"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+const (
+	// other is the label value that stands for all values over a bound.
+	other = "_other"
+
+	maxRequestSeries = 1024 // combinations of method, era and outcome
+	maxScrapes       = 4    // at once
+	scrapeTimeout    = 10 * time.Second
+)
+
+// buckets span a cached list (a millisecond) to the longest call that is allowed by default (five minutes).
+var buckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300}
+
+// Metrics is the metric catalogue with its own registry. It is safe for concurrent use.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	requests        *prometheus.CounterVec
+	requestDuration *prometheus.HistogramVec
+	toolRequests    *prometheus.CounterVec
+	toolErrors      *prometheus.CounterVec
+	toolDuration    *prometheus.HistogramVec
+	discoveries     *prometheus.CounterVec
+	states          *prometheus.GaugeVec
+	restarts        *prometheus.CounterVec
+
+	requestSeries table[requestLabels, requestSeries]
+
+	mu      sync.Mutex
+	servers map[string]*server
+}
+
+type requestLabels struct{ method, era, outcome string }
+
+type requestSeries struct {
+	count    prometheus.Counter
+	duration prometheus.Observer
+}
+
+// NewMetrics makes the catalogue; version is what toolcrib_build_info shows.
+func NewMetrics(version string) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		servers:  map[string]*server{},
+
+		requests: counters("mcp_requests_total",
+			"Requests from clients that were answered, refused ones included.", "method", "era", "outcome"),
+		requestDuration: histograms("mcp_request_duration_seconds",
+			"Time from a client's request to the end of its answer.", "method", "era"),
+		toolRequests: counters("mcp_tool_requests_total",
+			"Tool calls.", "server", "tool"),
+		toolErrors: counters("mcp_tool_errors_total",
+			"Tool calls that failed: tool_error for a result with isError, else the JSON-RPC code or the outcome.", "server", "tool", "error_type"),
+		toolDuration: histograms("mcp_tool_duration_seconds",
+			"Time a tool call took.", "server", "tool"),
+		discoveries: counters("mcp_server_discoveries_total",
+			"Times a server was asked for what it offers.", "server", "outcome"),
+		states: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "mcp_server_state",
+			Help: "1 for the state a server is in, 0 for those it was in.",
+		}, []string{"server", "state"}),
+		restarts: counters("mcp_server_restarts_total",
+			"Times a server's process was started again.", "server"),
+	}
+	m.registry.MustRegister(m.requests, m.requestDuration, m.toolRequests, m.toolErrors, m.toolDuration,
+		m.discoveries, m.states, m.restarts, buildInfo(version),
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func counters(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+}
+
+func histograms(name, help string, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
+}
+
+func buildInfo(version string) prometheus.Collector {
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name:        "toolcrib_build_info",
+		Help:        "1, labelled with the version of the program and of Go.",
+		ConstLabels: prometheus.Labels{"version": label(version), "go_version": runtime.Version()},
+	})
+	info.Set(1)
+	return info
+}
+
+// Handler serves the metrics in the Prometheus exposition formats.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		MaxRequestsInFlight: maxScrapes,
+		Timeout:             scrapeTimeout,
+	})
+}
+
+// Request counts one request of a client. Era is modern or legacy; an empty outcome means ok, any other
+// is the outcome of the error.
+func (m *Metrics) Request(method, era, outcome string, d time.Duration) {
+	if outcome == "" {
+		outcome = "ok"
+	}
+	key := requestLabels{method, era, outcome}
+	s, ok := m.requestSeries.get(key)
+	if !ok {
+		s = m.addRequestSeries(key)
+	}
+	s.count.Inc()
+	s.duration.Observe(d.Seconds())
+}
+
+func (m *Metrics) addRequestSeries(key requestLabels) requestSeries {
+	if m.requestSeries.len() >= maxRequestSeries {
+		key = requestLabels{other, other, other}
+	}
+	return m.requestSeries.add(key, func() requestSeries {
+		method, era, outcome := label(key.method), label(key.era), label(key.outcome)
+		return requestSeries{
+			count:    m.requests.WithLabelValues(method, era, outcome),
+			duration: m.requestDuration.WithLabelValues(method, era),
+		}
+	})
+}

@@ -1,0 +1,192 @@
+package telemetry
+
+import (
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	maxTools      = 2000 // a server, then tool="_other"
+	maxErrorTypes = 32   // a server, then error_type="_other": servers choose their codes
+	maxStates     = 16   // a server
+	maxLabel      = 128  // bytes
+)
+
+// server is what the series of one server share.
+type server struct {
+	metrics *Metrics
+	name    string
+
+	mu         sync.Mutex
+	tools      map[string]*Tool
+	errorTypes map[string]bool
+	states     map[string]bool
+	state      string
+	gone       bool
+}
+
+// Tool is the handle of one tool's series. They appear with the first call.
+type Tool struct {
+	server *server
+	name   string
+	series atomic.Pointer[toolSeries]
+}
+
+type toolSeries struct {
+	requests prometheus.Counter
+	duration prometheus.Observer
+	errors   table[string, prometheus.Counter]
+}
+
+// Tool returns the handle of a server's tool. Resolve it once and keep it; after Remove it is dead.
+func (m *Metrics) Tool(server, tool string) *Tool {
+	s := m.server(server)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tool = label(tool)
+	if s.tools[tool] == nil && len(s.tools) >= maxTools {
+		tool = other
+	}
+	t := s.tools[tool]
+	if t == nil {
+		t = &Tool{server: s, name: tool}
+		s.tools[tool] = t
+	}
+	return t
+}
+
+// Observe counts one call. An empty errType is success, "tool_error" a result with isError, any other the
+// JSON-RPC code or the outcome of the error.
+func (t *Tool) Observe(d time.Duration, errType string) {
+	s := t.series.Load()
+	if s == nil {
+		if s = t.open(); s == nil {
+			return
+		}
+	}
+	s.requests.Inc()
+	s.duration.Observe(d.Seconds())
+	if errType == "" {
+		return
+	}
+	failed, ok := s.errors.get(errType)
+	if !ok {
+		if failed = t.addErrorType(s, errType); failed == nil {
+			return
+		}
+	}
+	failed.Inc()
+}
+
+// open makes the series; nil when the server was removed, so that a call that ends late brings nothing back.
+func (t *Tool) open() *toolSeries {
+	t.server.mu.Lock()
+	defer t.server.mu.Unlock()
+	if s := t.series.Load(); s != nil || t.server.gone {
+		return s
+	}
+	m := t.server.metrics
+	s := &toolSeries{
+		requests: m.toolRequests.WithLabelValues(t.server.name, t.name),
+		duration: m.toolDuration.WithLabelValues(t.server.name, t.name),
+	}
+	t.series.Store(s)
+	return s
+}
+
+func (t *Tool) addErrorType(s *toolSeries, errType string) prometheus.Counter {
+	t.server.mu.Lock()
+	defer t.server.mu.Unlock()
+	if t.server.gone {
+		return nil
+	}
+	errType = bounded(t.server.errorTypes, errType, maxErrorTypes)
+	return s.errors.add(errType, func() prometheus.Counter {
+		return t.server.metrics.toolErrors.WithLabelValues(t.server.name, t.name, errType)
+	})
+}
+
+// Discovery counts one attempt to ask a server for what it offers.
+func (m *Metrics) Discovery(server string, ok bool) {
+	outcome := "ok"
+	if !ok {
+		outcome = "error"
+	}
+	m.discoveries.WithLabelValues(label(server), outcome).Inc()
+}
+
+// ServerState says which state a server is in now.
+func (m *Metrics) ServerState(server, state string) {
+	s := m.server(server)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone {
+		return
+	}
+	if s.state != "" {
+		m.states.WithLabelValues(s.name, s.state).Set(0)
+	}
+	s.state = bounded(s.states, state, maxStates)
+	m.states.WithLabelValues(s.name, s.state).Set(1)
+}
+
+// Restart counts one new start of a server's process.
+func (m *Metrics) Restart(server string) {
+	m.restarts.WithLabelValues(label(server)).Inc()
+}
+
+// Remove drops all series of a server that is no longer configured. Handles from before stay silent.
+func (m *Metrics) Remove(server string) {
+	server = label(server)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s := m.servers[server]; s != nil {
+		s.mu.Lock()
+		s.gone = true
+		s.mu.Unlock()
+		delete(m.servers, server)
+	}
+	of := prometheus.Labels{"server": server}
+	for _, vec := range []interface {
+		DeletePartialMatch(labels prometheus.Labels) int
+	}{m.toolRequests, m.toolErrors, m.toolDuration, m.discoveries, m.states, m.restarts} {
+		vec.DeletePartialMatch(of)
+	}
+}
+
+func (m *Metrics) server(name string) *server {
+	name = label(name)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.servers[name]
+	if s == nil {
+		s = &server{
+			metrics: m, name: name,
+			tools: map[string]*Tool{}, errorTypes: map[string]bool{}, states: map[string]bool{},
+		}
+		m.servers[name] = s
+	}
+	return s
+}
+
+// bounded enters value into a set of at most most values, and returns it or, over the bound, other.
+func bounded(set map[string]bool, value string, most int) string {
+	value = label(value)
+	if !set[value] && len(set) >= most {
+		return other
+	}
+	set[value] = true
+	return value
+}
+
+// label makes a text fit for a label value: valid UTF-8 and short.
+func label(value string) string {
+	if len(value) > maxLabel {
+		return other
+	}
+	return strings.ToValidUTF8(value, "\uFFFD")
+}
