@@ -1,0 +1,31 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/toolcrib/toolcrib/internal/example"
+)
+
+type exampleCmd struct {
+	Listen string `short:"l" placeholder:"HOST:PORT" help:"Serve over HTTP at this loopback address, at /mcp, instead of over standard input and output."`
+}
+
+func (exampleCmd) Help() string {
+	return `A real MCP server of both protocol eras with harmless tools (echo, add, slow,
+time), a prompt and two resources. It needs nothing else to be installed.
+
+Examples:
+
+    toolcrib call echo --arg message=hello -- toolcrib example
+    toolcrib example --listen 127.0.0.1:9000
+`
+}
+
+func (c *exampleCmd) Run(sys *system) error {
+	if c.Listen == "" {
+		return example.ServeStdio(sys.ctx, sys.stdin, sys.stdout, version())
+	}
+	return example.Serve(sys.ctx, c.Listen, version(), func(url string) {
+		_, _ = fmt.Fprintf(sys.stderr, "The example server listens at %s\n", url)
+	})
+}

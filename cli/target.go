@@ -1,0 +1,173 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/app"
+	"github.com/toolcrib/toolcrib/mcp"
+)
+
+const defaultURL = "http://127.0.0.1:8080/mcp"
+
+// target names the MCP server that a command talks to: one that runs at a URL,
+// one of a file, or one that is started for the occasion.
+type target struct {
+	URL     string        `help:"Talk to the server at URL (${url} when no target is given)." placeholder:"URL"`
+	Config  string        `help:"Talk to a server of this configuration file." placeholder:"FILE" type:"path"`
+	Server  string        `help:"Which server of the file; needed when it has several." placeholder:"NAME"`
+	APIKey  string        `name:"api-key" env:"TOOLCRIB_API_KEY" help:"Send KEY as bearer token with --url. Others can see a command line: prefer the variable." placeholder:"KEY"`
+	Env     []string      `help:"Set a variable for COMMAND; K alone passes on your own. May be repeated." placeholder:"K=V" sep:"none"`
+	Timeout time.Duration `help:"Give up after this time." default:"5m"`
+	Command []string      `arg:"" optional:"" name:"command" help:"After --: start this stdio server and talk to it."`
+}
+
+// targetHelp is the part of the help that tools and call share.
+const targetHelp = `
+Which server: --url talks to one that runs already, --config to one of a file,
+and a command after -- is started and spoken to over its standard input and
+output. Without any of them it is the gateway at ` + defaultURL + `.
+`
+
+// server returns the server that the flags name.
+func (t *target) server(sys *system) (name string, s *v1.Server, err error) {
+	if err := t.check(sys); err != nil {
+		return "", nil, err
+	}
+	switch {
+	case t.Config != "":
+		name, s, err = t.fromFile()
+	case len(t.Command) > 0:
+		name, s, err = commandServer(t.Command, t.Env)
+	default:
+		name, s = "server", &v1.Server{URL: t.URL}
+		if s.URL == "" {
+			s.URL = defaultURL
+		}
+		if t.APIKey != "" {
+			s.Headers = map[string]string{"Authorization": "Bearer " + t.APIKey}
+		}
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	s.SetDefaults()
+	return name, s, nil
+}
+
+// check refuses combinations of flags of which some would be ignored.
+func (t *target) check(sys *system) error {
+	given := 0
+	for _, is := range []bool{t.URL != "", t.Config != "", len(t.Command) > 0} {
+		if is {
+			given++
+		}
+	}
+	switch {
+	case given > 1:
+		return usagef("give only one of --url, --config and a command after --")
+	case len(t.Command) != len(sys.command):
+		return usagef("unexpected argument %q (a command to start stands after --; arguments of a tool are --arg NAME=VALUE)", t.Command[0])
+	case t.Server != "" && t.Config == "":
+		return usagef("--server chooses a server of a file: it needs --config FILE")
+	case len(t.Env) > 0 && len(t.Command) == 0:
+		return usagef("--env sets variables of a command: it needs -- COMMAND")
+	case t.Timeout <= 0:
+		return usagef("--timeout must be longer than 0s")
+	}
+	return nil
+}
+
+// fromFile picks the server of the configuration file.
+func (t *target) fromFile() (string, *v1.Server, error) {
+	c, err := readConfig(t.Config)
+	if err != nil {
+		return "", nil, err
+	}
+	names := c.ServerNames()
+	name := t.Server
+	if name == "" && len(names) == 1 {
+		name = names[0]
+	}
+	if s := c.MCPServers[name]; s != nil && !s.Disabled {
+		return name, s, nil
+	}
+	switch {
+	case len(names) == 0:
+		return "", nil, failf("%s has no servers", t.Config)
+	case name == "":
+		return "", nil, usagef("%s has several servers; choose one with --server: %s", t.Config, strings.Join(names, ", "))
+	default:
+		return "", nil, usagef("%s has no server %q; it has: %s", t.Config, name, strings.Join(names, ", "))
+	}
+}
+
+// commandServer is the stdio server that a command line starts.
+func commandServer(command, env []string) (string, *v1.Server, error) {
+	vars, err := variables(env)
+	if err != nil {
+		return "", nil, err
+	}
+	base := filepath.Base(command[0])
+	name := strings.TrimSuffix(base, filepath.Ext(base))
+	return name, &v1.Server{Command: command[0], Args: command[1:], Env: vars}, nil
+}
+
+// variables reads K=V pairs; K alone takes the value that this process has.
+func variables(pairs []string) (map[string]string, error) {
+	vars := make(map[string]string, len(pairs))
+	for _, pair := range pairs {
+		name, value, has := strings.Cut(pair, "=")
+		if !has {
+			if value, has = os.LookupEnv(name); !has {
+				return nil, usagef("--env %s: the variable is not set here; give it a value: --env %s=VALUE", name, name)
+			}
+		}
+		if name == "" {
+			return nil, usagef("--env %s: the name is missing; write --env NAME=VALUE", pair)
+		}
+		vars[name] = value
+	}
+	return vars, nil
+}
+
+// with connects to the target, does f and disconnects.
+func (t *target) with(sys *system, f func(context.Context, *app.Conn) error) error {
+	name, server, err := t.server(sys)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(sys.ctx, t.Timeout)
+	defer cancel()
+	conn, err := app.Dial(ctx, name, server, app.DialOptions{Guard: guardCommand(), Version: version()})
+	if err != nil {
+		return t.explain(sys, err)
+	}
+	defer conn.Close()
+	return t.explain(sys, f(ctx, conn))
+}
+
+// explain gives errors of a conversation the words and the exit code that the
+// user of a command needs.
+func (t *target) explain(sys *system, err error) error {
+	var answer *mcp.Error
+	switch {
+	case err == nil:
+		return nil
+	case sys.ctx.Err() != nil:
+		return context.Canceled
+	case errors.As(err, &answer):
+		return &exitError{ExitFailed, fmt.Errorf("the server answered: %s (code %d)", printable(answer.Message), answer.Code)}
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no answer within %s (--timeout): %w", t.Timeout, err)
+	case t.URL == "" && t.Config == "" && len(t.Command) == 0:
+		return fmt.Errorf("%w\nIs the gateway running? Start it with \"toolcrib serve FILE\", or name a server: --url, --config or -- COMMAND", err)
+	}
+	return err
+}
