@@ -33,7 +33,7 @@ type Config struct {
 	// 64 printable characters and no slash; it is part of the server's own
 	// endpoint, /servers/NAME/mcp. At most 1,000 servers. The key may also be
 	// written "servers", as VS Code does.
-	MCPServers map[string]*Server `json:"mcpServers,omitempty"`
+	MCPServers map[string]*Server `json:"mcpServers,omitempty" alias:"servers"`
 	// Names says how the names of several servers' tools and prompts are joined
 	// at the aggregated endpoint.
 	Names Names `json:"names,omitzero"`
@@ -70,7 +70,7 @@ type Server struct {
 	// (the HTTP+SSE transport of 2024-11-05). Left out, it follows from command or
 	// url. The spellings streamable-http, streamable_http and streamableHttp mean
 	// http; the key may also be written transport or transportType.
-	Type string `json:"type,omitempty" enum:"stdio,http,sse"`
+	Type string `json:"type,omitempty" enum:"stdio,http,sse" alias:"transport,transportType"`
 	// Command is the program to start: a name that is looked up in PATH, or a
 	// path.
 	Command string `json:"command,omitempty" example:"npx"`
@@ -78,14 +78,15 @@ type Server struct {
 	Args []string `json:"args,omitempty" example:"-y"`
 	// Env are environment variables for the command, added to a short list that
 	// every child gets (PATH, HOME, locale, proxy settings and the like). Nothing
-	// else of the gateway's environment is passed on.
-	Env map[string]string `json:"env,omitempty"`
+	// else of the gateway's environment is passed on. Numbers and booleans are
+	// taken as they are written; null leaves the variable out.
+	Env map[string]string `json:"env,omitempty" scalar:"any"`
 	// Cwd is the working directory of the command. Default: that of the gateway.
 	// A leading ~/ is the home directory.
 	Cwd string `json:"cwd,omitempty"`
 	// URL is the http or https address of a running server. The keys serverUrl
 	// and httpUrl mean the same.
-	URL string `json:"url,omitempty" example:"https://search.internal/mcp"`
+	URL string `json:"url,omitempty" example:"https://search.internal/mcp" alias:"serverUrl,httpUrl"`
 	// Headers are sent with every request to url. Headers that the protocol sets
 	// itself (Mcp-*, Host, Content-Length and the like) are refused.
 	Headers map[string]string `json:"headers,omitempty"`
@@ -101,21 +102,21 @@ type Server struct {
 	Timeouts Timeouts `json:"timeouts,omitzero"`
 	// ListTTL is how long a list of this server counts as fresh when the server
 	// itself does not say (ttlMs). 0s asks the server for every list.
-	ListTTL Duration `json:"listTTL,omitzero" default:"5s"`
+	ListTTL Duration `json:"listTTL" default:"5s"`
 }
 
-// Timeouts bound how long a server is waited for. Each is longer than 0s.
+// Timeouts bound how long a server is waited for; each is at least 1ms.
 type Timeouts struct {
 	// Connect bounds opening a connection to url, with TLS.
-	Connect Duration `json:"connect,omitzero" default:"5s"`
+	Connect Duration `json:"connect,omitzero" default:"5s" min:"1ms"`
 	// Start bounds starting a command until it answers the first request. A
 	// launcher such as npx downloads the server within it.
-	Start Duration `json:"start,omitzero" default:"60s"`
+	Start Duration `json:"start,omitzero" default:"60s" min:"1ms"`
 	// List bounds each list (tools, prompts, resources), with all its pages. A
 	// server that needs longer is left out of that list.
-	List Duration `json:"list,omitzero" default:"10s"`
+	List Duration `json:"list,omitzero" default:"10s" min:"1ms"`
 	// Call bounds each other request: how long the server may be silent.
-	Call Duration `json:"call,omitzero" default:"5m"`
+	Call Duration `json:"call,omitzero" default:"5m" min:"1ms"`
 }
 
 // Names says how the names of several servers are joined at /mcp.
@@ -148,15 +149,15 @@ type APIKey struct {
 type Messages struct {
 	// MaxBytes is the size of the largest message that is accepted, from clients
 	// and from servers; 1Ki to 1Gi.
-	MaxBytes Size `json:"maxBytes,omitzero" default:"16Mi" env:"TOOLCRIB_MESSAGES_MAX_BYTES"`
+	MaxBytes Size `json:"maxBytes,omitzero" default:"16Mi" min:"1Ki" max:"1Gi" env:"TOOLCRIB_MESSAGES_MAX_BYTES"`
 	// MaxDepth is how deep objects and arrays of a message may nest; 8 to 10000.
-	MaxDepth int `json:"maxDepth,omitzero" default:"128"`
+	MaxDepth int `json:"maxDepth,omitzero" default:"128" min:"8" max:"10000"`
 }
 
 // Sessions concerns the sessions of legacy clients.
 type Sessions struct {
-	// TTL is how long a session id stays valid after it was given out.
-	TTL Duration `json:"ttl,omitzero" default:"24h"`
+	// TTL is how long a session id stays valid after it was given out; at least 1m.
+	TTL Duration `json:"ttl,omitzero" default:"24h" min:"1m"`
 }
 
 // Seal holds the keys of sealed tokens.

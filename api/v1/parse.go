@@ -1,38 +1,223 @@
 package v1
 
 import (
-	"encoding/json"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 )
+
+// MaxFile is the size of the largest configuration that is read, in bytes.
+const MaxFile = 8 << 20
+
+// maxProblems bounds how many problems are reported at once.
+const maxProblems = 100
 
 // Options are what Parse takes from its surroundings.
 type Options struct {
 	// Env looks up an environment variable; nil is [os.LookupEnv].
 	Env func(name string) (string, bool)
-	// ReadFile reads a file that a value refers to; nil reads regular files of
-	// at most 1 MiB.
+	// ReadFile reads a file that a value refers to; nil reads regular files. What
+	// it returns may have at most 1 MiB.
 	ReadFile func(name string) ([]byte, error)
 	// Dir is where relative paths of ${file:…} start; empty is the working
 	// directory of the process.
 	Dir string
 }
 
-// Parse reads a configuration in YAML or JSON. It returns every problem that it
-// finds, and the configuration only when there is none.
+// Parse reads a configuration in YAML or JSON (comments and trailing commas are
+// allowed in both), resolves its references, applies the environment's
+// overrides and validates it. It returns every problem that it finds, and the
+// configuration only when there is none.
 func Parse(data []byte, opts Options) (*Config, Problems) {
-	var tree any
-	if err := yaml.Unmarshal(data, &tree); err != nil {
-		return nil, Problems{{Message: err.Error()}}
+	if opts.Env == nil {
+		opts.Env = os.LookupEnv
 	}
-	text, err := json.Marshal(tree)
-	if err != nil {
-		return nil, Problems{{Message: err.Error()}}
+	if opts.ReadFile == nil {
+		opts.ReadFile = readFile
 	}
+	d := &decoder{opts: opts, lines: map[string]int{}, origins: map[string]string{}}
 	c := &Config{}
-	if err := json.Unmarshal(text, c); err != nil {
-		return nil, Problems{{Message: err.Error()}}
+	if root, p := load(data); p != nil {
+		return nil, Problems{*p}
+	} else if root != nil {
+		d.document(root, c)
+	} else {
+		d.document(&yaml.Node{Kind: yaml.MappingNode, Line: 1}, c)
 	}
-	c.SetDefaults()
+	d.override(c)
+	d.normalise(c)
+	d.validated(c.Validate())
+	if len(d.problems) > 0 {
+		return nil, d.problems.sorted()
+	}
+	c.Warnings = d.warnings
 	return c, nil
+}
+
+// load returns the root node, nil for an empty document.
+func load(data []byte) (*yaml.Node, *Problem) {
+	if len(data) > MaxFile {
+		return nil, &Problem{Message: fmt.Sprintf("has %d bytes; at most %d are read", len(data), MaxFile)}
+	}
+	format := "YAML"
+	if json, ok := fromJSON(data); ok {
+		data, format = json, "JSON"
+	}
+	loader, err := yaml.NewLoader(bytes.NewReader(data))
+	if err != nil {
+		return nil, &Problem{Message: err.Error()}
+	}
+	var doc, second yaml.Node
+	switch err := loader.Load(&doc); {
+	case errors.Is(err, io.EOF):
+		return nil, nil
+	case err != nil:
+		return nil, syntaxProblem(err, data, format)
+	}
+	switch err := loader.Load(&second); {
+	case err == nil:
+		return nil, &Problem{Line: second.Line, Message: "holds a second document; one file is one configuration"}
+	case !errors.Is(err, io.EOF):
+		return nil, syntaxProblem(err, data, format)
+	case doc.Kind == yaml.DocumentNode && len(doc.Content) == 1:
+		return doc.Content[0], nil
+	}
+	return nil, nil
+}
+
+func syntaxProblem(err error, data []byte, format string) *Problem {
+	p := &Problem{Message: "is not valid " + format + ": " + err.Error()}
+	var le *yaml.LoadError
+	if !errors.As(err, &le) {
+		return p
+	}
+	p.Line = le.Mark.Line
+	p.Message = "is not valid " + format + ": " + le.Message
+	if strings.HasPrefix(le.Message, "unknown anchor") {
+		p.Message = "has an alias (*name) without its anchor (&name); put text that begins with * in quotes"
+	}
+	if le.ContextMsg != "" {
+		p.Message += " " + le.ContextMsg
+		if le.ContextMark.Line > 0 && le.ContextMark.Line != le.Mark.Line {
+			p.Message += fmt.Sprintf(" that starts in line %d", le.ContextMark.Line)
+		}
+	}
+	if lines := bytes.Split(data, []byte("\n")); p.Line > 0 && p.Line <= len(lines) {
+		indent, _, _ := bytes.Cut(lines[p.Line-1], bytes.TrimLeft(lines[p.Line-1], " \t"))
+		if format == "YAML" && bytes.ContainsRune(indent, '\t') {
+			p.Message += "; indent with spaces, YAML allows no tabs there"
+		}
+	}
+	return p
+}
+
+// validated takes over the problems of Validate, with the lines of the file,
+// but for those that follow from a problem that is known already.
+func (d *decoder) validated(ps Problems) {
+	known := d.problems
+	for _, p := range ps {
+		if slices.ContainsFunc(known, func(k Problem) bool { return related(k.Path, p.Path) }) {
+			continue
+		}
+		if name, ok := d.origins[p.Path]; ok {
+			p.Message += " (set by " + name + ")"
+		} else {
+			p.Line = d.lineOf(p.Path)
+		}
+		d.problems = append(d.problems, p)
+	}
+}
+
+// related tells whether one path is, or holds, the other.
+func related(a, b string) bool {
+	if len(a) > len(b) {
+		a, b = b, a
+	}
+	rest, ok := strings.CutPrefix(b, a)
+	return ok && (rest == "" || a == "" || rest[0] == '.' || rest[0] == '[')
+}
+
+// lineOf returns the line of the key at path, or of the nearest that holds it.
+func (d *decoder) lineOf(path string) int {
+	for {
+		if line, ok := d.lines[path]; ok || path == "" {
+			return line
+		}
+		path = path[:max(0, strings.LastIndexAny(path, ".["))]
+	}
+}
+
+// sorted orders problems by line and path, and bounds their number.
+func (ps Problems) sorted() Problems {
+	slices.SortStableFunc(ps, func(a, b Problem) int {
+		if a.Line != b.Line {
+			return a.Line - b.Line
+		}
+		return strings.Compare(a.Path, b.Path)
+	})
+	if more := len(ps) - maxProblems; more > 0 {
+		ps = append(ps[:maxProblems:maxProblems], Problem{Message: fmt.Sprintf("and %d more problems", more)})
+	}
+	return ps
+}
+
+// normalise gives values that have several spellings the one that is used.
+func (d *decoder) normalise(c *Config) {
+	c.Log.Level = strings.ToLower(c.Log.Level)
+	if c.Log.Level == "warning" {
+		c.Log.Level = "warn"
+	}
+	c.Log.Format = strings.ToLower(c.Log.Format)
+	if c.StateDir == "" {
+		c.StateDir = defaultStateDir(d.opts.Env)
+	}
+	c.StateDir = d.home(c.StateDir)
+	for name, s := range c.MCPServers {
+		s.Type = normalType(s.Type)
+		s.deriveType()
+		s.Cwd = d.home(s.Cwd)
+		d.dropHeaders(childPath("mcpServers", name), s)
+	}
+}
+
+// home resolves a leading ~/.
+func (d *decoder) home(path string) string {
+	rest, ok := strings.CutPrefix(path, "~")
+	if home, _ := d.opts.Env("HOME"); ok && home != "" && (rest == "" || rest[0] == '/') {
+		return home + rest
+	}
+	return path
+}
+
+// normalType maps the spellings of the clients to the three that are used.
+func normalType(s string) string {
+	switch strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(s)) {
+	case "stdio":
+		return TypeStdio
+	case "http", "streamablehttp":
+		return TypeHTTP
+	case "sse":
+		return TypeSSE
+	}
+	return s
+}
+
+// dropHeaders removes headers that files of clients often repeat although the
+// protocol sets them: they are right as they are sent anyway.
+func (d *decoder) dropHeaders(path string, s *Server) {
+	for name := range s.Headers {
+		switch strings.ToLower(name) {
+		case "accept", "content-type":
+			delete(s.Headers, name)
+			p := childPath(path+".headers", name)
+			d.warn(d.lineOf(p), p, "is set by the protocol and not taken from here")
+		}
+	}
+	slices.Sort(d.warnings)
 }
