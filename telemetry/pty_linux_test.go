@@ -1,0 +1,75 @@
+package telemetry_test
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/toolcrib/toolcrib/telemetry"
+)
+
+// TestLoggerColour has text coloured on a terminal only, and never when the format is json.
+func TestLoggerColour(t *testing.T) {
+	file, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	telemetry.NewLogger(file, new(slog.LevelVar), "text").Warn("to a file")
+	if text, _ := os.ReadFile(file.Name()); !bytes.Contains(text, []byte(`level=WARN msg="to a file"`)) {
+		t.Errorf("a file gets %q", text)
+	}
+
+	tests := []struct {
+		format, noColor string
+		coloured        bool
+	}{
+		{"text", "", true},
+		{"text", "1", false},
+		{"json", "", false},
+	}
+	for _, tt := range tests {
+		t.Setenv("NO_COLOR", tt.noColor)
+		got := onTerminal(t, func(terminal *os.File) {
+			telemetry.NewLogger(terminal, new(slog.LevelVar), tt.format).Warn("careful")
+		})
+		if !strings.Contains(got, "careful") || strings.Contains(got, "\x1b[") != tt.coloured {
+			t.Errorf("%s, NO_COLOR=%s: a terminal gets %q", tt.format, tt.noColor, got)
+		}
+	}
+}
+
+// onTerminal runs f with the terminal side of a new pseudo-terminal and returns what it wrote.
+func onTerminal(t *testing.T, f func(terminal *os.File)) string {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("no pseudo-terminal here: %v", err)
+	}
+	defer master.Close()
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Skipf("cannot unlock the pseudo-terminal: %v", err)
+	}
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Skipf("no number of the pseudo-terminal: %v", err)
+	}
+	terminal, err := os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("no pseudo-terminal here: %v", err)
+	}
+	defer terminal.Close()
+	f(terminal)
+	var out [4096]byte
+	got, err := master.Read(out[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out[:got])
+}
