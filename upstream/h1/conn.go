@@ -148,7 +148,7 @@ func (cn *conn) sendLarge(ctx context.Context, head []byte, body [][]byte, deadl
 		cn.vec = all[:0]
 	}()
 	if cn.tcp == nil || cn.sock == nil {
-		return cn.vec.WriteTo(cn.nc)
+		return cn.sendJoined(cn.vec)
 	}
 	// A server that has answered may read no further: look for its response whenever the write stalls.
 	for {
@@ -176,22 +176,46 @@ func (cn *conn) sendLarge(ctx context.Context, head []byte, body [][]byte, deadl
 	}
 }
 
+// sendJoined writes in large pieces where there is no vectored write: under TLS each piece is a record or more.
+func (cn *conn) sendJoined(segments [][]byte) (n int64, err error) {
+	join := joinPool.Get().(*[joinSize]byte)
+	defer joinPool.Put(join)
+	have := 0
+	for _, s := range segments {
+		for len(s) > 0 {
+			m := copy(join[have:], s)
+			s, have = s[m:], have+m
+			if have < joinSize {
+				continue
+			}
+			m, err := cn.nc.Write(join[:have])
+			if n += int64(m); err != nil {
+				return n, err
+			}
+			have = 0
+		}
+	}
+	if have == 0 {
+		return n, nil
+	}
+	m, err := cn.nc.Write(join[:have])
+	return n + int64(m), err
+}
+
 // stallTime is after how long a blocked write looks for an early response.
 const stallTime = 200 * time.Millisecond
 
 // fill reads more into the buffer, which must have room unless limit allows it to grow.
 func (cn *conn) fill(limit int) error {
-	switch {
-	case cn.r == cn.w:
-		cn.r, cn.w = 0, 0
-	case cn.w < len(cn.buf):
-	case cn.r > 0:
+	if cn.r > 0 {
 		cn.w = copy(cn.buf, cn.buf[cn.r:cn.w])
 		cn.r = 0
-	case len(cn.buf) < limit:
-		cn.buf = append(cn.buf, make([]byte, min(len(cn.buf), limit-len(cn.buf)))...)
-	default:
-		return protocol("line is too long")
+	}
+	if cn.w == len(cn.buf) {
+		if cn.w >= limit {
+			return protocol("line is too long")
+		}
+		cn.buf = append(cn.buf, make([]byte, min(cn.w, limit-cn.w))...)
 	}
 	for range 100 {
 		n, err := cn.nc.Read(cn.buf[cn.w:])

@@ -12,6 +12,7 @@ import (
 func clientTLS(cfg *tls.Config, addr string) *tls.Config {
 	cfg = cfg.Clone()
 	cfg.NextProtos = []string{"http/1.1"}
+	cfg.DynamicRecordSizingDisabled = true // a request is of use only whole: fewer records are fewer writes
 	if cfg.ServerName == "" {
 		cfg.ServerName = addr
 		if host, _, err := net.SplitHostPort(addr); err == nil {

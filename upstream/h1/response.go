@@ -80,8 +80,9 @@ func (p *Response) begin(f facts) {
 	switch {
 	case f.head || p.status == 204 || p.status == 304:
 		p.framing = framedNone
-		if p.status == 204 && p.length > 0 {
-			p.keep = false // a body that may not be there
+		if p.status == 204 {
+			p.keep = p.keep && p.length <= 0 // else a body may follow that must not be there
+			p.length = 0
 		}
 		p.finish()
 	case p.chunked:
