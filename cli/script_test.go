@@ -1,0 +1,151 @@
+package cli_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/toolcrib/toolcrib/cli"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"toolcrib": func() {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		os.Exit(cli.Main(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}})
+}
+
+// TestScripts runs the conversations of testdata. Each has a directory and a
+// home of its own.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		Setup:               setup,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"start":  start,
+			"stop":   stop,
+			"status": status,
+		},
+	})
+}
+
+// status runs a command and wants the exit code given first: status 2 toolcrib …
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status CODE COMMAND…")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		got = strings.TrimPrefix(exit.Error(), "exit status ")
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if got != args[0] {
+		ts.Fatalf("exit code %s, want %s", got, args[0])
+	}
+}
+
+// serving is the gateway or server that start started.
+type serving struct {
+	cmd    *exec.Cmd
+	output string // complete once read is closed
+	read   chan struct{}
+}
+
+type servingKey struct{}
+
+func current(ts *testscript.TestScript) *serving {
+	s, ok := ts.Value(servingKey{}).(*serving)
+	if !ok {
+		ts.Fatalf("no setup")
+	}
+	return s
+}
+
+// setup gives each conversation a home of its own.
+func setup(env *testscript.Env) error {
+	home := filepath.Join(env.WorkDir, "home")
+	env.Setenv("HOME", home)
+	env.Values[servingKey{}] = &serving{}
+	return os.Mkdir(home, 0o700)
+}
+
+const startTimeout = 20 * time.Second
+
+// start runs a toolcrib command that serves, waits until it says where, and
+// sets the variable URL: start serve mcp.json.
+func start(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: start COMMAND…")
+	}
+	s := current(ts)
+	s.cmd, s.read = exec.Command("toolcrib", args...), make(chan struct{})
+	s.cmd.Dir = ts.MkAbs(".")
+	for _, name := range []string{"PATH", "HOME", "TMPDIR"} {
+		s.cmd.Env = append(s.cmd.Env, name+"="+ts.Getenv(name))
+	}
+	out, in, err := os.Pipe()
+	ts.Check(err)
+	s.cmd.Stdout, s.cmd.Stderr = in, in
+	ts.Check(s.cmd.Start())
+	_ = in.Close()
+	ts.Defer(func() { _ = s.cmd.Process.Kill(); _, _ = s.cmd.Process.Wait(); <-s.read })
+	url := make(chan string, 1)
+	go s.watch(out, url)
+	select {
+	case u := <-url:
+		ts.Setenv("URL", u)
+	case <-s.read:
+		ts.Fatalf("ended before it served:\n%s", s.output)
+	case <-time.After(startTimeout):
+		ts.Fatalf("does not serve after %s", startTimeout)
+	}
+}
+
+// watch reads the output to its end and sends the first URL in it.
+func (s *serving) watch(out io.ReadCloser, url chan<- string) {
+	defer close(s.read)
+	defer out.Close()
+	var text strings.Builder
+	sent := false
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		text.WriteString(lines.Text() + "\n")
+		if _, at, ok := strings.Cut(lines.Text(), " at http://"); ok && !sent {
+			url <- "http://" + strings.Fields(at)[0]
+			sent = true
+		}
+	}
+	s.output = text.String()
+}
+
+// stop ends what start started with SIGTERM and wants exit code 0. The output
+// is then in the file output.
+func stop(ts *testscript.TestScript, neg bool, args []string) {
+	s := current(ts)
+	if neg || len(args) > 0 || s.cmd == nil {
+		ts.Fatalf("usage: stop, after start")
+	}
+	ts.Check(s.cmd.Process.Signal(syscall.SIGTERM))
+	state, err := s.cmd.Process.Wait()
+	ts.Check(err)
+	<-s.read
+	ts.Check(os.WriteFile(ts.MkAbs("output"), []byte(s.output), 0o600))
+	if state.ExitCode() != 0 {
+		ts.Fatalf("%s, output:\n%s", state, s.output)
+	}
+}
