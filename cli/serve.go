@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,7 +11,7 @@ import (
 )
 
 type serveCmd struct {
-	File                 string `arg:"" type:"path" help:"Configuration in YAML or JSON; the mcp.json of a client will do."`
+	File                 string `arg:"" help:"Configuration in YAML or JSON; the mcp.json of a client will do."`
 	Listen               string `short:"l" placeholder:"HOST:PORT" help:"Listen here instead of at the address in FILE (default 127.0.0.1:8080; port 0 picks a free one)."`
 	AllowUnauthenticated bool   `help:"Serve on an address that others can reach although no API key is configured."`
 }
@@ -86,11 +85,7 @@ func serve(sys *system, o app.Options) error {
 	o.Version = version()
 	o.Stderr = sys.stderr
 	o.Ready = func(baseURL string) { welcome(sys.stdout, sys.program, baseURL) }
-	err := app.Serve(sys.ctx, o)
-	if problems, ok := errors.AsType[v1.Problems](err); ok {
-		return &exitError{ExitFailed, problemsError(o.File, problems)}
-	}
-	return err
+	return fileError(app.Serve(sys.ctx, o))
 }
 
 // welcome tells how to use the gateway that listens at baseURL.

@@ -6,20 +6,15 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/source"
 )
 
-// maxConfig bounds a configuration file, in bytes.
-const maxConfig = 16 << 20
-
 type validateCmd struct {
-	File   string `arg:"" type:"path" help:"Configuration in YAML or JSON."`
+	File   string `arg:"" help:"Configuration in YAML or JSON."`
 	Output string `short:"o" enum:"text,json" default:"text" help:"text or json."`
 }
 
@@ -40,90 +35,38 @@ Exit codes: 0 valid, 1 problems found, 2 the file cannot be read.
 func (c *validateCmd) Run(sys *system) error {
 	config, err := readConfig(c.File)
 	problems, ok := errors.AsType[v1.Problems](err)
-	if err != nil && !ok {
-		return err
-	}
-	if c.Output == "json" {
-		if err := validationJSON(sys.stdout, config, problems); err != nil {
+	switch {
+	case c.Output == "json" && ok:
+		if err := validationJSON(sys.stdout, nil, problems); err != nil {
 			return err
 		}
-		if len(problems) > 0 {
-			return &exitError{code: ExitFailed}
-		}
-		return nil
-	}
-	if len(problems) > 0 {
-		return &exitError{ExitFailed, problemsError(c.File, problems)}
+		return &exitError{code: ExitFailed} // the answer says it all
+	case err != nil:
+		return err
+	case c.Output == "json":
+		return validationJSON(sys.stdout, config, nil)
 	}
 	return validationText(sys.stdout, c.File, config)
 }
 
-// readConfig reads and parses a file. Problems with what it holds are
-// [v1.Problems] in an error that lists them.
+// readConfig reads and parses a file, as serve does.
 func readConfig(file string) (*v1.Config, error) {
-	data, err := readFile(file)
-	if err != nil {
-		return nil, usagef("%w", err)
-	}
-	config, problems := v1.Parse(data, v1.Options{Dir: filepath.Dir(file)})
-	if len(problems) > 0 {
-		return nil, &exitError{ExitFailed, problemsError(file, problems)}
-	}
-	return config, nil
+	config, err := (&source.File{Path: file}).Load()
+	return config, fileError(err)
 }
 
-func readFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
+// fileError gives what is wrong with a configuration file its exit code. Other
+// errors stay as they are.
+func fileError(err error) error {
+	e, ok := errors.AsType[*source.Error](err)
+	switch {
+	case !ok:
+		return err
+	case e.Err != nil:
+		return usagef("%w", err)
+	default:
+		return failf("%s has %s:\n%w", e.Path, count(len(e.Problems), "problem"), err)
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
-	if err == nil && len(data) > maxConfig {
-		err = fmt.Errorf("%s holds more than %d bytes", name, maxConfig)
-	}
-	return data, err
-}
-
-// fileProblems is the problems of a file, in the form that editors can jump to.
-type fileProblems struct {
-	file string
-	v1.Problems
-}
-
-func problemsError(file string, problems v1.Problems) error {
-	return &fileProblems{file, problems}
-}
-
-func (p *fileProblems) Unwrap() error { return p.Problems }
-
-func (p *fileProblems) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s", shown(p.file), count(len(p.Problems), "problem"))
-	for _, q := range p.Problems {
-		b.WriteString("\n" + shown(p.file) + ":")
-		if q.Line > 0 {
-			b.WriteString(strconv.Itoa(q.Line) + ":")
-		}
-		if q.Path != "" {
-			b.WriteString(" " + q.Path + ":")
-		}
-		b.WriteString(" " + q.Message)
-	}
-	return b.String()
-}
-
-// shown is a path as the user probably wrote it: relative when it is below the
-// working directory.
-func shown(file string) string {
-	dir, err := os.Getwd()
-	if err != nil {
-		return file
-	}
-	if rel, err := filepath.Rel(dir, file); err == nil && filepath.IsLocal(rel) {
-		return rel
-	}
-	return file
 }
 
 func count(n int, noun string) string {
@@ -135,7 +78,7 @@ func count(n int, noun string) string {
 
 func validationText(out io.Writer, file string, c *v1.Config) error {
 	names := c.ServerNames()
-	_, _ = fmt.Fprintf(out, "%s is valid: %s at %s\n", shown(file), count(len(names), "server"), c.Listen)
+	_, _ = fmt.Fprintf(out, "%s is valid: %s at %s\n", file, count(len(names), "server"), c.Listen)
 	for _, warning := range c.Warnings {
 		_, _ = fmt.Fprintln(out, "warning: "+warning)
 	}
