@@ -1,0 +1,227 @@
+package runner
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/toolcrib/toolcrib/mcp"
+)
+
+// pipes are the three pipes of a child: our ends, and the child's in the order of its descriptors.
+// All are close-on-exec from the start, so that no child holds an end of another's.
+type pipes struct {
+	stdin, stdout, stderr *os.File
+	child                 [3]*os.File
+}
+
+func newPipes() (p pipes, err error) {
+	defer func() {
+		if err != nil {
+			p.closeChild()
+			p.closeParent()
+		}
+	}()
+	if p.child[0], p.stdin, err = os.Pipe(); err != nil {
+		return p, err
+	}
+	if p.stdout, p.child[1], err = os.Pipe(); err != nil {
+		return p, err
+	}
+	p.stderr, p.child[2], err = os.Pipe()
+	return p, err
+}
+
+func (p *pipes) closeChild()  { closeAll(p.child[:]...) }
+func (p *pipes) closeParent() { closeAll(p.stdin, p.stdout, p.stderr) }
+
+func closeAll(files ...*os.File) {
+	for _, f := range files {
+		if f != nil {
+			_ = f.Close()
+		}
+	}
+}
+
+// afterEnd bounds what is taken from a pipe after its process has ended. All that the process wrote
+// is in the pipe by then, and no pipe holds more than this unless it was asked for as root.
+const afterEnd = 1 << 20
+
+// chunkSize is how much is read at once. A pipe holds 64 KiB.
+const chunkSize = 64 << 10
+
+// inlet is our end of a pipe a child writes to. One goroutine reads it at a time. It holds a buffer
+// only while there is unread data, so that an idle child costs none. After the child's end it yields
+// what is left in the pipe and then io.EOF, even if a stray descendant holds the other end open.
+type inlet struct {
+	file *os.File
+	raw  syscall.RawConn
+	data []byte // read and not yet consumed
+	over atomic.Bool
+	left int // bytes still taken after the end
+	gone bool
+
+	// The read in progress; poll is try, kept so that a read allocates no closure.
+	poll  func(fd uintptr) bool
+	dst   []byte // nil: read into a chunk
+	chunk *mcp.Buffer
+	n     int
+	err   error
+}
+
+func newInlet(f *os.File) *inlet {
+	in := &inlet{file: f, left: afterEnd}
+	in.poll = in.try
+	in.raw, in.err = f.SyscallConn()
+	in.gone = in.err != nil // only of a closed file
+	return in
+}
+
+// fill waits for data when there is none.
+func (in *inlet) fill() error {
+	if len(in.data) > 0 {
+		return nil
+	}
+	n, err := in.read(nil)
+	if n > 0 {
+		in.data = in.chunk.B[:n]
+		return nil
+	}
+	return err
+}
+
+// consume drops the first n bytes of data; they must not be used afterwards.
+func (in *inlet) consume(n int) {
+	in.data = in.data[n:]
+	if len(in.data) == 0 {
+		in.data = nil
+		in.drop()
+	}
+}
+
+// keep makes b, the rest of a read into other memory, the data.
+func (in *inlet) keep(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	in.chunk = mcp.GetBuffer(len(b))
+	in.chunk.B = append(in.chunk.B[:0], b...)
+	in.data = in.chunk.B
+}
+
+// drop gives the chunk back.
+func (in *inlet) drop() {
+	if in.chunk != nil {
+		in.chunk.Free()
+		in.chunk = nil
+	}
+}
+
+// read reads past data: into dst, or into a chunk when dst is nil. It returns n > 0 or an error.
+func (in *inlet) read(dst []byte) (int, error) {
+	for !in.gone {
+		in.dst, in.n, in.err = dst, 0, nil
+		if in.over.Load() {
+			in.rest()
+			break
+		}
+		err := in.raw.Read(in.poll)
+		if errors.Is(err, os.ErrDeadlineExceeded) && in.over.Load() {
+			continue // the process has ended: what it wrote is in the pipe
+		}
+		if err != nil {
+			return 0, err
+		}
+		break
+	}
+	if in.gone {
+		return 0, io.EOF
+	}
+	in.dst = nil
+	if in.n == 0 && in.err == nil {
+		in.close()
+		return 0, io.EOF
+	}
+	return in.n, in.err
+}
+
+// rest reads what is left in the pipe of an ended process; nothing left is the end of file.
+func (in *inlet) rest() {
+	if in.left <= 0 {
+		return
+	}
+	if err := in.raw.Control(func(fd uintptr) { in.try(fd) }); err != nil {
+		in.err = err
+	}
+	in.left -= in.n
+}
+
+// try reads once without blocking and reports false when there is nothing to read yet.
+func (in *inlet) try(fd uintptr) bool {
+	dst := in.dst
+	if dst == nil {
+		in.chunk = mcp.GetBuffer(chunkSize)
+		dst = in.chunk.B[:chunkSize]
+	}
+	n, err := syscall.Read(int(fd), dst)
+	for errors.Is(err, syscall.EINTR) {
+		n, err = syscall.Read(int(fd), dst)
+	}
+	if n > 0 {
+		in.n = n
+		return true
+	}
+	if in.dst == nil {
+		in.drop()
+	}
+	if errors.Is(err, syscall.EAGAIN) {
+		return false
+	}
+	in.err = err
+	return true
+}
+
+// wake makes a blocked read return os.ErrDeadlineExceeded at t; the zero time never. It is for the
+// reading goroutine; end tells the same goroutine from outside.
+func (in *inlet) wake(t time.Time) {
+	_ = in.file.SetReadDeadline(t)
+	if in.over.Load() {
+		_ = in.file.SetReadDeadline(past)
+	}
+}
+
+var past = time.Unix(1, 0)
+
+// end says that the process has ended.
+func (in *inlet) end() {
+	in.over.Store(true)
+	_ = in.file.SetReadDeadline(past)
+}
+
+// settle takes what is left in the pipe of an ended process into memory and closes the pipe, so that
+// an ended process holds no descriptor, whether it is read to the end or not.
+func (in *inlet) settle() {
+	if in.gone {
+		return
+	}
+	rest := append([]byte(nil), in.data...)
+	in.drop()
+	for {
+		n, err := in.read(nil)
+		if n == 0 || err != nil {
+			break
+		}
+		rest = append(rest, in.chunk.B[:n]...)
+		in.drop()
+	}
+	in.data = rest
+	in.close()
+}
+
+func (in *inlet) close() {
+	in.gone = true
+	_ = in.file.Close()
+}

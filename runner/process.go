@@ -1,0 +1,237 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	defaultMaxLine = 16 << 20
+	defaultGrace   = 2 * time.Second
+)
+
+// Command is what to start.
+type Command struct {
+	Server string   // name of the server, for errors and logs
+	Path   string   // program: a name looked up in the PATH of Env, or a path (a relative one starts at Dir)
+	Args   []string // arguments, without the program's own name
+	Env    []string // the whole environment, as from [Environ]; nothing is inherited
+	Dir    string   // working directory; empty for the program's own
+}
+
+// Options say how a process is kept.
+type Options struct {
+	Log     *slog.Logger  // stderr lines and life cycle; nil for none
+	MaxLine int           // longest line Read returns, in bytes; 0 for 16 MiB
+	Grace   time.Duration // how long each step of Stop waits for the next; 0 for 2 s
+	Guard   []string      // argv of the guard process, which must call [Guard] on its stdin; empty for none
+}
+
+func (o Options) withDefaults() Options {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.MaxLine <= 0 {
+		o.MaxLine = defaultMaxLine
+	}
+	if o.Grace <= 0 {
+		o.Grace = defaultGrace
+	}
+	return o
+}
+
+// Process is one running server. Its methods may be called from any goroutine.
+//
+// Read until it returns an error: a server whose output nobody reads comes to a halt.
+type Process struct {
+	command Command
+	options Options
+	log     *slog.Logger
+	pid     int
+	guard   *keeper
+
+	writing sync.Mutex
+	stdin   *os.File
+
+	reading sync.Mutex
+	lines   *lines
+
+	stderr *tail
+	pumped chan struct{}
+
+	dying  sync.Mutex // orders signals before the reaping, after which the pid may be another's
+	reaped bool
+	cause  error // why the process was made to end
+
+	done chan struct{}
+	err  error // set before done is closed
+}
+
+// Start starts a server in a process group of its own. The error names the command and a remedy.
+// The process must be ended with [Process.Stop], unless it ends by itself.
+func Start(c Command, o Options) (*Process, error) {
+	o = o.withDefaults()
+	path, err := c.resolve()
+	if err != nil {
+		return nil, err
+	}
+	pipes, err := newPipes()
+	if err != nil {
+		return nil, c.failed(path, err)
+	}
+	child, err := spawn(path, c, pipes.child)
+	pipes.closeChild()
+	if err != nil {
+		pipes.closeParent()
+		return nil, c.failed(path, err)
+	}
+	p := &Process{
+		command: c, options: o, pid: child.pid,
+		log:   o.Log.With("server", c.Server, "pid", child.pid),
+		stdin: pipes.stdin, lines: &lines{in: newInlet(pipes.stdout), max: o.MaxLine},
+		pumped: make(chan struct{}), done: make(chan struct{}),
+	}
+	p.guard = guardOf(o.Guard, o.Log)
+	p.guard.add(p.pid)
+	p.stderr = newTail(newInlet(pipes.stderr), p.log, secretsOf(c.Env))
+	p.log.Debug("server process started", "command", path)
+	go p.pump()
+	go p.wait(child)
+	return p, nil
+}
+
+// PID returns the process id, which is also the id of its process group.
+func (p *Process) PID() int { return p.pid }
+
+// Stderr returns the last lines the server wrote to stderr, oldest first: at most 20 of 4 KiB each.
+func (p *Process) Stderr() []string { return p.stderr.last() }
+
+// Done is closed when the process has ended and was reaped, and no member of its group is left.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Err tells why the process ended: an [*ExitError] after Done was closed, nil before.
+func (p *Process) Err() error {
+	select {
+	case <-p.done:
+		return p.err
+	default:
+		return nil
+	}
+}
+
+// Stop ends the process as the specification orders: it closes stdin, waits, sends SIGTERM to the
+// group, waits, and sends SIGKILL to the group. It returns when the process was reaped. When ctx ends
+// first, SIGKILL comes at once. The error is for a process that even SIGKILL did not end in time.
+func (p *Process) Stop(ctx context.Context) error {
+	p.because(ErrStopped)
+	_ = p.stdin.Close()
+	if p.within(ctx, p.options.Grace) {
+		return nil
+	}
+	p.signal(syscall.SIGTERM)
+	if p.within(ctx, p.options.Grace) {
+		return nil
+	}
+	p.signal(syscall.SIGKILL)
+	if p.within(context.WithoutCancel(ctx), killWait) {
+		return nil
+	}
+	return errors.New(p.name() + ": process does not end, though it was killed; it may hang in the kernel (see its state in /proc)")
+}
+
+// killWait bounds the wait for a killed process: one that hangs in a system call cannot be killed.
+const killWait = 10 * time.Second
+
+// within waits until the process has ended, ctx ends or d has passed, and tells whether it has ended.
+func (p *Process) within(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-p.done:
+		return true
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// kill ends the group at once, for a reason that Err will name.
+func (p *Process) kill(reason error) {
+	p.because(reason)
+	p.signal(syscall.SIGKILL)
+}
+
+// because keeps the first reason for which the process is made to end.
+func (p *Process) because(reason error) {
+	p.dying.Lock()
+	defer p.dying.Unlock()
+	if p.cause == nil && !p.reaped {
+		p.cause = reason
+	}
+}
+
+func (p *Process) signal(s syscall.Signal) {
+	p.dying.Lock()
+	defer p.dying.Unlock()
+	if !p.reaped {
+		signalGroup(p.pid, s)
+	}
+}
+
+// signalGroup signals a process group, and its leader by itself in case it joined another group.
+func signalGroup(pgid int, s syscall.Signal) {
+	_ = syscall.Kill(-pgid, s)
+	if s == syscall.SIGKILL {
+		_ = syscall.Kill(pgid, s)
+	}
+}
+
+// wait owns the end of the process: it kills the rest of the group while the dead leader still keeps
+// the group's number from being given away, reaps it, and lets Err and Done tell.
+func (p *Process) wait(c child) {
+	c.awaitExit()
+	p.signal(syscall.SIGKILL)
+	p.guard.remove(p.pid)
+	status := p.reap()
+	c.release()
+
+	_ = p.stdin.Close()
+	p.stderr.in.end()
+	<-p.pumped
+	p.lines.in.end()
+	p.reading.Lock()
+	p.lines.in.settle()
+	p.reading.Unlock()
+
+	p.dying.Lock()
+	e := &ExitError{Server: p.command.Server, Code: -1, Cause: p.cause, Stderr: p.stderr.last()}
+	p.dying.Unlock()
+	e.read(status)
+	p.err = e
+	p.log.Debug("server process ended", "state", e.State())
+	close(p.done)
+}
+
+func (p *Process) reap() syscall.WaitStatus {
+	p.dying.Lock()
+	defer p.dying.Unlock()
+	p.reaped = true
+	return reap(p.pid)
+}
+
+func (p *Process) pump() {
+	defer close(p.pumped)
+	p.stderr.run()
+}
+
+func (p *Process) name() string { return nameOf(p.command.Server) }
