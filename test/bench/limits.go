@@ -1,0 +1,167 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// bound is a limit the product is held to by -check.
+type bound struct {
+	What  string  `json:"what"`
+	Max   float64 `json:"max"`
+	Unit  string  `json:"unit"`
+	Value float64 `json:"value"`
+	Found bool    `json:"found"` // false when it was not measured
+	OK    bool    `json:"ok"`
+
+	value func(*report) (float64, bool)
+}
+
+// limits is the table of what is promised. Ratios are CPU a call to that of
+// the bare proxy in the same round, their median.
+func limits() []bound {
+	return []bound{
+		{What: "small call, modern → modern", Max: 0.8, Unit: "× bare", value: ratio("call-mm")},
+		{What: "small call, legacy → legacy", Max: 0.8, Unit: "× bare", value: ratio("call-ll")},
+		{What: "64 KiB answer, modern → modern", Max: 0.9, Unit: "× bare", value: ratio("big-mm")},
+		{What: "64 KiB answer, legacy → legacy", Max: 0.9, Unit: "× bare", value: ratio("big-ll")},
+		{What: "list of 100 tools, modern", Max: 0.5, Unit: "× bare", value: ratio("list100-mm")},
+		{What: "list of 100 tools, legacy", Max: 0.5, Unit: "× bare", value: ratio("list100-ll")},
+		{What: "list of 1,000 tools of 100 servers", Max: 1000, Unit: "µs CPU", value: listCPU},
+		{What: "upstream requests per call", Max: 1, Unit: "requests", value: perCallUpstream},
+		{What: "new connections in steady state", Max: 0, Unit: "connections", value: newConnections},
+		{What: "resident memory, idle", Max: 30, Unit: "MiB", value: once("idle-rss-mib")},
+		{What: "exec → ready", Max: 100, Unit: "ms", value: once("ready-ms")},
+		{What: "exec → first full list of 100 servers", Max: 200, Unit: "ms", value: once("first-list-ms")},
+		{What: "growth with legacy sessions held", Max: 4, Unit: "MiB", value: once("sessions-mib")},
+		{What: "of that left after DELETE", Max: 1, Unit: "MiB", value: once("sessions-left-mib")},
+	}
+}
+
+// judge fills in the limits of a report.
+func (r *report) judge() {
+	r.Limits = limits()
+	for i := range r.Limits {
+		l := &r.Limits[i]
+		l.Value, l.Found = l.value(r)
+		l.OK = !l.Found || l.Value <= l.Max
+	}
+	for _, t := range r.Tables {
+		for _, l := range t.Lines {
+			if n := l.errors(); n > 0 {
+				r.Errors = append(r.Errors, fmt.Sprintf("%s, %s: %d errors: %s", t.Title, l.Label, n, l.firstError()))
+			}
+		}
+	}
+}
+
+func (r *report) exceeded() []string {
+	var all []string
+	for _, l := range r.Limits {
+		if !l.OK {
+			all = append(all, fmt.Sprintf("%s: %.3g %s, at most %.3g", l.What, l.Value, l.Unit, l.Max))
+		}
+	}
+	return all
+}
+
+func (r *report) table(name string) *table {
+	i := slices.IndexFunc(r.Tables, func(t *table) bool { return t.Name == name })
+	if i < 0 {
+		return &table{}
+	}
+	return r.Tables[i]
+}
+
+// ours are the lines of the gateway without authentication.
+func (t *table) ours() []*line {
+	var all []*line
+	for _, l := range t.Lines {
+		if l.Label == "gateway" || l.Label == "gateway /mcp" {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// ratio is the worse of the gateway's two endpoints.
+func ratio(name string) func(*report) (float64, bool) {
+	return func(r *report) (worst float64, found bool) {
+		for _, l := range r.table(name).ours() {
+			if len(l.Ratios) > 0 {
+				worst, found = max(worst, spreadOf(l.Ratios).mid), true
+			}
+		}
+		return worst, found
+	}
+}
+
+func listCPU(r *report) (worst float64, found bool) {
+	for _, l := range r.table("list1000").ours() {
+		cpu := l.of((*sample).perCall).mid
+		worst, found = max(worst, cpu), found || cpu > 0
+	}
+	return worst, found
+}
+
+// eachHTTPCall calls f for the gateway's lines of tools/call to HTTP servers.
+func (r *report) eachHTTPCall(f func(*line)) {
+	for _, t := range r.Tables {
+		if strings.HasPrefix(t.Name, "call-") || strings.HasPrefix(t.Name, "big-") {
+			for _, l := range t.ours() {
+				f(l)
+			}
+		}
+	}
+}
+
+func perCallUpstream(r *report) (worst float64, found bool) {
+	r.eachHTTPCall(func(l *line) {
+		worst, found = max(worst, l.of((*sample).requestsPerCall).mid), true
+	})
+	return worst, found
+}
+
+func newConnections(r *report) (worst float64, found bool) {
+	r.eachHTTPCall(func(l *line) {
+		worst, found = max(worst, l.of(func(s *sample) float64 { return float64(s.Conns) }).mid), true
+	})
+	return worst, found
+}
+
+// requestsPerCall is rounded to what is more than a stray request in a round.
+func (s *sample) requestsPerCall() float64 {
+	if s.Calls == 0 {
+		return 0
+	}
+	return float64(s.Requests) / float64(s.Calls)
+}
+
+func once(name string) func(*report) (float64, bool) {
+	return func(r *report) (float64, bool) {
+		for _, f := range r.Figures {
+			if f.Name == name {
+				return spreadOf(f.Values).mid, true
+			}
+		}
+		return 0, false
+	}
+}
+
+func (l *line) errors() int {
+	n := 0
+	for _, s := range l.Samples {
+		n += s.Errors
+	}
+	return n
+}
+
+func (l *line) firstError() string {
+	for _, s := range l.Samples {
+		if s.Error != "" {
+			return s.Error
+		}
+	}
+	return ""
+}

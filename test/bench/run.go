@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+)
+
+// settings are the flags.
+type settings struct {
+	rounds  int
+	seconds float64
+	conns   int
+	only    string
+	quick   bool
+	gateway string
+	wait    time.Duration // for memory to be given back
+	shots   int           // repetitions of what is measured once a start
+	held    int           // legacy sessions held open
+	log     io.Writer
+}
+
+func (s *settings) window() time.Duration { return time.Duration(s.seconds * float64(time.Second)) }
+
+// line is one target of a table with its samples, one for each round.
+type line struct {
+	Label   string    `json:"label"`
+	Samples []*sample `json:"samples"`
+	Ratios  []float64 `json:"ratios"` // CPU a call to that of bare, round by round
+}
+
+// table is a measured row.
+type table struct {
+	Name  string  `json:"name"`
+	Title string  `json:"title"`
+	Conns int     `json:"conns"`
+	Lines []*line `json:"lines"`
+}
+
+// report is all a run found out.
+type report struct {
+	Machine string   `json:"machine"`
+	Notes   []string `json:"notes"`
+	Tables  []*table `json:"tables"`
+	Figures []figure `json:"figures"`
+	Limits  []bound  `json:"limits"`
+	Errors  []string `json:"errors"`
+}
+
+// figure is a value that is measured once, or a few times.
+type figure struct {
+	Name   string    `json:"name"`
+	Title  string    `json:"title"`
+	Unit   string    `json:"unit"`
+	Values []float64 `json:"values"`
+}
+
+// measure runs everything that is chosen.
+func measure(ctx context.Context, w *world, s *settings) (*report, error) {
+	rep := &report{Machine: machine()}
+	defer func() { rep.Notes = w.notes }()
+	var picked []row
+	for _, r := range rows() {
+		if chosen(s.only, r.name) {
+			if r.conns == 0 || s.quick {
+				r.conns = s.conns
+			}
+			picked = append(picked, r)
+			rep.Tables = append(rep.Tables, &table{Name: r.name, Title: r.title, Conns: r.conns})
+		}
+	}
+	for round := range s.rounds {
+		for i, r := range picked {
+			fmt.Fprintf(s.log, "round %d of %d: %s\n", round+1, s.rounds, r.title)
+			if err := w.round(ctx, s, r, rep.Tables[i], round); err != nil {
+				return rep, err
+			}
+		}
+	}
+	return rep, w.shoot(ctx, s, rep)
+}
+
+// round measures all targets of a row once, beginning with another each time.
+func (w *world) round(ctx context.Context, s *settings, r row, t *table, round int) error {
+	now := map[string]*sample{}
+	for i := range r.aims {
+		a := r.aims[(i+round)%len(r.aims)]
+		on, err := w.get(a.target)
+		if err != nil {
+			return err
+		}
+		if on == nil {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if now[a.label], err = w.sample(s, r, a, on); err != nil {
+			return err
+		}
+	}
+	for _, a := range r.aims {
+		if have := now[a.label]; have != nil {
+			t.add(a.label, have, now["bare"])
+		}
+	}
+	return nil
+}
+
+func (w *world) sample(s *settings, r row, a aim, on *target) (*sample, error) {
+	j := job{endpoint: a.endpoint(w, on, r), Conns: r.conns, Warm: s.window() / 5, For: s.window(),
+		Own: []int{w.upstream.proc.pid()}, Upstream: w.upstream.addr}
+	if a.target != "direct" {
+		j.Target = on.proc.pid()
+	}
+	return w.load.measure(j)
+}
+
+func (t *table) add(label string, s, bare *sample) {
+	i := slices.IndexFunc(t.Lines, func(l *line) bool { return l.Label == label })
+	if i < 0 {
+		i = len(t.Lines)
+		t.Lines = append(t.Lines, &line{Label: label})
+	}
+	l := t.Lines[i]
+	l.Samples = append(l.Samples, s)
+	if bare != nil && s.perCall() > 0 && bare.perCall() > 0 {
+		l.Ratios = append(l.Ratios, s.perCall()/bare.perCall())
+	}
+}
+
+// perCall is the CPU of the target for one call in µs, 0 when unknown.
+func (s *sample) perCall() float64 {
+	if s.CPU < 0 || s.Calls == 0 {
+		return 0
+	}
+	return float64(s.CPU.Microseconds()) / float64(s.Calls)
+}
+
+func (s *sample) rate() float64 { return float64(s.Calls) / max(s.Took.Seconds(), 1e-9) }
+
+// median, least and most of what f makes of the samples.
+func (l *line) of(f func(*sample) float64) spread {
+	all := make([]float64, len(l.Samples))
+	for i, s := range l.Samples {
+		all[i] = f(s)
+	}
+	return spreadOf(all)
+}
+
+// spread is the median of some values, and their least and most.
+type spread struct {
+	mid, least, most float64
+	n                int
+}
+
+func spreadOf(v []float64) spread {
+	if len(v) == 0 {
+		return spread{}
+	}
+	v = slices.Sorted(slices.Values(v))
+	mid := v[len(v)/2]
+	if len(v)%2 == 0 {
+		mid = (mid + v[len(v)/2-1]) / 2
+	}
+	return spread{mid, v[0], v[len(v)-1], len(v)}
+}
