@@ -11,19 +11,6 @@ import (
 	"github.com/toolcrib/toolcrib/upstream/h1"
 )
 
-func address(s *httptest.Server) string {
-	_, addr, _ := strings.Cut(s.URL, "://")
-	return addr
-}
-
-func post(path string, body ...string) *h1.Request {
-	q := &h1.Request{Head: []byte("POST " + path + " HTTP/1.1\r\nHost: example.test\r\nContent-Type: application/json\r\n")}
-	for _, b := range body {
-		q.Body = append(q.Body, []byte(b))
-	}
-	return q
-}
-
 func TestEcho(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -255,6 +255,15 @@ var tokenByte = func() (t [256]bool) {
 	return t
 }()
 
+func isToken(b []byte) bool {
+	for _, x := range b {
+		if !tokenByte[x] {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
 // facts is what a request's head says about its framing.
 type facts struct {
 	head    bool // method HEAD: the response has no body
@@ -268,10 +277,12 @@ func inspect(text []byte) (f facts, err error) {
 		return f, badRequest("control character in the head")
 	}
 	line, at := cutLine(text, 0)
-	if at < 0 || !bytes.HasSuffix(line, []byte(" HTTP/1.1")) || bytes.Count(line, []byte(" ")) != 2 {
+	method, target, ok := bytes.Cut(line, []byte(" "))
+	target, whole := bytes.CutSuffix(target, []byte(" HTTP/1.1"))
+	if at < 0 || !ok || !whole || !isToken(method) || len(target) == 0 || bytes.IndexByte(target, ' ') >= 0 || bytes.IndexByte(target, '\t') >= 0 {
 		return f, badRequest("request line is not method, target and HTTP/1.1")
 	}
-	switch method := string(line[:bytes.IndexByte(line, ' ')]); method {
+	switch string(method) {
 	case "HEAD":
 		f.head = true
 	case "POST", "PUT", "PATCH":

@@ -121,10 +121,7 @@ func (p *Response) SetTimeout(d time.Duration) { p.timeout = d }
 // Close ends the exchange. The connection is kept when the body was read to its end and both sides keep it
 // alive, and is closed otherwise. A second Close does nothing.
 func (p *Response) Close() {
-	if p.cn == nil {
-		return
-	}
-	if p.framing == framedChunked && p.left == 0 {
+	if p.cn != nil && p.framing == framedChunked && p.left == 0 {
 		_ = p.nextChunk(false) // the last chunk may have arrived already; if not, the connection is closed
 	}
 	if p.cn != nil {
