@@ -40,6 +40,7 @@ func TestTable(t *testing.T) {
 		{errs.Unsupported, 200, -32603, "unsupported"},
 		{errs.Canceled, 499, -32603, "canceled"},
 		{errs.Draining, 503, -32603, "draining"},
+		{errs.NoEndpoint, 404, 404, "no_endpoint"},
 	}
 	seen := map[string]bool{}
 	for i, tt := range tests {

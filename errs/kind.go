@@ -51,6 +51,8 @@ const (
 	Canceled
 	// Draining is a gateway that is stopping and takes no new work.
 	Draining
+	// NoEndpoint is a path that no endpoint has.
+	NoEndpoint
 
 	numKinds
 )
@@ -103,6 +105,7 @@ var table = [numKinds]facts{
 	Unsupported:        {"unsupported", http.StatusOK, codeInternal, "unsupported"},
 	Canceled:           {"canceled", statusClientClosed, codeInternal, "canceled"},
 	Draining:           {"draining", http.StatusServiceUnavailable, codeInternal, "draining"},
+	NoEndpoint:         {"no such endpoint", http.StatusNotFound, http.StatusNotFound, "no_endpoint"},
 }
 
 func (k Kind) facts() *facts {

@@ -1,0 +1,399 @@
+package gateway
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/telemetry"
+	"github.com/toolcrib/toolcrib/upstream"
+)
+
+const (
+	pagesMost = 1_000               // pages of one list
+	itemsMost = 100_000             // elements of one list
+	bytesMost = 64 << 20            // bytes of one list
+	retryList = 2 * time.Second     // how long a failed list counts, and the ttlMs that clients are told then
+	ttlMost   = 24 * 60 * 60 * 1000 // ms; a server cannot ask for more
+)
+
+// catalog holds the lists of one server as the server sent them, each until it is stale.
+type catalog struct {
+	gen   atomic.Pointer[atomic.Uint64] // of the world; counted up when a list changes
+	facts atomic.Pointer[map[string]*toolFacts]
+
+	mu    sync.Mutex
+	slots map[mcp.Method]*slot
+}
+
+// slot is the place of one list.
+type slot struct {
+	cur   *listing
+	fetch chan struct{} // closed when the fetch under way is over; nil when there is none
+	epoch uint64        // counted up by invalidate: what was asked before may be old
+}
+
+// listing is one list of one server, complete.
+type listing struct {
+	first   mcp.Raw // the first page, as the server sent it
+	items   []item
+	pages   int
+	dropped bool // some element of the server is not among items
+	public  bool
+	expires time.Time
+	err     error // the list could not be had; items is empty
+}
+
+// item is one element of a list.
+type item struct {
+	raw    []byte
+	key    string    // decoded name, uri or uriTemplate
+	name   mcp.Span  // of the raw name within raw; absent for resources
+	output mcp.Field // outputSchema within raw, when a legacy client cannot take it
+}
+
+// toolFacts are what a call of a tool needs to know of its definition.
+type toolFacts struct {
+	params []mcp.Param
+	metric *telemetry.Tool
+}
+
+func newCatalog() *catalog { return &catalog{slots: map[mcp.Method]*slot{}} }
+
+// invalidate makes the lists that a change notice is about stale at once.
+func (c *catalog) invalidate(changed mcp.Method) {
+	switch changed {
+	case mcp.MethodToolsChanged:
+		c.expire(mcp.MethodToolsList)
+	case mcp.MethodPromptsChanged:
+		c.expire(mcp.MethodPromptsList)
+	case mcp.MethodResourcesChanged:
+		c.expire(mcp.MethodResourcesList)
+		c.expire(mcp.MethodResourcesTemplatesList)
+	}
+}
+
+func (c *catalog) expire(m mcp.Method) {
+	c.mu.Lock()
+	s := c.slot(m)
+	s.cur = nil
+	s.epoch++
+	c.mu.Unlock()
+	c.changed()
+}
+
+func (c *catalog) changed() { c.gen.Load().Add(1) }
+
+func (c *catalog) slot(m mcp.Method) *slot {
+	s := c.slots[m]
+	if s == nil {
+		s = &slot{}
+		c.slots[m] = s
+	}
+	return s
+}
+
+// last is the list last had, fresh or not; nil when there was none.
+func (c *catalog) last(m mcp.Method) *listing {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.slot(m).cur
+}
+
+// lists returns a fresh list of a server, fetched when the last one is stale; callers at the same time share one fetch.
+// Only ctx's end is an error: a server that fails gives a listing that says so.
+func (g *Gateway) lists(ctx context.Context, m *member, method mcp.Method) (*listing, error) {
+	c := m.catalog
+	for first := true; ; first = false {
+		c.mu.Lock()
+		s := c.slot(method)
+		if s.cur != nil && (!first || time.Now().Before(s.cur.expires)) {
+			l := s.cur
+			c.mu.Unlock()
+			return l, nil
+		}
+		if s.fetch == nil {
+			s.fetch = make(chan struct{})
+			g.retired.Add(1)
+			go func() {
+				defer g.retired.Done()
+				g.refresh(m, method, s)
+			}()
+		}
+		wait := s.fetch
+		c.mu.Unlock()
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// refresh fetches a list into its slot, again when it was invalidated meanwhile.
+func (g *Gateway) refresh(m *member, method mcp.Method, s *slot) {
+	c := m.catalog
+	for try := 0; ; try++ {
+		c.mu.Lock()
+		epoch := s.epoch
+		c.mu.Unlock()
+		l := g.fetch(m, method)
+		c.mu.Lock()
+		if s.epoch != epoch && try < 3 {
+			c.mu.Unlock()
+			continue
+		}
+		s.cur = l
+		if method == mcp.MethodToolsList && l.err == nil {
+			facts := g.toolFacts(m, l)
+			c.facts.Store(&facts)
+		}
+		close(s.fetch)
+		s.fetch = nil
+		c.mu.Unlock()
+		c.changed()
+		return
+	}
+}
+
+// fetch asks a server for all pages of a list within the server's time limit for lists.
+func (g *Gateway) fetch(m *member, method mcp.Method) *listing {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(m.Spec.Timeouts.List))
+	defer cancel()
+	l, err := g.pages(ctx, m, method)
+	g.o.Metrics.Discovery(m.Name, err == nil)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = errs.E(`server "`+m.Name+`"`, errs.Timeout, "did not give %s within %s", method, time.Duration(m.Spec.Timeouts.List))
+		}
+		g.o.Log.Warn("server left out of a list", "server", m.Name, "method", method.String(), "error", err)
+		return &listing{err: err, expires: time.Now().Add(retryList)}
+	}
+	return l
+}
+
+// capability is what a server declares when it has a list.
+var capability = map[mcp.Method]string{
+	mcp.MethodToolsList: "tools", mcp.MethodPromptsList: "prompts",
+	mcp.MethodResourcesList: "resources", mcp.MethodResourcesTemplatesList: "resources",
+}
+
+func (g *Gateway) pages(ctx context.Context, m *member, method mcp.Method) (*listing, error) {
+	if st := m.server.Status(); st.State == upstream.StateFailed {
+		return nil, errs.E(`server "`+m.Name+`"`, errs.Unavailable, "has failed: %s", st.Reason)
+	}
+	peer, err := m.server.Peer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l := &listing{public: peer.Modern}
+	if !declares(peer.Capabilities, capability[method]) {
+		l.expires = time.Now().Add(max(time.Duration(m.Spec.ListTTL), retryList))
+		return l, nil
+	}
+	ttl, bytes := int64(-1), 0
+	for cursor := []byte(nil); ; {
+		page, err := g.page(ctx, m, method, cursor)
+		if err != nil {
+			return nil, err
+		}
+		if page == nil {
+			break
+		}
+		l.pages++
+		bytes += len(page.Body)
+		if l.pages == 1 {
+			l.first = *page
+		}
+		l.take(g, m, method, peer, page)
+		ttl = shorter(ttl, page, time.Duration(m.Spec.ListTTL))
+		l.public = l.public && string(page.Get(mcp.KeyCacheScope).Of(page.Body)) == `"public"`
+		next := page.Get(mcp.KeyNextCursor).Of(page.Body)
+		if next == nil || string(next) == "null" {
+			break
+		}
+		if string(next) == string(cursor) || l.pages == pagesMost || len(l.items) > itemsMost || bytes > bytesMost {
+			return nil, errs.E(`server "`+m.Name+`"`, errs.Protocol, "%s does not end: %d pages, %d elements, %d bytes", method, l.pages, len(l.items), bytes)
+		}
+		cursor = next
+	}
+	l.expires = time.Now().Add(time.Duration(max(ttl, 0)) * time.Millisecond)
+	return l, nil
+}
+
+// declares tells whether a server has a capability; one that declared nothing at all is asked.
+func declares(capabilities []byte, name string) bool {
+	if len(capabilities) == 0 {
+		return true
+	}
+	f, err := mcp.Lookup(capabilities, mcp.Span{End: int32(len(capabilities))}, name)
+	return err != nil || f.Present()
+}
+
+// shorter is the ttl of the pages so far, in ms: the least that a page names, or def where it names none.
+func shorter(ttl int64, page *mcp.Raw, def time.Duration) int64 {
+	ms, ok := mcp.Integer(page.Body, page.Get(mcp.KeyTTLMs))
+	if !ok {
+		ms = def.Milliseconds()
+	}
+	ms = min(max(ms, 0), ttlMost)
+	if ttl < 0 {
+		return ms
+	}
+	return min(ttl, ms)
+}
+
+// page asks for one page; nil when the server does not have the method after all.
+func (g *Gateway) page(ctx context.Context, m *member, method mcp.Method, cursor []byte) (*mcp.Raw, error) {
+	body := []byte(`{"jsonrpc":"2.0","id":1,"method":"` + method.String() + `","params":{}}`)
+	if cursor != nil {
+		body = []byte(`{"jsonrpc":"2.0","id":1,"method":"` + method.String() + `","params":{"cursor":` + string(cursor) + `}}`)
+	}
+	var in, out mcp.Raw
+	in.Body = body
+	if e := in.Scan(mcp.Limits{}); e != nil {
+		return nil, e
+	}
+	call := upstream.Call{In: &in, Client: &upstream.Client{}}
+	if err := m.server.Do(ctx, &call, &out); err != nil {
+		return nil, err
+	}
+	defer out.Free()
+	if out.Kind == mcp.KindError {
+		if out.ErrorCode == mcp.CodeMethodNotFound {
+			return nil, nil
+		}
+		text, _ := mcp.Text(out.Body, out.Get(mcp.KeyMessage), nil)
+		return nil, errs.E(`server "`+m.Name+`"`, errs.Protocol, "answers %s with an error: %.200s (%d)", method, text, out.ErrorCode)
+	}
+	kept := &mcp.Raw{Body: out.Append(make([]byte, 0, out.Len()))}
+	limits := mcp.Limits{Bytes: len(kept.Body), Depth: 1 << 20}
+	if e := kept.Scan(limits); e != nil {
+		return nil, e
+	}
+	if list := kept.Get(method.Facts().ListKey); !list.Present() || kept.Body[list.Start] != '[' {
+		return nil, errs.E(`server "`+m.Name+`"`, errs.Protocol, "answers %s without the array it must have", method)
+	}
+	return kept, nil
+}
+
+// take adds the elements of a page.
+func (l *listing) take(g *Gateway, m *member, method mcp.Method, peer *upstream.Peer, page *mcp.Raw) {
+	seen := map[string]bool{}
+	for i := range l.items {
+		seen[l.items[i].key] = true
+	}
+	mcp.Elements(page.Body, page.Get(method.Facts().ListKey), func(e mcp.Span) bool {
+		it, why := newItem(method, page.Body, e)
+		switch {
+		case why != "":
+		case seen[it.key]:
+			why = "it is in the list twice"
+		case method == mcp.MethodToolsList && peer.Modern && m.server.HTTP():
+			// streamable-http "x-mcp-header": HTTP clients must not offer a tool whose annotations break the rules.
+			if _, err := mcp.Params(inputSchema(it.raw)); err != nil {
+				why = err.Error()
+			}
+		}
+		if why != "" {
+			l.dropped = true
+			g.warnOnce("element of a list left out", m.Name, it.key, why)
+			return true
+		}
+		seen[it.key] = true
+		l.items = append(l.items, it)
+		return true
+	})
+}
+
+func newItem(method mcp.Method, body []byte, e mcp.Span) (it item, why string) {
+	raw := e.Of(body)
+	if len(raw) == 0 || raw[0] != '{' {
+		return it, "it is no object"
+	}
+	it.raw = raw
+	all := mcp.Span{End: int32(len(raw))}
+	member := "name"
+	switch method {
+	case mcp.MethodResourcesList:
+		member = "uri"
+	case mcp.MethodResourcesTemplatesList:
+		member = "uriTemplate"
+	}
+	f, err := mcp.Lookup(raw, all, member)
+	if err != nil {
+		return it, err.Message
+	}
+	text, ok := mcp.Text(raw, f.Span, nil)
+	if !ok || len(text) == 0 {
+		return it, "its " + member + " is missing or no proper string"
+	}
+	it.key = string(text)
+	if member == "name" {
+		it.name = f.Span
+	}
+	if method == mcp.MethodToolsList {
+		if out, err := mcp.Lookup(raw, all, "outputSchema"); err == nil && out.Present() && !isObjectSchema(raw, out.Span) {
+			it.output = out
+		}
+	}
+	return it, ""
+}
+
+// isObjectSchema tells whether a schema is one that legacy clients take: its root has type "object".
+func isObjectSchema(raw []byte, s mcp.Span) bool {
+	if raw[s.Start] != '{' {
+		return false
+	}
+	t, err := mcp.Lookup(raw, s, "type")
+	return err == nil && string(t.Of(raw)) == `"object"`
+}
+
+func inputSchema(raw []byte) []byte {
+	f, err := mcp.Lookup(raw, mcp.Span{End: int32(len(raw))}, "inputSchema")
+	if err != nil {
+		return nil
+	}
+	return f.Of(raw)
+}
+
+// toolFacts reads what calls need from the definitions of tools.
+func (g *Gateway) toolFacts(m *member, l *listing) map[string]*toolFacts {
+	facts := make(map[string]*toolFacts, len(l.items))
+	for i := range l.items {
+		it := &l.items[i]
+		f := &toolFacts{metric: g.o.Metrics.Tool(m.Name, it.key)}
+		if schema := inputSchema(it.raw); schema != nil {
+			f.params, _ = mcp.Params(schema) // a broken annotation binds nothing
+		}
+		facts[it.key] = f
+	}
+	return facts
+}
+
+// tool finds the facts of a tool in the list last had; nil when it is not in it.
+func (c *catalog) tool(name []byte) *toolFacts {
+	facts := c.facts.Load()
+	if facts == nil {
+		return nil
+	}
+	return (*facts)[string(name)]
+}
+
+const warningsMost = 10_000
+
+// warnOnce logs a fault of a server's definitions the first time it is seen.
+func (g *Gateway) warnOnce(msg, server, name, why string) {
+	key := msg + "\x00" + server + "\x00" + name
+	if g.warnings.Load() >= warningsMost {
+		return
+	}
+	if _, seen := g.warned.LoadOrStore(key, true); !seen {
+		g.warnings.Add(1)
+		g.o.Log.Warn(msg, "server", server, "name", strconv.Quote(name), "reason", why)
+	}
+}

@@ -1,0 +1,99 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/upstream"
+)
+
+// Description is what an endpoint says of itself; every field is raw JSON.
+type Description struct {
+	Capabilities, Info []byte
+	// Instructions is nil when there are none.
+	Instructions []byte
+}
+
+// all that the aggregated endpoint can do, whether or not a server has any of it at the moment. Change notices and
+// subscriptions are not carried, so none is declared.
+var allCapabilities = []byte(`{"tools":{},"prompts":{},"resources":{},"completions":{},"logging":{}}`)
+
+// uiExtension needs nothing but resources and _meta, which pass.
+const uiExtension = "io.modelcontextprotocol/ui"
+
+// Describe tells what the endpoint of the exchange offers: the gateway itself, or the one server, which is waited for.
+func (g *Gateway) Describe(ctx context.Context, x *Exchange) (*Description, error) {
+	if x.Endpoint == "" {
+		return &Description{Capabilities: allCapabilities, Info: g.info}, nil
+	}
+	m := x.world.members[x.Endpoint]
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(m.Spec.Timeouts.Start))
+	defer cancel()
+	p, err := m.server.Peer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d := &Description{Capabilities: carried(p), Info: p.Info, Instructions: p.Instructions}
+	if d.Info == nil {
+		d.Info = g.info
+	}
+	return d, nil
+}
+
+// carried are the server's capabilities, but for what is not carried to clients.
+func carried(p *upstream.Peer) []byte {
+	if len(p.Capabilities) == 0 {
+		return allCapabilities
+	}
+	b := []byte{'{'}
+	for _, name := range [...]string{"tools", "prompts", "resources", "completions", "logging"} {
+		if declares(p.Capabilities, name) {
+			b = append(append(append(b, '"'), name...), `":{},`...)
+		}
+	}
+	if ext, err := mcp.Lookup(p.Capabilities, mcp.Span{End: int32(len(p.Capabilities))}, "extensions"); err == nil && ext.Present() {
+		if ui, err := mcp.Lookup(p.Capabilities, ext.Span, uiExtension); err == nil && ui.Present() {
+			b = append(append(b, `"extensions":{"`+uiExtension+`":`...), ui.Of(p.Capabilities)...)
+			b = append(b, "},"...)
+		}
+	}
+	if len(b) > 1 {
+		b = b[:len(b)-1]
+	}
+	return append(b, '}')
+}
+
+// discover answers server/discover for the endpoint.
+func discover(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
+	if x.In.Method != mcp.MethodDiscover {
+		return false, nil
+	}
+	d, err := g.Describe(ctx, x)
+	if err != nil {
+		return false, err
+	}
+	b := []byte(`{"resultType":"complete","ttlMs":5000,"cacheScope":"private","supportedVersions":[`)
+	for i, v := range mcp.AllVersions() {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = mcp.AppendString(b, v)
+	}
+	b = append(append(b, `],"capabilities":`...), d.Capabilities...)
+	if d.Instructions != nil {
+		b = append(append(b, `,"instructions":`...), d.Instructions...)
+	}
+	b = append(append(b, `,"_meta":{"io.modelcontextprotocol/serverInfo":`...), d.Info...)
+	b = append(b, "}}"...)
+	return true, x.Answer(b)
+}
+
+// Answer makes a result that the gateway wrote itself the answer of the exchange.
+func (x *Exchange) Answer(result []byte) error {
+	x.Out.Body = mcp.AppendResult(nil, x.In.ID.Of(x.In.Body), result)
+	if e := x.Out.Scan(mcp.Limits{Bytes: len(x.Out.Body), Depth: 1 << 20}); e != nil {
+		return errs.E("gateway", errs.Internal, "answer is not valid: %w", e)
+	}
+	return nil
+}

@@ -1,0 +1,58 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/toolcrib/toolcrib/identity"
+	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/plan"
+	"github.com/toolcrib/toolcrib/telemetry"
+	"github.com/toolcrib/toolcrib/upstream"
+)
+
+// Exchange is one request on its way through the corridor. The front fills in the first part and pools exchanges.
+type Exchange struct {
+	// Header is the client's HTTP header.
+	Header http.Header
+	// Endpoint is the server whose own endpoint was asked; empty for the aggregated one.
+	Endpoint string
+	// In is the request; Client who asks, Principal who it is for.
+	In        mcp.Raw
+	Client    upstream.Client
+	Principal *identity.Principal
+	// Notify hands a notification that belongs to the request to the client, before the answer; nil drops them.
+	Notify func(*mcp.Raw)
+	// Out is the answer after Serve returned without an error.
+	Out mcp.Raw
+
+	started time.Time
+	world   *world
+	member  *member // the server the request goes to
+	call    upstream.Call
+	name    []byte // decoded name or uri
+	scratch [256]byte
+	rename  []byte
+	tool    *telemetry.Tool
+}
+
+// Reset makes an exchange ready for its next request; the buffers of the last one are given back.
+func (x *Exchange) Reset() {
+	x.In.Free()
+	x.Out.Free()
+	rename := x.rename[:0]
+	x.Header, x.Endpoint, x.Client, x.Principal, x.Notify = nil, "", upstream.Client{}, nil, nil
+	x.world, x.member, x.name, x.tool = nil, nil, nil, nil
+	x.call = upstream.Call{}
+	x.rename = rename
+}
+
+// Plan is the plan the exchange is served by, once it was admitted.
+func (x *Exchange) Plan() *plan.Plan { return x.world.plan }
+
+// stage is one step of the corridor. An error ends the walk; done says that Out holds the answer.
+type stage struct {
+	name string
+	run  func(context.Context, *Gateway, *Exchange) (done bool, err error)
+}

@@ -1,0 +1,104 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+)
+
+var codeInvalidParams = []byte("-32602")
+
+// forward sends the request to its server and takes the answer.
+func forward(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
+	c := &x.call
+	c.In, c.Client, c.Notify, c.Session = &x.In, &x.Client, x.Notify, x.Principal.Key()
+	if x.In.Method != mcp.MethodComplete {
+		c.Name = x.name
+	}
+	if x.In.Method == mcp.MethodToolsCall {
+		if err := g.parameters(ctx, x); err != nil {
+			return false, err
+		}
+	}
+	err := x.member.server.Do(ctx, c, &x.Out)
+	if err == nil && mirrorsRefused(x) {
+		err = g.again(ctx, x)
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, x.settleError()
+}
+
+// parameters sees to the headers that mirror arguments (streamable-http "Mcp-Param"): what the client sent is checked
+// against the body, and what a legacy client could not send is made from it.
+func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
+	m := x.member
+	facts := m.catalog.tool(x.name)
+	p, err := m.server.Peer(ctx)
+	if err != nil {
+		return err
+	}
+	speaksHeaders := p.Modern && m.server.HTTP()
+	if m.catalog.facts.Load() == nil && (speaksHeaders != x.Client.Modern) {
+		// Only here does the call depend on the tool's definition: nobody else would check or make the headers.
+		if _, err := g.lists(ctx, m, mcp.MethodToolsList); err != nil {
+			return err
+		}
+		facts = m.catalog.tool(x.name)
+	}
+	x.tool = g.metric(m, facts)
+	if facts == nil {
+		if speaksHeaders && x.Client.Modern {
+			x.call.Header = x.Header
+		}
+		return nil
+	}
+	switch {
+	case x.Client.Modern:
+		if e := mcp.CheckParams(facts.params, x.Header, &x.In); e != nil {
+			return errs.E("gateway", errs.HeaderMismatch, "%w", e)
+		}
+		if speaksHeaders {
+			x.call.Header = x.Header
+		}
+	case speaksHeaders:
+		x.call.Params = facts.params
+	}
+	return nil
+}
+
+// mirrorsRefused: the server's idea of the tool's headers is newer than the one that the headers were made by.
+func mirrorsRefused(x *Exchange) bool {
+	return x.Out.Kind == mcp.KindError && x.Out.ErrorCode == mcp.CodeHeaderMismatch && !x.Client.Modern && x.In.Method == mcp.MethodToolsCall
+}
+
+// again asks for the tool's definition anew and repeats a call that was refused for its headers, once.
+func (g *Gateway) again(ctx context.Context, x *Exchange) error {
+	x.member.catalog.expire(mcp.MethodToolsList)
+	if _, err := g.lists(ctx, x.member, mcp.MethodToolsList); err != nil {
+		return err
+	}
+	x.call.Params = nil
+	if facts := x.member.catalog.tool(x.name); facts != nil {
+		x.call.Params = facts.params
+	}
+	x.Out.Free()
+	return x.member.server.Do(ctx, &x.call, &x.Out)
+}
+
+// settleError gives a legacy server's error the code that 2026-07-28 has for it.
+func (x *Exchange) settleError() error {
+	if x.Out.Kind != mcp.KindError || !x.Client.Modern {
+		return nil
+	}
+	switch x.Out.ErrorCode {
+	case mcp.CodeResourceNotFound:
+		x.Out.Edits.Replace(x.Out.Get(mcp.KeyCode), codeInvalidParams)
+		x.Out.ErrorCode = mcp.CodeInvalidParams
+	case mcp.CodeURLElicitation:
+		return errs.E(`server "`+x.member.Name+`"`, errs.Unsupported, "wants the user to open a URL first (URL elicitation); questions of legacy servers are not carried to modern clients")
+	}
+	return nil
+}

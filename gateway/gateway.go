@@ -1,0 +1,240 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"reflect"
+	"sync"
+	"sync/atomic"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/identity"
+	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/plan"
+	"github.com/toolcrib/toolcrib/telemetry"
+	"github.com/toolcrib/toolcrib/upstream"
+)
+
+// Options are what a Gateway needs besides its plan.
+type Options struct {
+	Version string
+	Log     *slog.Logger
+	Metrics *telemetry.Metrics
+	// Guard is the argv of the guard process for children of stdio servers; nil for none.
+	Guard []string
+}
+
+// Gateway serves exchanges by the present plan.
+type Gateway struct {
+	o     Options
+	info  []byte // serverInfo, raw JSON
+	world atomic.Pointer[world]
+
+	mu      sync.Mutex // one Apply at a time
+	retired sync.WaitGroup
+
+	warned   sync.Map // what warnOnce said
+	warnings atomic.Int64
+}
+
+// world is a plan with the servers opened for it.
+type world struct {
+	plan    *plan.Plan
+	keys    *identity.Keys
+	members map[string]*member
+	order   []*member // by name
+	single  *member   // the only server; nil when there are several
+	gen     *atomic.Uint64
+	views   viewCache
+
+	refs    atomic.Int64
+	old     atomic.Bool
+	idle    chan struct{}
+	idleOne sync.Once
+}
+
+// member is one server of a world, with what is known of its lists.
+type member struct {
+	*plan.Server
+	server  *upstream.Server
+	catalog *catalog
+	other   *telemetry.Tool // counts calls of names that the server does not list
+}
+
+// otherTool is the label under which calls of unknown names are counted: clients must not make up labels.
+const otherTool = "_other"
+
+func (g *Gateway) metric(m *member, facts *toolFacts) *telemetry.Tool {
+	if facts == nil {
+		return m.other
+	}
+	return facts.metric
+}
+
+// New makes a gateway without servers; Apply gives it a plan.
+func New(o Options) *Gateway {
+	g := &Gateway{o: o}
+	b := mcp.AppendString([]byte(`{"name":"toolcrib","title":"Toolcrib","version":`), o.Version)
+	g.info = append(b, '}')
+	g.world.Store(&world{plan: plan.Compile(&v1.Config{}), keys: &identity.Keys{}, gen: new(atomic.Uint64), idle: make(chan struct{})})
+	return g
+}
+
+// Plan is the present plan.
+func (g *Gateway) Plan() *plan.Plan { return g.world.Load().plan }
+
+// Apply makes p the present plan. Servers whose configuration did not change stay as they are; those that are gone end when
+// the last exchange of the old plan has. An error leaves the old plan in place.
+func (g *Gateway) Apply(p *plan.Plan) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	keys, err := identity.NewKeys(p.Config.Auth.APIKeys)
+	if err != nil {
+		return err
+	}
+	was := g.world.Load()
+	next := &world{plan: p, keys: keys, members: map[string]*member{}, gen: new(atomic.Uint64), idle: make(chan struct{})}
+	for _, s := range p.Servers {
+		m := was.keep(s, p)
+		if m == nil {
+			m = g.open(s, p, next.gen)
+		} else {
+			m = m.moved(s, next.gen)
+		}
+		next.members[s.Name] = m
+		next.order = append(next.order, m)
+	}
+	if len(next.order) == 1 {
+		next.single = next.order[0]
+	}
+	g.world.Store(next)
+	g.retire(was, next)
+	return nil
+}
+
+// keep finds the server as it runs already, when nothing that concerns it changed.
+func (w *world) keep(s *plan.Server, p *plan.Plan) *member {
+	m := w.members[s.Name]
+	if m == nil || !sameSpec(m.Spec, s.Spec) || w.plan.Config.Messages != p.Config.Messages {
+		return nil
+	}
+	return m
+}
+
+// moved is the same server in a new world: its prefix may differ, and lists are joined anew.
+func (m *member) moved(s *plan.Server, gen *atomic.Uint64) *member {
+	m.catalog.gen.Store(gen)
+	return &member{Server: s, server: m.server, catalog: m.catalog, other: m.other}
+}
+
+func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member {
+	m := &member{Server: s, catalog: newCatalog(), other: g.o.Metrics.Tool(s.Name, otherTool)}
+	m.catalog.gen.Store(gen)
+	m.server = upstream.Open(s.Spec, upstream.Options{
+		Name: s.Name, Version: g.o.Version, Log: g.o.Log, Guard: g.o.Guard,
+		MaxBytes: int(p.Config.Messages.MaxBytes), MaxDepth: p.Config.Messages.MaxDepth,
+		Changed:      m.catalog.invalidate,
+		StateChanged: func(st upstream.State) { g.o.Metrics.ServerState(s.Name, string(st)) },
+		Restarted:    func() { g.o.Metrics.Restart(s.Name) },
+	})
+	return m
+}
+
+// retire closes what only the old world needs, once its last exchange is over.
+func (g *Gateway) retire(old, next *world) {
+	var gone []*member
+	for name, m := range old.members {
+		if n := next.members[name]; n == nil || n.server != m.server {
+			gone = append(gone, m)
+		}
+	}
+	old.old.Store(true)
+	old.settle()
+	if len(gone) == 0 {
+		return
+	}
+	g.retired.Add(1)
+	go func() {
+		defer g.retired.Done()
+		<-old.idle
+		for _, m := range gone {
+			m.server.Close()
+			if g.world.Load().members[m.Name] == nil {
+				g.o.Metrics.Remove(m.Name)
+			}
+		}
+	}()
+}
+
+// sameSpec tells whether nothing that concerns the running server changed; its prefix does not.
+func sameSpec(a, b *v1.Server) bool {
+	x, y := *a, *b
+	x.Prefix, y.Prefix = nil, nil
+	return reflect.DeepEqual(x, y)
+}
+
+// acquire takes the present world and keeps it from ending.
+func (g *Gateway) acquire() *world {
+	for {
+		w := g.world.Load()
+		w.refs.Add(1)
+		if g.world.Load() == w {
+			return w
+		}
+		g.release(w)
+	}
+}
+
+func (g *Gateway) release(w *world) {
+	if w.refs.Add(-1) == 0 {
+		w.settle()
+	}
+}
+
+func (w *world) settle() {
+	if w.old.Load() && w.refs.Load() == 0 {
+		w.idleOne.Do(func() { close(w.idle) })
+	}
+}
+
+// Close ends all servers and waits for them. No exchange may be under way.
+func (g *Gateway) Close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, m := range g.world.Load().order {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			m.server.Close()
+		}()
+	}
+	wg.Wait()
+	g.retired.Wait()
+}
+
+// Status tells the state of every server, by name.
+func (g *Gateway) Status() map[string]upstream.Status {
+	w := g.acquire()
+	defer g.release(w)
+	out := make(map[string]upstream.Status, len(w.order))
+	for _, m := range w.order {
+		out[m.Name] = m.server.Status()
+	}
+	return out
+}
+
+// Warm asks every server for its lists in the background, so that the first client need not wait for them.
+func (g *Gateway) Warm(ctx context.Context) {
+	w := g.acquire()
+	defer g.release(w)
+	var wg sync.WaitGroup
+	for _, m := range w.order {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			_, _ = g.lists(ctx, m, mcp.MethodToolsList)
+		}()
+	}
+	wg.Wait()
+}

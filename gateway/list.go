@@ -1,0 +1,277 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+)
+
+// nameMost is what common clients take as the longest name of a tool.
+const nameMost = 64
+
+// view is a list of an endpoint in the form of one era, joined from the servers' own bytes.
+type view struct {
+	gen     uint64
+	expires time.Time
+	raw     mcp.Raw // the whole answer, with any id and ttlMs
+}
+
+type viewKey struct {
+	endpoint string
+	method   mcp.Method
+	modern   bool
+}
+
+// viewCache keeps the views of a world: as many as it has endpoints, lists and eras.
+type viewCache struct {
+	mu sync.Mutex
+	m  map[viewKey]*view
+}
+
+func (c *viewCache) get(k viewKey) *view {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.m[k]
+}
+
+func (c *viewCache) put(k viewKey, v *view) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.m == nil {
+		c.m = map[viewKey]*view{}
+	}
+	c.m[k] = v
+}
+
+// list answers list requests from the catalogs.
+func list(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
+	method := x.In.Method
+	if !method.Facts().List {
+		return false, nil
+	}
+	if c := x.In.Get(mcp.KeyCursor).Of(x.In.Body); c != nil && string(c) != "null" {
+		return false, errs.E("gateway", errs.Invalid, "cursor %.60s was not issued here: lists come whole, in one page; leave it out", c)
+	}
+	k := viewKey{x.Endpoint, method, x.Client.Modern}
+	w := x.world
+	v := w.views.get(k)
+	now := time.Now()
+	if v == nil || v.gen != w.gen.Load() || !now.Before(v.expires) {
+		var err error
+		if v, err = g.join(ctx, w, k); err != nil {
+			return false, err
+		}
+	}
+	x.Out.Body, x.Out.Message = v.raw.Body, v.raw.Message
+	x.Out.Edits.Replace(v.raw.ID, x.In.ID.Of(x.In.Body))
+	if ttl := v.raw.Get(mcp.KeyTTLMs); ttl.Present() {
+		left := strconv.AppendInt(x.scratch[:0], max(v.expires.Sub(now).Milliseconds(), 0), 10)
+		x.Out.Edits.Replace(ttl, left)
+	}
+	return true, nil
+}
+
+// join asks every server of the endpoint for its list, all at the same time, and makes the view.
+func (g *Gateway) join(ctx context.Context, w *world, k viewKey) (*view, error) {
+	members := w.order
+	if k.endpoint != "" {
+		members = []*member{w.members[k.endpoint]}
+	}
+	parts := make([]*listing, len(members))
+	var wg sync.WaitGroup
+	for i, m := range members {
+		if l := m.catalog.fresh(k.method); l != nil {
+			parts[i] = l
+			continue
+		}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			parts[i], _ = g.lists(ctx, m, k.method)
+		}()
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	gen := w.gen.Load()
+	v := &view{gen: gen, expires: time.Now().Add(time.Duration(ttlMost) * time.Millisecond)}
+	for i, l := range parts {
+		if l.expires.Before(v.expires) {
+			v.expires = l.expires
+		}
+		if members[i].catalog.last(k.method) != l {
+			v.gen = gen - 1 // changed meanwhile: good for this answer only
+		}
+	}
+	if k.endpoint != "" {
+		return v, g.single(w, v, k, members[0], parts[0])
+	}
+	if err := v.set(g.aggregate(w, k, members, parts)); err != nil {
+		return nil, err
+	}
+	w.views.put(k, v)
+	return v, nil
+}
+
+func (c *catalog) fresh(m mcp.Method) *listing {
+	if l := c.last(m); l != nil && time.Now().Before(l.expires) {
+		return l
+	}
+	return nil
+}
+
+func (v *view) set(body []byte) error {
+	v.raw = mcp.Raw{Body: body}
+	if e := v.raw.Scan(mcp.Limits{Bytes: len(body), Depth: 1 << 20, Values: 1 << 30}); e != nil {
+		return errs.E("gateway", errs.Internal, "joined list is not valid: %w", e)
+	}
+	return nil
+}
+
+// aggregate joins the raw elements of all servers' lists, with the servers' prefixes before the names.
+func (g *Gateway) aggregate(w *world, k viewKey, members []*member, parts []*listing) []byte {
+	size, public := 512, !w.keys.Required()
+	for i, l := range parts {
+		public = public && l.public
+		for j := range l.items {
+			size += len(l.items[j].raw) + len(members[i].Prefix) + 1
+		}
+	}
+	b := append(make([]byte, 0, size), `{"jsonrpc":"2.0","id":0,"result":{`...)
+	if k.modern {
+		b = append(b, `"resultType":"complete","ttlMs":0,"cacheScope":"`+scope(public)+`","_meta":{"io.modelcontextprotocol/serverInfo":`...)
+		b = append(append(b, g.info...), "},"...)
+	}
+	b = append(append(append(b, '"'), listName(k.method)...), `":[`...)
+	owner := map[string]string{}
+	comma := false
+	for i, l := range parts {
+		for j := range l.items {
+			it := &l.items[j]
+			if !g.shown(w, k.method, members[i], it, owner) {
+				continue
+			}
+			if comma {
+				b = append(b, ',')
+			}
+			comma = true
+			b = it.append(b, members[i].Prefix, k.modern)
+		}
+	}
+	return append(b, "]}}"...)
+}
+
+func scope(public bool) string {
+	if public {
+		return "public"
+	}
+	return "private"
+}
+
+func listName(m mcp.Method) string {
+	switch m {
+	case mcp.MethodToolsList:
+		return "tools"
+	case mcp.MethodPromptsList:
+		return "prompts"
+	case mcp.MethodResourcesTemplatesList:
+		return "resourceTemplates"
+	}
+	return "resources"
+}
+
+// shown decides whether an element can be offered at the aggregated endpoint: what is listed must lead back to its server.
+func (g *Gateway) shown(w *world, method mcp.Method, m *member, it *item, owner map[string]string) bool {
+	if !it.name.Present() || method == mcp.MethodResourcesTemplatesList || method == mcp.MethodResourcesList {
+		if other, taken := owner[it.key]; taken {
+			g.warnOnce("resource hidden at /mcp", m.Name, it.key, "server "+strconv.Quote(other)+" has the same URI; read it at /servers/"+m.Name+"/mcp")
+			return false
+		}
+		owner[it.key] = m.Name
+		return true
+	}
+	if !w.plan.Owns(m.Server, it.key) {
+		g.warnOnce("name hidden at /mcp", m.Name, it.key, "it reads like a name of another server; give this server a prefix")
+		return false
+	}
+	if n := len(m.Prefix) + len(it.key); n > nameMost {
+		g.warnOnce("name is too long for common clients", m.Name, m.Prefix+it.key, "it has "+strconv.Itoa(n)+" characters, clients take "+strconv.Itoa(nameMost)+"; set a shorter prefix")
+	}
+	return true
+}
+
+// append appends the element with the prefix before its name, and without what legacy clients cannot take.
+func (it *item) append(b []byte, prefix string, modern bool) []byte {
+	var e mcp.Edits
+	if it.name.Present() && prefix != "" {
+		e.Replace(mcp.Span{Start: it.name.Start + 1, End: it.name.Start + 1}, []byte(prefix))
+	}
+	if !modern && it.output.Present() {
+		e.Remove(it.raw, it.output)
+	}
+	return e.Append(b, it.raw)
+}
+
+// single makes the list of one server's own endpoint: its first page as it came, with the elements of the others.
+func (g *Gateway) single(w *world, v *view, k viewKey, m *member, l *listing) error {
+	if l.err != nil {
+		return l.err
+	}
+	if l.pages == 0 {
+		return v.set([]byte(`{"jsonrpc":"2.0","id":0,"result":{"resultType":"complete","ttlMs":0,"cacheScope":"` + scope(l.public) + `","` + listName(k.method) + `":[]}}`))
+	}
+	page := l.first
+	page.Edits.Reset()
+	if l.pages > 1 || l.dropped || (!k.modern && k.method == mcp.MethodToolsList) {
+		var b bytes.Buffer
+		b.WriteByte('[')
+		for i := range l.items {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			b.Write(l.items[i].append(nil, "", k.modern))
+		}
+		b.WriteByte(']')
+		page.Edits.Replace(page.Get(k.method.Facts().ListKey), b.Bytes())
+	}
+	if next := page.Fields[mcp.KeyNextCursor]; next.Present() {
+		page.Edits.Remove(page.Body, next)
+	}
+	if k.modern {
+		if add := lacking(&page); add != "" {
+			page.Edits.Insert(page.Body, page.Payload, []byte(add))
+		}
+		if s := page.Get(mcp.KeyCacheScope); s.Present() && !l.public {
+			page.Edits.Replace(s, []byte(`"private"`)) // pages of one list share one scope
+		}
+	}
+	if err := v.set(page.Append(make([]byte, 0, page.Len()))); err != nil {
+		return err
+	}
+	w.views.put(k, v)
+	return nil
+}
+
+// lacking is what a legacy list needs to be a modern one.
+func lacking(page *mcp.Raw) string {
+	add := ""
+	for _, need := range [...]struct {
+		key  mcp.Key
+		text string
+	}{{mcp.KeyResultType, `"resultType":"complete"`}, {mcp.KeyTTLMs, `"ttlMs":0`}, {mcp.KeyCacheScope, `"cacheScope":"private"`}} {
+		if page.Get(need.key).Present() {
+			continue
+		}
+		if add != "" {
+			add += ","
+		}
+		add += need.text
+	}
+	return add
+}

@@ -1,0 +1,147 @@
+package gateway
+
+import (
+	"context"
+	"strings"
+	"sync"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+)
+
+// resource finds the server that has a resource: the one that lists it, else the one with the template that fits best,
+// else the only one whose resources have its scheme. URIs are not renamed, so that links inside results stay right.
+func (g *Gateway) resource(ctx context.Context, w *world, uri string) (*member, error) {
+	if w.single != nil {
+		return w.single, nil
+	}
+	if m := w.owner(uri, false); m != nil {
+		return m, nil
+	}
+	var wg sync.WaitGroup
+	for _, m := range w.order {
+		for _, method := range [...]mcp.Method{mcp.MethodResourcesList, mcp.MethodResourcesTemplatesList} {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				_, _ = g.lists(ctx, m, method) // a server that fails has no resources for now
+			}()
+		}
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if m := w.owner(uri, true); m != nil {
+		return m, nil
+	}
+	e := errs.E("gateway", errs.NotFound, "unknown resource %.200q: no server lists it, has a template for it, or is alone with its scheme", uri)
+	e.Data = append(mcp.AppendString([]byte(`{"uri":`), uri), '}')
+	return nil, e
+}
+
+// owner searches the lists last had; the scheme decides only when they are complete.
+func (w *world) owner(uri string, byScheme bool) *member {
+	var best *member
+	bestLen := -1
+	for _, m := range w.order {
+		if l := m.catalog.last(mcp.MethodResourcesList); l != nil && l.has(uri) {
+			return m
+		}
+		if l := m.catalog.last(mcp.MethodResourcesTemplatesList); l != nil {
+			for i := range l.items {
+				if n, ok := fits(l.items[i].key, uri); ok && n > bestLen {
+					best, bestLen = m, n
+				}
+			}
+		}
+	}
+	if best != nil || !byScheme {
+		return best
+	}
+	return w.byScheme(uri)
+}
+
+func (w *world) byScheme(uri string) *member {
+	scheme, _, ok := strings.Cut(uri, ":")
+	if !ok {
+		return nil
+	}
+	var only *member
+	for _, m := range w.order {
+		for _, method := range [...]mcp.Method{mcp.MethodResourcesList, mcp.MethodResourcesTemplatesList} {
+			l := m.catalog.last(method)
+			if l == nil || !l.hasScheme(scheme+":") || only == m {
+				continue
+			}
+			if only != nil {
+				return nil
+			}
+			only = m
+		}
+	}
+	return only
+}
+
+func (l *listing) has(uri string) bool {
+	for i := range l.items {
+		if l.items[i].key == uri {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *listing) hasScheme(scheme string) bool {
+	for i := range l.items {
+		if strings.HasPrefix(l.items[i].key, scheme) {
+			return true
+		}
+	}
+	return false
+}
+
+// fits tells whether a URI can come from a URI template (RFC 6570), and how many of its characters the template fixes.
+// An expression stands for any text: servers refuse what they do not have. It takes time linear in template and URI
+// for each expression.
+func fits(template, uri string) (fixed int, ok bool) {
+	if template == uri {
+		return len(uri) + 1, true // the template itself, as completion/complete names it
+	}
+	rest := uri
+	first := true
+	for template != "" {
+		literal, after, expr := strings.Cut(template, "{")
+		if expr {
+			var closed bool
+			if _, after, closed = strings.Cut(after, "}"); !closed {
+				return 0, false
+			}
+		}
+		switch {
+		case first:
+			if !strings.HasPrefix(rest, literal) {
+				return 0, false
+			}
+			rest = rest[len(literal):]
+		case !expr:
+			if !strings.HasSuffix(rest, literal) {
+				return 0, false
+			}
+			return fixed + len(literal), true
+		default:
+			i := strings.Index(rest, literal)
+			if i < 0 {
+				return 0, false
+			}
+			rest = rest[i+len(literal):]
+		}
+		fixed += len(literal)
+		first = false
+		if !expr {
+			return fixed, rest == ""
+		}
+		template = after
+	}
+	return fixed, true
+}

@@ -1,0 +1,111 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+)
+
+// route finds the server that a request is for, and the server's own name for what is asked.
+func route(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
+	span, kind, err := x.target()
+	if err != nil {
+		return false, err
+	}
+	name, ok := mcp.Text(x.In.Body, span, x.scratch[:0])
+	if !ok {
+		return false, errs.E("gateway", errs.Invalid, "%s of %s is no proper string", kind, x.In.Method)
+	}
+	x.name = name
+	if x.Endpoint != "" {
+		x.member = x.world.members[x.Endpoint]
+		return false, nil
+	}
+	if kind == "uri" {
+		x.member, err = g.resource(ctx, x.world, string(name))
+		return false, err
+	}
+	s, own := x.world.plan.Split(name)
+	if s == nil {
+		return false, errs.E("gateway", errs.NotFound, "unknown %s %.128q: it has no server's prefix; names are listed by %s", noun(x.In.Method), name, listOf(x.In.Method))
+	}
+	x.member = x.world.members[s.Name]
+	x.rebase(span, own)
+	return false, nil
+}
+
+// target finds what the request is about: a name, or a uri.
+func (x *Exchange) target() (mcp.Span, string, error) {
+	kind, key := "name", mcp.KeyName
+	switch x.In.Method {
+	case mcp.MethodResourcesRead:
+		kind, key = "uri", mcp.KeyURI
+	case mcp.MethodComplete:
+		return x.reference()
+	}
+	s := x.In.Get(key)
+	if !s.Present() {
+		return s, kind, errs.E("gateway", errs.Invalid, "params.%s is missing; %s needs it", kind, x.In.Method)
+	}
+	return s, kind, nil
+}
+
+// reference reads params.ref of completion/complete.
+func (x *Exchange) reference() (mcp.Span, string, error) {
+	body, ref := x.In.Body, x.In.Get(mcp.KeyRef)
+	if !ref.Present() || body[ref.Start] != '{' {
+		return ref, "", errs.E("gateway", errs.Invalid, "params.ref is missing or no object; completion/complete needs it")
+	}
+	t, e := mcp.Lookup(body, ref, "type")
+	if e != nil {
+		return ref, "", errs.E("gateway", errs.Invalid, "params.ref: %w", e)
+	}
+	kind := "name"
+	switch string(t.Of(body)) {
+	case `"ref/prompt"`:
+	case `"ref/resource"`:
+		kind = "uri"
+	default:
+		return ref, "", errs.E("gateway", errs.Invalid, "params.ref.type is %.40s; it must be ref/prompt or ref/resource", t.Of(body))
+	}
+	f, e := mcp.Lookup(body, ref, kind)
+	if e != nil {
+		return ref, "", errs.E("gateway", errs.Invalid, "params.ref: %w", e)
+	}
+	if !f.Present() {
+		return ref, "", errs.E("gateway", errs.Invalid, "params.ref.%s is missing", kind)
+	}
+	return f.Span, kind, nil
+}
+
+// rebase has the server's own name sent instead of the shown one. A name without escapes only loses its prefix.
+func (x *Exchange) rebase(span mcp.Span, own []byte) {
+	cut := len(x.name) - len(own)
+	if cut == 0 {
+		return
+	}
+	if raw := span.Of(x.In.Body); bytes.IndexByte(raw, '\\') < 0 {
+		x.call.Rename = mcp.Span{Start: span.Start + 1, End: span.Start + 1 + int32(cut)}
+		x.call.RenameTo = nil
+	} else {
+		x.rename = mcp.AppendString(x.rename[:0], string(own))
+		x.call.Rename, x.call.RenameTo = span, x.rename
+	}
+	x.name = own
+}
+
+func noun(m mcp.Method) string {
+	if m == mcp.MethodToolsCall {
+		return "tool"
+	}
+	return "prompt"
+}
+
+func listOf(m mcp.Method) mcp.Method {
+	if m == mcp.MethodToolsCall {
+		return mcp.MethodToolsList
+	}
+	return mcp.MethodPromptsList
+}

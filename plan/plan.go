@@ -1,0 +1,73 @@
+// Package plan compiles a configuration into the immutable indexes that requests are routed by.
+package plan
+
+import (
+	"bytes"
+	"sort"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
+)
+
+// Plan is one compiled configuration. It never changes; a new configuration makes a new Plan.
+type Plan struct {
+	// Config is what the plan was compiled from. It must not be changed.
+	Config *v1.Config
+	// Servers are the enabled servers, sorted by name.
+	Servers []*Server
+
+	byName   map[string]*Server
+	byPrefix map[string]*Server
+	sep      []byte
+}
+
+// Server is one server of the plan.
+type Server struct {
+	// Name is the server's key in the configuration.
+	Name string
+	// Prefix stands before the server's names at the aggregated endpoint, separator included; it may be empty.
+	Prefix string
+	// Spec is the server's configuration.
+	Spec *v1.Server
+}
+
+// Compile makes the plan of a validated configuration.
+func Compile(c *v1.Config) *Plan {
+	p := &Plan{Config: c, byName: map[string]*Server{}, byPrefix: map[string]*Server{}, sep: []byte(c.Names.Separator)}
+	for _, name := range c.ServerNames() {
+		s := &Server{Name: name, Prefix: c.PrefixOf(name), Spec: c.MCPServers[name]}
+		p.Servers = append(p.Servers, s)
+		p.byName[name] = s
+		p.byPrefix[s.Prefix] = s
+	}
+	sort.Slice(p.Servers, func(i, j int) bool { return p.Servers[i].Name < p.Servers[j].Name })
+	return p
+}
+
+// Server finds a server by name; nil when the plan has none of that name.
+func (p *Plan) Server(name string) *Server { return p.byName[name] }
+
+// Split resolves a name of the aggregated endpoint into its server and the server's own name for it.
+// The server is nil when no server's prefix fits. Validation keeps prefixes unambiguous, so the first that fits is the one.
+func (p *Plan) Split(name []byte) (*Server, []byte) {
+	if len(p.sep) > 0 {
+		for at := 0; ; {
+			i := bytes.Index(name[at:], p.sep)
+			if i < 0 {
+				break
+			}
+			end := at + i + len(p.sep)
+			if s := p.byPrefix[string(name[:end])]; s != nil {
+				return s, name[end:]
+			}
+			at += i + 1
+		}
+	}
+	return p.byPrefix[""], name
+}
+
+// Owns tells whether a server's own name, shown with the server's prefix, leads back to that server.
+// It does not when a server without a prefix has a name that looks like another server's.
+func (p *Plan) Owns(s *Server, own string) bool {
+	got, _ := p.Split([]byte(s.Prefix + own))
+	return got == s
+}

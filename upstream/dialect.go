@@ -1,0 +1,243 @@
+package upstream
+
+import (
+	"bytes"
+	"strconv"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+)
+
+// The reserved _meta keys of 2026-07-28 (basic/index "_meta").
+const (
+	metaVersion      = `"io.modelcontextprotocol/protocolVersion":"` + mcp.VersionModern + `"`
+	metaCapabilities = `"io.modelcontextprotocol/clientCapabilities":`
+	metaInfo         = `"io.modelcontextprotocol/clientInfo":`
+	metaLogLevel     = `"io.modelcontextprotocol/logLevel":`
+	metaServerInfo   = `"io.modelcontextprotocol/serverInfo":`
+)
+
+var (
+	versionModernJSON = []byte(`"` + mcp.VersionModern + `"`)
+	emptyObject       = []byte(`{}`)
+	resultComplete    = []byte(`"resultType":"complete"`)
+	uncached          = []byte(`"resultType":"complete","ttlMs":0,"cacheScope":"private"`)
+)
+
+// tasksExtension is not carried yet, so no server may think that the client understands a task handle.
+const tasksExtension = "io.modelcontextprotocol/tasks"
+
+// draft is the scratch space in which one request is written; it is pooled.
+type draft struct {
+	edits   mcp.Edits
+	segs    [][]byte
+	id      []byte // our id, which is also our progress token
+	scratch []byte // _meta members to insert
+}
+
+func (d *draft) reset(id int64) {
+	d.edits.Reset()
+	d.segs = d.segs[:0]
+	d.id = strconv.AppendInt(d.id[:0], id, 10)
+	d.scratch = d.scratch[:0]
+}
+
+// common makes the edits that every dialect needs.
+func (d *draft) common(c *Call) {
+	d.edits.Replace(c.In.ID, d.id)
+	if c.Rename.Present() {
+		d.edits.Replace(c.Rename, c.RenameTo)
+	}
+	if t := c.In.GetMeta(mcp.MetaProgressToken); t.Present() {
+		d.edits.Replace(t, d.id)
+	}
+}
+
+// modern writes the request for a server of 2026-07-28: what the reserved _meta keys lack is added.
+func (d *draft) modern(c *Call, info []byte) {
+	d.common(c)
+	in := c.In
+	add := d.scratch
+	if v := in.GetMeta(mcp.MetaProtocolVersion); v.Present() {
+		d.edits.Replace(v, versionModernJSON)
+	} else {
+		add = append(add, metaVersion...)
+		add = append(add, ',')
+	}
+	if v := in.GetMeta(mcp.MetaClientCapabilities); v.Present() {
+		d.capabilities(c, v)
+	} else {
+		add = append(append(append(add, metaCapabilities...), emptyObject...), ',')
+	}
+	if !in.GetMeta(mcp.MetaClientInfo).Present() {
+		if c.Client.Info != nil {
+			info = c.Client.Info
+		}
+		add = append(append(append(add, metaInfo...), info...), ',')
+	}
+	if c.Client.LogLevel != "" && !in.GetMeta(mcp.MetaLogLevel).Present() {
+		add = append(mcp.AppendString(append(add, metaLogLevel...), c.Client.LogLevel), ',')
+	}
+	d.scratch = add
+	if len(add) > 0 {
+		d.insertMeta(in, add[:len(add)-1])
+	}
+	d.segs = d.edits.Segments(d.segs[:0], in.Body)
+}
+
+// insertMeta puts members into params._meta, which is made when it is not there.
+func (d *draft) insertMeta(in *mcp.Raw, members []byte) {
+	switch meta := in.Get(mcp.KeyMeta); {
+	case meta.Present():
+		d.edits.Insert(in.Body, meta, members)
+	case in.Payload.Present():
+		d.edits.Insert(in.Body, in.Payload, wrap(`"_meta":{`, members, `}`))
+	default:
+		d.edits.Insert(in.Body, whole(in.Body), wrap(`"params":{"_meta":{`, members, `}}`))
+	}
+}
+
+// capabilities passes the client's capabilities on, but for the extensions that the gateway cannot carry.
+func (d *draft) capabilities(c *Call, v mcp.Span) {
+	body := c.In.Body
+	if !bytes.Contains(v.Of(body), []byte(tasksExtension)) {
+		return
+	}
+	ext, err := mcp.Lookup(body, v, "extensions")
+	if err != nil || !ext.Present() || body[ext.Start] != '{' {
+		return
+	}
+	if tasks, err := mcp.Lookup(body, ext.Span, tasksExtension); err == nil && tasks.Present() {
+		d.edits.Remove(body, tasks)
+	}
+}
+
+// legacy writes the request for a server of 2025-11-25 or before: the reserved _meta keys are taken off.
+func (d *draft) legacy(c *Call) {
+	d.common(c)
+	in := c.In
+	var strip [4]mcp.Field
+	n := 0
+	for _, k := range [...]mcp.MetaKey{mcp.MetaProtocolVersion, mcp.MetaClientInfo, mcp.MetaClientCapabilities, mcp.MetaLogLevel} {
+		if f := in.Meta[k]; f.Present() {
+			strip[n] = f
+			n++
+		}
+	}
+	if n > 0 {
+		d.edits.Remove(in.Body, strip[:n]...)
+	}
+	d.segs = d.edits.Segments(d.segs[:0], in.Body)
+}
+
+// finish turns a server's answer into the answer of the exchange: the client's id, and what its era demands.
+func (s *Server) finish(c *Call, out *mcp.Raw, modernServer bool) error {
+	id := c.In.ID.Of(c.In.Body)
+	if out.ID.Present() {
+		out.Edits.Replace(out.ID, id)
+	} else {
+		out.Edits.Insert(out.Body, whole(out.Body), wrap(`"id":`, id, ``))
+	}
+	if out.Kind == mcp.KindError {
+		return nil
+	}
+	if modernServer {
+		return s.checkResultType(out)
+	}
+	if c.Client.Modern {
+		s.modernise(c.In.Method, out)
+	}
+	return nil
+}
+
+// checkResultType refuses results that the client could not make sense of (basic/index: an unknown resultType is invalid).
+func (s *Server) checkResultType(out *mcp.Raw) error {
+	rt := out.Get(mcp.KeyResultType)
+	if !rt.Present() {
+		return nil
+	}
+	switch string(rt.Of(out.Body)) {
+	case `"complete"`, `"input_required"`:
+		return nil
+	}
+	return s.errorf(errs.Protocol, "answers resultType %.40s, which the client did not ask for and this gateway does not carry", rt.Of(out.Body))
+}
+
+// modernise adds to a legacy result what 2026-07-28 requires of it.
+func (s *Server) modernise(m mcp.Method, out *mcp.Raw) {
+	if out.Get(mcp.KeyResultType).Present() {
+		return
+	}
+	add := resultComplete
+	if m.Facts().Cacheable && !out.Get(mcp.KeyTTLMs).Present() && !out.Get(mcp.KeyCacheScope).Present() {
+		add = uncached
+	}
+	out.Edits.Insert(out.Body, out.Payload, add)
+}
+
+// relay hands a notification of the call to the client, if it is one that the client may get.
+func (s *Server) relay(c *Call, id []byte, n *mcp.Raw) {
+	switch n.Method {
+	case mcp.MethodProgress:
+		token := n.Get(mcp.KeyProgressToken)
+		theirs := c.In.GetMeta(mcp.MetaProgressToken)
+		if c.Notify == nil || !theirs.Present() || !bytes.Equal(token.Of(n.Body), id) {
+			return
+		}
+		n.Edits.Replace(token, theirs.Of(c.In.Body))
+		c.Notify(n)
+	case mcp.MethodLogMessage:
+		if c.Notify != nil && wantsLog(c.Client, n) {
+			c.Notify(n)
+		}
+	default:
+		s.noted(n.Method)
+	}
+}
+
+// noted is told of notifications that belong to no call.
+func (s *Server) noted(m mcp.Method) {
+	switch m {
+	case mcp.MethodToolsChanged, mcp.MethodPromptsChanged, mcp.MethodResourcesChanged:
+		if s.opts.Changed != nil {
+			s.opts.Changed(m)
+		}
+	}
+}
+
+// severities of RFC 5424 as MCP names them, least first.
+var severities = map[string]int{"debug": 1, "info": 2, "notice": 3, "warning": 4, "error": 5, "critical": 6, "alert": 7, "emergency": 8}
+
+// KnownLogLevel tells whether level is one of the protocol's.
+func KnownLogLevel(level string) bool { return severities[level] > 0 }
+
+// wantsLog: a modern client gets messages only of the level it asked for in the request; a legacy client that set no level
+// leaves the choice to the server.
+func wantsLog(c *Client, n *mcp.Raw) bool {
+	if c.LogLevel == "" {
+		return !c.Modern
+	}
+	level, ok := mcp.Text(n.Body, n.Get(mcp.KeyLevel), nil)
+	return ok && severities[string(level)] >= severities[c.LogLevel]
+}
+
+// refuseQuestion is the answer to a request of a server: nothing that a server asks can be carried to a client yet.
+func (s *Server) refuseQuestion(q *mcp.Raw) []byte {
+	id := q.ID.Of(q.Body)
+	if q.Method == mcp.MethodPing {
+		return mcp.AppendResult(nil, id, emptyObject)
+	}
+	name, _ := mcp.Text(q.Body, q.MethodText, nil)
+	s.log.Warn("question of the server refused", "method", string(name))
+	return mcp.AppendError(nil, id, &mcp.Error{Code: mcp.CodeMethodNotFound, Message: "toolcrib declared no client capability: " + string(name) + " is not carried to clients"})
+}
+
+// whole is the span of the top-level object of a scanned body.
+func whole(body []byte) mcp.Span {
+	return mcp.Span{Start: int32(bytes.IndexByte(body, '{')), End: int32(len(body))}
+}
+
+func wrap(before string, b []byte, after string) []byte {
+	out := make([]byte, 0, len(before)+len(b)+len(after))
+	return append(append(append(out, before...), b...), after...)
+}

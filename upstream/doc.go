@@ -1,0 +1,13 @@
+// Package upstream carries modern exchanges to MCP servers of every dialect: Streamable HTTP and stdio, of both eras.
+//
+// A [Server] is one configured server. Its link knows how it is reached, its dialect what it speaks:
+//
+//	Do ─► link ─► httpLink ─► modern: per-request _meta and mirrored headers
+//	          │            └► legacy: a session per principal, opened lazily, renewed once on 404
+//	          └─► stdioLink ─► one child process, calls told apart by ids of our own
+//
+// Requests are spliced, never re-encoded: the id and the progress token become the gateway's own (several clients share one
+// channel, and two may use the same id), the reserved _meta keys are added for a modern server and taken off for a legacy one.
+// Answers come back with the client's id put in again and, for modern clients of legacy servers, the members that
+// 2026-07-28 demands. The era is found by a probe and remembered; a failure forgets it.
+package upstream

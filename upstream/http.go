@@ -1,0 +1,214 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/url"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/upstream/h1"
+)
+
+const (
+	maxIdleConns = 256
+	maxConns     = 4096
+	idleTimeout  = 90 * time.Second
+	resumeMost   = 8 // reconnects to one interrupted stream
+)
+
+// httpLink reaches a server over Streamable HTTP.
+type httpLink struct {
+	s       *Server
+	client  *h1.Client
+	start   []byte // request line after the method, and the headers that never change
+	era     shared[Peer]
+	info    []byte // clientInfo of the gateway
+	pool    sync.Pool
+	mu      sync.Mutex
+	session map[string]*sessionSlot
+}
+
+func newHTTP(s *Server) *httpLink {
+	u, err := url.Parse(s.spec.URL)
+	if err != nil { // validation let only good ones through
+		u = &url.URL{Scheme: "http", Host: "invalid."}
+	}
+	l := &httpLink{s: s, info: clientInfo(s.opts.Version), session: map[string]*sessionSlot{}}
+	l.pool.New = func() any { return &flight{events: mcp.NewEventReader(nil, s.opts.MaxBytes)} }
+	o := h1.Options{
+		Addr: hostPort(u), MaxIdle: maxIdleConns, MaxConns: maxConns, IdleTimeout: idleTimeout,
+		DialTimeout: time.Duration(s.spec.Timeouts.Connect), MaxHeader: 64 << 10,
+	}
+	if u.Scheme == "https" {
+		o.TLS = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
+	}
+	l.client = h1.New(o)
+	l.start = head(u, s)
+	return l
+}
+
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = "80"
+		if u.Scheme == "https" {
+			port = "443"
+		}
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+// head renders what every request to the server starts with, but for the method.
+func head(u *url.URL, s *Server) []byte {
+	b := []byte(" " + u.RequestURI() + " HTTP/1.1\r\nHost: " + u.Host + "\r\nUser-Agent: toolcrib/" + s.opts.Version + "\r\n")
+	names := make([]string, 0, len(s.spec.Headers))
+	for k := range s.spec.Headers {
+		names = append(names, k)
+	}
+	sort.Strings(names)
+	for _, k := range names {
+		b = append(b, k+": "+s.spec.Headers[k]+"\r\n"...)
+	}
+	return b
+}
+
+func clientInfo(version string) []byte {
+	b := mcp.AppendString([]byte(`{"name":"toolcrib","version":`), version)
+	return append(b, '}')
+}
+
+func (l *httpLink) forget() { l.era.drop(l.era.peek()) }
+
+func (l *httpLink) ready(ctx context.Context) (*Peer, error) {
+	return l.era.get(ctx, l.s, l.probe)
+}
+
+func (l *httpLink) close() {
+	l.endSessions()
+	l.client.Close()
+}
+
+func (l *httpLink) do(ctx context.Context, c *Call, out *mcp.Raw) error {
+	for try := 0; ; try++ {
+		p, err := l.ready(ctx)
+		if err != nil {
+			return err
+		}
+		if p.Modern {
+			err = l.doModern(ctx, c, out)
+		} else {
+			err = l.doLegacy(ctx, p, c, out)
+		}
+		var w *wrongEra
+		if err == nil || try > 0 || !errors.As(err, &w) {
+			return err
+		}
+		// The server refused the dialect before it ran anything: it was replaced by one of another era.
+		l.era.drop(p)
+	}
+}
+
+// wrongEra is an answer that shows the server does not speak the era it was probed as. Nothing was executed.
+type wrongEra struct{ error }
+
+func (w *wrongEra) Unwrap() error { return w.error }
+
+func (l *httpLink) doModern(ctx context.Context, c *Call, out *mcp.Raw) error {
+	f := l.take()
+	defer l.put(f)
+	f.reset(l.s.ids.Add(1))
+	f.modern(c, l.info)
+	f.post(l.start)
+	if err := f.modernHeaders(c); err != nil {
+		return l.s.errorf(errs.HeaderMismatch, "%w", err)
+	}
+	err := l.send(ctx, f, c, out, nil)
+	if err != nil {
+		return err
+	}
+	if out.Kind == mcp.KindError && modernRefusesUs(f, out) {
+		out.Reset()
+		return &wrongEra{l.s.errorf(errs.Protocol, "does not speak %s any more", mcp.VersionModern)}
+	}
+	return l.s.finish(c, out, true)
+}
+
+// modernRefusesUs tells an answer that only a server of another era gives to a well-formed modern request.
+func modernRefusesUs(f *flight, out *mcp.Raw) bool {
+	if out.ErrorCode == mcp.CodeUnsupportedVersion {
+		return true
+	}
+	switch f.resp.Status() {
+	case 400, 404, 405:
+		switch out.ErrorCode {
+		case mcp.CodeHeaderMismatch, mcp.CodeMissingCapability, mcp.CodeMethodNotFound, mcp.CodeInvalidParams, mcp.CodeParse, mcp.CodeInvalidRequest:
+			return false
+		}
+		return !out.ID.Present() || string(out.ID.Of(out.Body)) == "null"
+	}
+	return false
+}
+
+// flight is the state of one HTTP exchange with a server; flights are pooled.
+type flight struct {
+	draft
+	head   []byte
+	req    h1.Request
+	resp   h1.Response
+	events *mcp.EventReader
+	note   mcp.Raw
+	lastID string // of the last SSE event
+	retry  time.Duration
+}
+
+func (l *httpLink) take() *flight { return l.pool.Get().(*flight) }
+
+func (l *httpLink) put(f *flight) {
+	f.resp.Close()
+	f.note.Reset()
+	f.edits.Reset()
+	clear(f.segs[:cap(f.segs)])
+	f.req = h1.Request{}
+	f.lastID, f.retry = "", time.Second
+	l.pool.Put(f)
+}
+
+// post starts the head of a POST with a message.
+func (f *flight) post(start []byte) {
+	f.head = append(append(f.head[:0], "POST"...), start...)
+	f.head = append(f.head, "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n"...)
+}
+
+func (f *flight) header(name, value string) {
+	f.head = append(append(append(append(f.head, name...), ": "...), value...), '\r', '\n')
+}
+
+// modernHeaders mirrors the body into headers (streamable-http "Request Metadata").
+func (f *flight) modernHeaders(c *Call) error {
+	f.head = append(f.head, "MCP-Protocol-Version: "+mcp.VersionModern+"\r\n"...)
+	f.header("Mcp-Method", c.In.Method.String())
+	if c.Name != nil {
+		f.header("Mcp-Name", mcp.EncodeHeader(string(c.Name)))
+	}
+	if len(c.Params) > 0 {
+		var err *mcp.Error
+		if f.head, err = mcp.AppendParamHeaders(f.head, c.Params, c.In); err != nil {
+			return err
+		}
+		return nil
+	}
+	for k, vs := range c.Header {
+		if len(k) > len(paramPrefix) && k[:len(paramPrefix)] == paramPrefix && len(vs) == 1 {
+			f.header(k, vs[0])
+		}
+	}
+	return nil
+}
+
+const paramPrefix = "Mcp-Param-"

@@ -1,0 +1,148 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+)
+
+var discoverBody = []byte(`{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{}}`)
+
+// probe finds the era of an HTTP server: server/discover first, initialize when that shows no modern server
+// (basic/versioning, and streamable-http "Backward Compatibility").
+func (l *httpLink) probe(ctx context.Context) (*Peer, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(l.s.spec.Timeouts.Start))
+	defer cancel()
+	var out mcp.Raw
+	defer out.Free()
+	err := l.own(ctx, nil, discoverBody, &out)
+	var w *wrongEra
+	if err != nil && !errors.As(err, &w) && errs.Of(err).Kind != errs.Protocol {
+		return nil, err
+	}
+	if err == nil {
+		if p := modernPeer(&out); p != nil {
+			return p, nil
+		}
+	}
+	sl, serr := l.slot("")
+	if serr != nil {
+		return nil, serr
+	}
+	sl.drop(sl.peek()) // a probe follows a failure: what the server said before may not hold any more
+	ls, err := sl.get(ctx, l.s, l.initialize)
+	if err != nil {
+		return nil, err
+	}
+	return ls.peer, nil
+}
+
+// modernPeer reads an answer to server/discover; nil when it is not that of a server that speaks our modern version.
+// A successful answer may list legacy versions only, and an error may show a modern server.
+func modernPeer(out *mcp.Raw) *Peer {
+	if out.Kind == mcp.KindError {
+		switch out.ErrorCode {
+		case mcp.CodeHeaderMismatch, mcp.CodeMissingCapability:
+			return &Peer{Modern: true, Version: mcp.VersionModern}
+		}
+		return nil
+	}
+	if !lists(out.Body, out.Get(mcp.KeySupportedVersions), mcp.VersionModern) {
+		return nil
+	}
+	return &Peer{
+		Modern: true, Version: mcp.VersionModern,
+		Capabilities: clone(out.Get(mcp.KeyCapabilities).Of(out.Body)),
+		Info:         clone(out.GetMeta(mcp.MetaServerInfo).Of(out.Body)),
+		Instructions: clone(out.Get(mcp.KeyInstructions).Of(out.Body)),
+	}
+}
+
+func lists(body []byte, array mcp.Span, version string) bool {
+	found := false
+	if array.Present() && body[array.Start] == '[' {
+		mcp.Elements(body, array, func(e mcp.Span) bool {
+			text, ok := mcp.Text(body, e, nil)
+			found = ok && string(text) == version
+			return !found
+		})
+	}
+	return found
+}
+
+func clone(b []byte) []byte {
+	if b == nil {
+		return nil
+	}
+	return append([]byte{}, b...)
+}
+
+// initializeBody asks for the newest legacy version and declares nothing: questions are not carried yet.
+func initializeBody(info []byte) []byte {
+	return wrap(`{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"`+mcp.LatestLegacy+`","capabilities":{},"clientInfo":`, info, `}}`)
+}
+
+var initializedBody = []byte(`{"jsonrpc":"2.0","method":"notifications/initialized"}`)
+
+// initialize opens a legacy session.
+func (l *httpLink) initialize(ctx context.Context) (*session, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(l.s.spec.Timeouts.Start))
+	defer cancel()
+	var out mcp.Raw
+	defer out.Free()
+	c, err := ownCall(initializeBody(l.info))
+	if err != nil {
+		return nil, err
+	}
+	f := l.take()
+	defer l.put(f)
+	f.reset(l.s.ids.Add(1))
+	f.legacy(c)
+	f.post(l.start)
+	opening := newSession("", &Peer{})
+	if err := l.send(ctx, f, c, &out, opening); err != nil {
+		return nil, err
+	}
+	p, err := l.s.legacyPeer(&out)
+	if err != nil {
+		return nil, err
+	}
+	id := f.resp.Header("Mcp-Session-Id")
+	if !visibleASCII(id) {
+		return nil, l.s.errorf(errs.Protocol, "mints a session id with characters that no header may carry")
+	}
+	ls := newSession(id, p)
+	if err := l.tell(ctx, ls, initializedBody); err != nil {
+		return nil, l.s.errorf(errs.Unavailable, "does not take notifications/initialized: %w", err)
+	}
+	return ls, nil
+}
+
+func visibleASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x21 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return true
+}
+
+// legacyPeer reads an InitializeResult.
+func (s *Server) legacyPeer(out *mcp.Raw) (*Peer, error) {
+	if out.Kind == mcp.KindError {
+		return nil, s.errorf(errs.Protocol, "is neither modern nor accepts initialize: %.200s (%d)", out.Get(mcp.KeyMessage).Of(out.Body), out.ErrorCode)
+	}
+	v, ok := mcp.Text(out.Body, out.Get(mcp.KeyProtocolVersion), nil)
+	if !ok || !mcp.Known(string(v)) || mcp.IsModern(string(v)) {
+		return nil, s.errorf(errs.Protocol, "offers protocol version %.40q, which this gateway does not speak", v)
+	}
+	return &Peer{
+		Version:      string(v),
+		Capabilities: clone(out.Get(mcp.KeyCapabilities).Of(out.Body)),
+		Info:         clone(out.Get(mcp.KeyServerInfo).Of(out.Body)),
+		Instructions: clone(out.Get(mcp.KeyInstructions).Of(out.Body)),
+	}, nil
+}

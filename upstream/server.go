@@ -1,0 +1,295 @@
+package upstream
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+)
+
+// Client is what a server may need to know of the client that a call is for.
+type Client struct {
+	// Modern tells the era of the client, and with it the shape an answer must have.
+	Modern bool
+	// Info and Capabilities are the raw JSON of the client's Implementation and ClientCapabilities; nil when unknown.
+	Info, Capabilities []byte
+	// LogLevel is the least severe log level the client asked for; empty when it asked for none.
+	LogLevel string
+}
+
+// Call is one request on its way to a server. Nothing in it is changed by the server it goes to.
+type Call struct {
+	// In is the request as the client sent it.
+	In *mcp.Raw
+	// Rename, when present, is replaced in the body by RenameTo (raw JSON): the server's own name instead of the shown one.
+	Rename   mcp.Span
+	RenameTo []byte
+	// Name is the decoded name or uri that Mcp-Name mirrors; nil when the method mirrors none.
+	Name []byte
+	// Session tells apart the callers that must not share a legacy session.
+	Session string
+	// Client is who asks.
+	Client *Client
+	// Header holds the client's HTTP headers, of which Mcp-Param-* go on to a modern HTTP server; may be nil.
+	Header http.Header
+	// Params are the header bindings of the called tool, for a client that did not send the headers itself.
+	Params []mcp.Param
+	// Notify receives the notifications that belong to the call, before the answer; nil drops them. The message is valid
+	// only during the call of Notify.
+	Notify func(*mcp.Raw)
+}
+
+// State is where a server stands.
+type State string
+
+// The states of a server.
+const (
+	StateStarting State = "starting"
+	StateReady    State = "ready"
+	StateFailed   State = "failed"
+	StateStopped  State = "stopped"
+)
+
+// Status is a server's state, since when, and why.
+type Status struct {
+	State  State     `json:"state"`
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason,omitempty"`
+	Era    string    `json:"era,omitempty"`
+}
+
+// Peer is what a server said of itself when it was probed.
+type Peer struct {
+	// Modern tells whether the server speaks 2026-07-28; Version is what was agreed with it.
+	Modern  bool
+	Version string
+	// Capabilities, Info and Instructions are raw JSON; nil when the server gave none.
+	Capabilities, Info, Instructions []byte
+}
+
+// Options are what a Server needs besides its configuration.
+type Options struct {
+	// Name is the server's name in the configuration; Version the gateway's, told to servers.
+	Name, Version string
+	Log           *slog.Logger
+	// Guard is the argv of the guard process for children; nil for none.
+	Guard []string
+	// MaxBytes and MaxDepth bound a message; zero means the defaults of mcp.Limits.
+	MaxBytes, MaxDepth int
+	// Changed is called when the server says that a list changed; nil ignores it.
+	Changed func(mcp.Method)
+	// StateChanged is called after each change of state; nil ignores it.
+	StateChanged func(State)
+	// Restarted is called each time a child process is started again; nil ignores it.
+	Restarted func()
+}
+
+// link is how one server is reached.
+type link interface {
+	// ready returns when the server can be called, or why it cannot.
+	ready(ctx context.Context) (*Peer, error)
+	do(ctx context.Context, c *Call, out *mcp.Raw) error
+	// forget drops what was learned by probing.
+	forget()
+	close()
+}
+
+// Server is one configured MCP server.
+type Server struct {
+	spec *v1.Server
+	opts Options
+	log  *slog.Logger
+	link link
+
+	ids    atomic.Int64
+	status atomic.Pointer[Status]
+	broken chan struct{}
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	mu     sync.Mutex // guards closed against wg.Add
+	closed bool
+	wg     sync.WaitGroup
+}
+
+// Open starts to look after a server: it is probed (and, for stdio, started) in the background until Close.
+func Open(spec *v1.Server, o Options) *Server {
+	ctx, cancel := context.WithCancel(context.Background())
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{spec: spec, opts: o, log: o.Log.With("server", o.Name), ctx: ctx, cancel: cancel, broken: make(chan struct{}, 1)}
+	s.setState(StateStarting, "")
+	switch {
+	case spec.Type == "stdio":
+		s.link = newStdio(s)
+	case spec.Type == "sse":
+		s.link = refused{s.errorf(errs.Unsupported, "HTTP+SSE of 2024-11-05 is not supported; use the server's Streamable HTTP address")}
+	default:
+		s.link = newHTTP(s)
+	}
+	s.spawn(s.supervise)
+	return s
+}
+
+// Name is the server's name in the configuration.
+func (s *Server) Name() string { return s.opts.Name }
+
+// Status is the server's present state.
+func (s *Server) Status() Status { return *s.status.Load() }
+
+// Peer waits until the server was probed and tells what it said of itself.
+func (s *Server) Peer(ctx context.Context) (*Peer, error) { return s.link.ready(ctx) }
+
+// HTTP tells whether the server is reached over HTTP.
+func (s *Server) HTTP() bool { return s.spec.Type != "stdio" }
+
+// Do sends a call and waits for its answer, which out then holds with the client's id put in again.
+// The error names the server and what failed; an error that the server answered is no error here but out's.
+// When ctx ends the call is cancelled at the server.
+func (s *Server) Do(ctx context.Context, c *Call, out *mcp.Raw) error {
+	return s.link.do(ctx, c, out)
+}
+
+// Close stops the server's child or sessions and waits for everything it started.
+func (s *Server) Close() {
+	s.mu.Lock()
+	done := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if done {
+		return
+	}
+	s.link.close()
+	s.cancel()
+	s.wg.Wait()
+	s.setState(StateStopped, "")
+}
+
+// spawn runs f in a goroutine that Close waits for; false after Close.
+func (s *Server) spawn(f func(context.Context)) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.wg.Add(1)
+	go func() {
+		defer s.wg.Done()
+		f(s.ctx)
+	}()
+	return true
+}
+
+const (
+	retryFirst = 100 * time.Millisecond
+	retryMost  = 30 * time.Second
+)
+
+// supervise brings the server up, and up again each time it broke, with growing pauses.
+func (s *Server) supervise(ctx context.Context) {
+	var pause time.Duration
+	for ctx.Err() == nil {
+		peer, err := s.link.ready(ctx)
+		if err == nil {
+			pause = 0
+			s.drainBroken()
+			s.setReady(peer)
+			select {
+			case <-ctx.Done():
+			case <-s.broken:
+			}
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		s.setFailed(err)
+		pause = min(max(2*pause, retryFirst), retryMost)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (s *Server) drainBroken() {
+	select {
+	case <-s.broken:
+	default:
+	}
+}
+
+// fail records that the server broke; what was learned of it is forgotten and it is probed anew.
+func (s *Server) fail(err error) {
+	s.link.forget()
+	s.setFailed(err)
+	select {
+	case s.broken <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Server) setReady(p *Peer) {
+	was := s.Status()
+	era := "legacy"
+	if p.Modern {
+		era = "modern"
+	}
+	if was.State == StateReady && was.Era == era {
+		return
+	}
+	s.store(Status{State: StateReady, Since: time.Now(), Era: era})
+	s.log.Info("server ready", "era", era, "version", p.Version)
+}
+
+func (s *Server) setFailed(err error) {
+	was := s.Status()
+	if s.ctx.Err() != nil {
+		return
+	}
+	if was.State != StateFailed || was.Reason != err.Error() {
+		s.log.Warn("server failed", "error", err)
+	}
+	since := time.Now()
+	if was.State == StateFailed {
+		since = was.Since
+	}
+	s.store(Status{State: StateFailed, Since: since, Reason: err.Error()})
+}
+
+func (s *Server) setState(st State, reason string) {
+	s.store(Status{State: st, Since: time.Now(), Reason: reason})
+}
+
+func (s *Server) store(st Status) {
+	s.status.Store(&st)
+	if s.opts.StateChanged != nil {
+		s.opts.StateChanged(st.State)
+	}
+}
+
+func (s *Server) limits() mcp.Limits {
+	return mcp.Limits{Bytes: s.opts.MaxBytes, Depth: s.opts.MaxDepth}
+}
+
+// errorf makes an error that names the server as the hop that failed.
+func (s *Server) errorf(k errs.Kind, format string, args ...any) *errs.Error {
+	return errs.E(`server "`+s.opts.Name+`"`, k, format, args...)
+}
+
+func (s *Server) closedError() error { return s.errorf(errs.Unavailable, "is being removed") }
+
+// refused is the link to a server that cannot be reached by this configuration.
+type refused struct{ err error }
+
+func (r refused) ready(context.Context) (*Peer, error)      { return nil, r.err }
+func (r refused) do(context.Context, *Call, *mcp.Raw) error { return r.err }
+func (r refused) forget()                                   {}
+func (r refused) close()                                    {}

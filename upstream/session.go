@@ -1,0 +1,284 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+)
+
+const (
+	sessionsMost = 10_000           // open sessions towards one server
+	sessionIdle  = 10 * time.Minute // unused sessions are ended after this
+	sideCall     = 10 * time.Second // limit of notifications, answers and DELETE
+)
+
+// session is one legacy session at the server.
+type session struct {
+	id      string // Mcp-Session-Id; empty when the server mints none
+	version string
+	peer    *Peer
+	lines   []byte // the header lines that every request of the session carries
+
+	mu    sync.Mutex
+	level string // the log level last set
+}
+
+// sessionSlot is where the session of one caller is kept, and made again when it is lost.
+type sessionSlot struct {
+	shared[session]
+	used atomic.Int64 // unix nanoseconds
+}
+
+func (ls *session) headers(f *flight) { f.head = append(f.head, ls.lines...) }
+
+func newSession(id string, p *Peer) *session {
+	ls := &session{id: id, version: p.Version, peer: p}
+	if p.Version >= "2025-06-18" {
+		ls.lines = append(ls.lines, "MCP-Protocol-Version: "+p.Version+"\r\n"...)
+	}
+	if id != "" {
+		ls.lines = append(ls.lines, "Mcp-Session-Id: "+id+"\r\n"...)
+	}
+	return ls
+}
+
+// slot finds or makes the place of a caller's session.
+func (l *httpLink) slot(key string) (*sessionSlot, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	sl := l.session[key]
+	if sl == nil {
+		if len(l.session) >= sessionsMost && !l.evict() {
+			return nil, l.s.errorf(errs.Overloaded, "has %d sessions open, which is the most", sessionsMost)
+		}
+		if len(l.session) == 0 {
+			l.s.spawn(l.tidy)
+		}
+		sl = &sessionSlot{}
+		l.session[key] = sl
+	}
+	sl.used.Store(time.Now().UnixNano())
+	return sl, nil
+}
+
+// evict ends the sessions that are unused for a while; the caller holds the lock.
+func (l *httpLink) evict() bool {
+	limit := time.Now().Add(-sessionIdle).UnixNano()
+	n := len(l.session)
+	for key, sl := range l.session {
+		if sl.used.Load() > limit {
+			continue
+		}
+		delete(l.session, key)
+		if ls := sl.peek(); ls != nil {
+			l.s.spawn(func(ctx context.Context) { l.end(ctx, ls) })
+		}
+	}
+	return len(l.session) < n
+}
+
+// tidy ends idle sessions as long as there are sessions.
+func (l *httpLink) tidy(ctx context.Context) {
+	t := time.NewTicker(sessionIdle / 4)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		l.mu.Lock()
+		l.evict()
+		left := len(l.session)
+		l.mu.Unlock()
+		if left == 0 {
+			return
+		}
+	}
+}
+
+// endSessions tells the server that every session is over.
+func (l *httpLink) endSessions() {
+	l.mu.Lock()
+	open := l.session
+	l.session = map[string]*sessionSlot{}
+	l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), sideCall/5)
+	defer cancel()
+	var wg sync.WaitGroup
+	gate := make(chan struct{}, 32)
+	for _, sl := range open {
+		ls := sl.peek()
+		if ls == nil || ls.id == "" {
+			continue
+		}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			gate <- struct{}{}
+			defer func() { <-gate }()
+			l.end(ctx, ls)
+		}()
+	}
+	wg.Wait()
+}
+
+// end closes one session with DELETE; a server that does not allow it is right too.
+func (l *httpLink) end(ctx context.Context, ls *session) {
+	if ls.id == "" {
+		return
+	}
+	f := l.take()
+	defer l.put(f)
+	f.head = append(append(f.head[:0], "DELETE"...), l.start...)
+	ls.headers(f)
+	f.req.Head, f.req.Body, f.req.Timeout = f.head, nil, sideCall
+	if err := l.client.Do(ctx, &f.req, &f.resp); err != nil {
+		l.s.log.Debug("session not ended at the server", "error", err)
+	}
+}
+
+// doLegacy calls within the caller's session, which is opened when there is none and renewed once when the server lost it.
+func (l *httpLink) doLegacy(ctx context.Context, p *Peer, c *Call, out *mcp.Raw) error {
+	sl, err := l.slot(c.Session)
+	if err != nil {
+		return err
+	}
+	for try := 0; ; try++ {
+		ls, err := sl.get(ctx, l.s, l.initialize)
+		if err != nil {
+			return err
+		}
+		err = l.callLegacy(ctx, ls, c, out)
+		if !errors.Is(err, errSessionLost) {
+			return err
+		}
+		sl.drop(ls)
+		if try > 0 {
+			return l.s.errorf(errs.Protocol, "loses its session again right after it was renewed")
+		}
+		l.s.log.Info("session renewed", "session", "lost by the server")
+	}
+}
+
+func (l *httpLink) callLegacy(ctx context.Context, ls *session, c *Call, out *mcp.Raw) error {
+	if c.Client.LogLevel != "" {
+		if err := l.setLevel(ctx, ls, c.Client.LogLevel); err != nil {
+			return err
+		}
+	}
+	f := l.take()
+	defer l.put(f)
+	f.reset(l.s.ids.Add(1))
+	f.legacy(c)
+	f.post(l.start)
+	ls.headers(f)
+	if err := l.send(ctx, f, c, out, ls); err != nil {
+		return err
+	}
+	return l.s.finish(c, out, false)
+}
+
+// setLevel makes the session at least as talkative as the call wants; each caller gets only what it asked for (relay).
+func (l *httpLink) setLevel(ctx context.Context, ls *session, level string) error {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if ls.level != "" && severities[ls.level] <= severities[level] {
+		return nil
+	}
+	logs, _ := mcp.Lookup(ls.peer.Capabilities, whole(ls.peer.Capabilities), "logging")
+	if len(ls.peer.Capabilities) == 0 || !logs.Present() {
+		ls.level = level
+		return nil
+	}
+	var out mcp.Raw
+	defer out.Free()
+	if err := l.own(ctx, ls, setLevelBody(level), &out); err != nil {
+		return err
+	}
+	ls.level = level
+	return nil
+}
+
+// own sends a request of the gateway itself, within a session or (ls nil) as a modern request.
+func (l *httpLink) own(ctx context.Context, ls *session, body []byte, out *mcp.Raw) error {
+	c, err := ownCall(body)
+	if err != nil {
+		return err
+	}
+	f := l.take()
+	defer l.put(f)
+	f.reset(l.s.ids.Add(1))
+	if ls == nil {
+		f.modern(c, l.info)
+	} else {
+		f.legacy(c)
+	}
+	f.post(l.start)
+	if ls == nil {
+		_ = f.modernHeaders(c) // no parameters, nothing to fail
+	} else {
+		ls.headers(f)
+	}
+	return l.send(ctx, f, c, out, ls)
+}
+
+// ownCall makes a call of a message that the gateway wrote.
+func ownCall(body []byte) (*Call, error) {
+	in := &mcp.Raw{Body: body}
+	if e := mcp.Scan(body, &in.Message, mcp.Limits{}); e != nil {
+		return nil, e
+	}
+	return &Call{In: in, Client: &Client{Modern: true}}, nil
+}
+
+// tell posts a message that has no answer: a notification, or the answer to the server's question.
+func (l *httpLink) tell(ctx context.Context, ls *session, body []byte) error {
+	f := l.take()
+	defer l.put(f)
+	f.post(l.start)
+	ls.headers(f)
+	f.req.Head, f.req.Body, f.req.Timeout, f.req.Safe = f.head, [][]byte{body}, sideCall, false
+	if err := l.client.Do(ctx, &f.req, &f.resp); err != nil {
+		return err
+	}
+	var rest [512]byte
+	f.resp.SetTimeout(drainTime)
+	for range 8 {
+		if _, err := f.resp.Read(rest[:]); err != nil {
+			break
+		}
+	}
+	if st := f.resp.Status(); st == 404 && ls.id != "" {
+		return errSessionLost
+	}
+	return nil
+}
+
+// reply answers a question of the server on a connection of its own, as the transport wants it.
+func (l *httpLink) reply(ls *session, body []byte) error {
+	ctx, cancel := context.WithTimeout(l.s.ctx, sideCall)
+	defer cancel()
+	return l.tell(ctx, ls, body)
+}
+
+// cancelled tells the server that nobody waits for the answer any more.
+func (l *httpLink) cancelled(ls *session, id []byte) {
+	body := cancelNotice(id)
+	l.s.spawn(func(ctx context.Context) {
+		ctx, stop := context.WithTimeout(ctx, sideCall)
+		defer stop()
+		if err := l.tell(ctx, ls, body); err != nil {
+			l.s.log.Debug("cancellation not delivered", "error", err)
+		}
+	})
+}
+
+func cancelNotice(id []byte) []byte {
+	return wrap(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":`, id, `,"reason":"the client gave up"}}`)
+}

@@ -1,0 +1,470 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/runner"
+)
+
+const (
+	writeTime   = 10 * time.Second
+	settled     = 5 * time.Second // a child that lived this long after it was ready did not crash on start
+	waitForPark = time.Second     // a call waits this long for the next start; beyond that it is told
+	notesMost   = 256             // notifications kept for a call whose client reads slowly
+)
+
+// stdioLink reaches a server that runs as a child process. All callers share the process.
+type stdioLink struct {
+	s    *Server
+	info []byte
+	inst shared[instance]
+
+	mu        sync.Mutex
+	starts    int
+	failures  int       // in a row
+	notBefore time.Time // of the next start
+	lastErr   error
+}
+
+func newStdio(s *Server) *stdioLink { return &stdioLink{s: s, info: clientInfo(s.opts.Version)} }
+
+// forget does nothing: a process that ended is dropped by the one who watches it.
+func (l *stdioLink) forget() {}
+
+func (l *stdioLink) ready(ctx context.Context) (*Peer, error) {
+	in, err := l.inst.get(ctx, l.s, l.start)
+	if err != nil {
+		return nil, err
+	}
+	return in.peer, nil
+}
+
+func (l *stdioLink) close() {
+	if in := l.inst.peek(); in != nil {
+		in.stop()
+	}
+}
+
+func (l *stdioLink) do(ctx context.Context, c *Call, out *mcp.Raw) error {
+	in, err := l.inst.get(ctx, l.s, l.start)
+	if err != nil {
+		return err
+	}
+	if c.Client.LogLevel != "" && !in.peer.Modern {
+		if err := in.setLevel(ctx, c.Client.LogLevel); err != nil {
+			return err
+		}
+	}
+	if err := in.call(ctx, in.peer.Modern, c, out); err != nil {
+		return err
+	}
+	return l.s.finish(c, out, in.peer.Modern)
+}
+
+// start starts the child and finds its era, not before the pause that earlier failures earned it.
+func (l *stdioLink) start(ctx context.Context) (*instance, error) {
+	if err := l.pause(ctx); err != nil {
+		return nil, err
+	}
+	in, err := l.launch(ctx)
+	if err != nil {
+		l.failed(err)
+		return nil, err
+	}
+	return in, nil
+}
+
+func (l *stdioLink) pause(ctx context.Context) error {
+	l.mu.Lock()
+	wait, last := time.Until(l.notBefore), l.lastErr
+	l.mu.Unlock()
+	if wait <= 0 {
+		return nil
+	}
+	if wait > waitForPark {
+		return l.s.errorf(errs.Unavailable, "is started again in %s; it failed: %w", wait.Round(time.Second), last)
+	}
+	select {
+	case <-time.After(wait):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// failed counts a failure; the first restart is immediate, the following ones wait longer and longer.
+func (l *stdioLink) failed(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lastErr = err
+	l.failures++
+	if l.failures > 1 {
+		l.notBefore = time.Now().Add(min(retryFirst<<min(l.failures-2, 10), retryMost))
+	}
+}
+
+func (l *stdioLink) launch(ctx context.Context) (*instance, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(l.s.spec.Timeouts.Start))
+	defer cancel()
+	l.mu.Lock()
+	l.starts++
+	again := l.starts > 1
+	l.mu.Unlock()
+	if again && l.s.opts.Restarted != nil {
+		l.s.opts.Restarted()
+	}
+	p, err := runner.Start(runner.Command{
+		Server: l.s.opts.Name, Path: l.s.spec.Command, Args: l.s.spec.Args, Dir: l.s.spec.Cwd,
+		Env: runner.Environ(os.LookupEnv, l.s.spec.Env),
+	}, runner.Options{Log: l.s.log, MaxLine: l.s.opts.MaxBytes, Guard: l.s.opts.Guard})
+	if err != nil {
+		return nil, l.s.errorf(errs.Unavailable, "cannot be started: %w", err)
+	}
+	in := &instance{s: l.s, p: p, info: l.info, pending: map[int64]*waiting{}, gone: make(chan struct{})}
+	if !l.s.spawn(func(context.Context) { in.read() }) {
+		in.stop()
+		return nil, l.s.closedError()
+	}
+	if in.peer, err = in.handshake(ctx); err != nil {
+		in.stop()
+		return nil, err
+	}
+	up := time.Now()
+	l.s.spawn(func(context.Context) { l.watch(in, up) })
+	return in, nil
+}
+
+// watch waits for the end of the child and has it started again.
+func (l *stdioLink) watch(in *instance, up time.Time) {
+	<-in.gone
+	l.inst.drop(in)
+	if l.s.ctx.Err() != nil {
+		return
+	}
+	err := l.s.errorf(errs.Unavailable, "process ended: %w", in.exit())
+	if time.Since(up) >= settled {
+		l.mu.Lock()
+		l.failures = 0
+		l.mu.Unlock()
+	}
+	l.failed(err)
+	l.s.fail(err)
+}
+
+// instance is one running child.
+type instance struct {
+	s    *Server
+	p    *runner.Process
+	info []byte
+	peer *Peer
+
+	mu      sync.Mutex
+	pending map[int64]*waiting
+	level   string
+	closed  bool
+	gone    chan struct{} // closed when nothing more can arrive
+}
+
+// waiting is one call in flight.
+type waiting struct {
+	answer chan *mcp.Raw // room for one
+	notes  chan *mcp.Raw
+	err    error // set before answer is closed
+}
+
+func (in *instance) exit() error {
+	<-in.p.Done()
+	if err := in.p.Err(); err != nil {
+		return err
+	}
+	return errors.New("exited without an error")
+}
+
+func (in *instance) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), sideCall)
+	defer cancel()
+	if err := in.p.Stop(ctx); err != nil {
+		in.s.log.Warn("child not stopped in time", "error", err)
+	}
+}
+
+// read takes the child's messages apart until its output ends.
+func (in *instance) read() {
+	defer close(in.gone)
+	for {
+		buf := mcp.GetBuffer(4 << 10)
+		err := in.p.Read(buf)
+		var long *runner.LineTooLong
+		switch {
+		case err == nil:
+			in.message(buf)
+			continue
+		case errors.As(err, &long):
+			buf.Free()
+			in.tooLong(long)
+			continue
+		case !errors.Is(err, io.EOF):
+			in.s.log.Warn("reading the child's output failed", "error", err)
+		}
+		buf.Free()
+		break
+	}
+	if err := in.p.Write(nil, 0); err == nil {
+		in.stop() // its output ended but it still runs: it is of no use any more
+	}
+	in.mu.Lock()
+	in.closed = true
+	lost := in.pending
+	in.pending = nil
+	in.mu.Unlock()
+	err := in.s.errorf(errs.Unavailable, "process ended in mid-call; the call may have been carried out: %w", in.exit())
+	for _, w := range lost {
+		w.err = err
+		close(w.answer)
+	}
+}
+
+// message hands one message to the call it belongs to.
+func (in *instance) message(buf *mcp.Buffer) {
+	m := &mcp.Raw{}
+	m.Own(buf)
+	if e := mcp.Scan(m.Body, &m.Message, in.s.limits()); e != nil {
+		in.s.log.Warn("line on stdout is no MCP message", "error", e.Message, "line", clip(m.Body))
+		m.Free()
+		return
+	}
+	switch m.Kind {
+	case mcp.KindResult, mcp.KindError:
+		in.answered(m)
+	case mcp.KindNotification:
+		in.notified(m)
+	case mcp.KindRequest:
+		reply := in.s.refuseQuestion(m)
+		m.Free()
+		in.s.spawn(func(context.Context) { in.tell(reply) })
+	default:
+		in.s.log.Warn("batch on stdout dropped: the server was not told that batches are understood")
+		m.Free()
+	}
+}
+
+func clip(b []byte) string {
+	if len(b) > 200 {
+		return string(b[:200]) + "…"
+	}
+	return string(b)
+}
+
+func (in *instance) answered(m *mcp.Raw) {
+	id, ok := mcp.Integer(m.Body, m.ID)
+	in.mu.Lock()
+	w := in.pending[id]
+	if ok && w != nil {
+		delete(in.pending, id)
+	}
+	in.mu.Unlock()
+	if !ok || w == nil {
+		in.s.log.Warn("answer to no open request dropped", "id", clip(m.ID.Of(m.Body)))
+		m.Free()
+		return
+	}
+	w.answer <- m
+}
+
+// notified finds the call of a notification: progress by its token, a log message only when no other call is in flight.
+func (in *instance) notified(m *mcp.Raw) {
+	var w *waiting
+	in.mu.Lock()
+	switch m.Method {
+	case mcp.MethodProgress:
+		if token, ok := mcp.Integer(m.Body, m.Get(mcp.KeyProgressToken)); ok {
+			w = in.pending[token]
+		}
+	case mcp.MethodLogMessage:
+		if len(in.pending) == 1 {
+			for _, only := range in.pending {
+				w = only
+			}
+		}
+	}
+	in.mu.Unlock()
+	if w != nil {
+		select {
+		case w.notes <- m:
+			return
+		default:
+			in.s.log.Debug("notification dropped: the client reads too slowly")
+		}
+	} else {
+		in.s.noted(m.Method)
+	}
+	m.Free()
+}
+
+// tooLong fails the call that an oversized line answers, and only that.
+func (in *instance) tooLong(long *runner.LineTooLong) {
+	in.mu.Lock()
+	id, ok := oversizedID(long.Head, long.Tail)
+	w := in.pending[id]
+	if (!ok || w == nil) && len(in.pending) == 1 {
+		for id, w = range in.pending {
+		}
+	}
+	if w != nil {
+		delete(in.pending, id)
+	}
+	in.mu.Unlock()
+	if w == nil {
+		in.s.log.Warn("line over the size limit dropped", "bytes", long.Size)
+		return
+	}
+	w.err = in.s.errorf(errs.Protocol, "answers %d bytes, more than the limit; raise messages.maxBytes if that is right", long.Size)
+	close(w.answer)
+}
+
+func (in *instance) open(id int64) (*waiting, error) {
+	w := &waiting{answer: make(chan *mcp.Raw, 1), notes: make(chan *mcp.Raw, notesMost)}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.closed {
+		return nil, in.s.errorf(errs.Unavailable, "process has ended")
+	}
+	in.pending[id] = w
+	return w, nil
+}
+
+func (in *instance) abandon(id int64) {
+	in.mu.Lock()
+	delete(in.pending, id)
+	in.mu.Unlock()
+}
+
+var drafts = sync.Pool{New: func() any { return new(draft) }}
+
+// call writes one request and waits for its answer.
+func (in *instance) call(ctx context.Context, modern bool, c *Call, out *mcp.Raw) error {
+	id := in.s.ids.Add(1)
+	w, err := in.open(id)
+	if err != nil {
+		return err
+	}
+	d := drafts.Get().(*draft)
+	d.reset(id)
+	if modern {
+		d.modern(c, in.info)
+	} else {
+		d.legacy(c)
+	}
+	err = in.p.Write(d.segs, writeTime)
+	clear(d.segs)
+	drafts.Put(d)
+	if err != nil {
+		in.abandon(id)
+		return in.s.errorf(errs.Unavailable, "does not take the request: %w", err)
+	}
+	limit := time.Duration(in.s.spec.Timeouts.Call)
+	if c.In.Method.Facts().List {
+		limit = time.Duration(in.s.spec.Timeouts.List)
+	}
+	return in.await(ctx, c, id, w, limit, out)
+}
+
+func (in *instance) await(ctx context.Context, c *Call, id int64, w *waiting, limit time.Duration, out *mcp.Raw) error {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	defer discard(w)
+	for {
+		select {
+		case n := <-w.notes:
+			in.pass(c, id, n)
+			timer.Reset(limit)
+		case m, ok := <-w.answer:
+			if !ok {
+				return w.err
+			}
+			for drained := false; !drained; {
+				select {
+				case n := <-w.notes:
+					in.pass(c, id, n)
+				default:
+					drained = true
+				}
+			}
+			*out = *m
+			return nil
+		case <-ctx.Done():
+			in.giveUp(id)
+			return ctx.Err()
+		case <-timer.C:
+			in.giveUp(id)
+			return in.s.errorf(errs.Timeout, "was silent for %s; raise its timeouts if it needs longer", limit)
+		}
+	}
+}
+
+func (in *instance) pass(c *Call, id int64, n *mcp.Raw) {
+	in.s.relay(c, idBytes(id), n)
+	n.Free()
+}
+
+// discard gives back what arrived for a call that nobody reads any more.
+func discard(w *waiting) {
+	for {
+		select {
+		case n := <-w.notes:
+			n.Free()
+		default:
+			return
+		}
+	}
+}
+
+// giveUp forgets a call and tells the server so.
+func (in *instance) giveUp(id int64) {
+	in.abandon(id)
+	in.s.spawn(func(context.Context) { in.tell(cancelNotice(idBytes(id))) })
+}
+
+func (in *instance) tell(body []byte) {
+	if err := in.p.Write([][]byte{body}, writeTime); err != nil {
+		in.s.log.Debug("message not delivered to the child", "error", err)
+	}
+}
+
+// setLevel makes the child at least as talkative as the call wants.
+func (in *instance) setLevel(ctx context.Context, level string) error {
+	in.mu.Lock()
+	enough := in.level != "" && severities[in.level] <= severities[level]
+	in.mu.Unlock()
+	if enough || len(in.peer.Capabilities) == 0 {
+		return nil
+	}
+	if f, _ := mcp.Lookup(in.peer.Capabilities, whole(in.peer.Capabilities), "logging"); !f.Present() {
+		return nil
+	}
+	var out mcp.Raw
+	defer out.Free()
+	if err := in.own(ctx, false, setLevelBody(level), &out); err != nil {
+		return err
+	}
+	in.mu.Lock()
+	in.level = level
+	in.mu.Unlock()
+	return nil
+}
+
+// own sends a request of the gateway itself.
+func (in *instance) own(ctx context.Context, modern bool, body []byte, out *mcp.Raw) error {
+	c, err := ownCall(body)
+	if err != nil {
+		return err
+	}
+	return in.call(ctx, modern, c, out)
+}
