@@ -1,0 +1,34 @@
+// Package real_test runs the gateway between parts that others wrote: the
+// official conformance suite, the reference servers from npm and from the Go
+// SDK, the official clients in Go and TypeScript, and the Inspector.
+//
+// The parts are pinned in npm/package.json and fixtures/go.mod. They are
+// installed once into a folder outside the repository, keyed by those pins:
+// $TOOLCRIB_TEST_CACHE, or toolcrib-test in the user's cache folder. Needed on
+// the machine: Go and npm (with any Node.js from version 20 on; a Node.js that
+// is too old for the suite is supplemented by one from npm).
+package real_test
+
+import (
+	"fmt"
+	"os"
+	"testing"
+)
+
+// scratch holds what is made once for the whole run: the gateway's binary.
+var scratch string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "toolcrib-real-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	scratch = dir
+	return m.Run()
+}

@@ -1,0 +1,23 @@
+// @modelcontextprotocol/sdk 1.x: speaks the revisions up to 2025-11-25 only.
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
+import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import { info, job, run } from './steps.mjs';
+
+let transport;
+
+await run(job(), {
+  connect: async ({ url, command, args, env }, onerror) => {
+    const client = new Client(info, { capabilities: {} });
+    client.onerror = onerror;
+    transport = url ? new StreamableHTTPClientTransport(new URL(url)) : new StdioClientTransport({ command, args, env, stderr: 'ignore' });
+    await client.connect(transport);
+    return client;
+  },
+  call: (client, params, options) => client.callTool(params, undefined, options),
+  about: (client) => ({
+    version: transport.protocolVersion,
+    capabilities: client.getServerCapabilities(),
+    info: client.getServerVersion(),
+  }),
+});
