@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"go.uber.org/goleak"
 )
 
@@ -346,5 +347,45 @@ func TestRun(t *testing.T) {
 	}
 	if len(r.Tables) != 2 || len(r.Tables[0].Lines) < 2 || len(r.Errors) > 0 {
 		t.Errorf("got %s", out.Bytes())
+	}
+}
+
+// What the benchmark writes for the gateway must be what the gateway reads.
+func TestConfigs(t *testing.T) {
+	w := &world{dir: t.TempDir(), key: newKey(), upstream: target{addr: "127.0.0.1:7000"}}
+	for name, servers := range w.configs() {
+		text, err := w.config(name, "127.0.0.1:8080", servers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, problems := v1.Parse(text, v1.Options{})
+		if len(problems) > 0 {
+			t.Errorf("%s: %v", name, problems)
+			continue
+		}
+		if got := len(c.ServerNames()); got != len(servers) {
+			t.Errorf("%s: %d servers of %d", name, got, len(servers))
+		}
+	}
+}
+
+// Every line of every table must be something that can be started.
+func TestRowsHaveTargets(t *testing.T) {
+	w := &world{}
+	configs := w.configs()
+	for _, r := range rows() {
+		bare := 0
+		for _, a := range r.aims {
+			if a.label == "bare" {
+				bare++
+			}
+			_, ok := configs[a.target]
+			if !ok && a.target != "direct" && a.target != "bare" && a.target != "nginx" {
+				t.Errorf("%s: no target %q", r.name, a.target)
+			}
+		}
+		if bare != 1 {
+			t.Errorf("%s: %d lines to compare with", r.name, bare)
+		}
 	}
 }

@@ -203,6 +203,9 @@ func (c *client) close() error {
 	return errors.Join(c.endSession(), c.wire.conn.Close())
 }
 
+// drop closes the connection where nothing can be done about an error.
+func (c *client) drop() { _ = c.wire.conn.Close() }
+
 // get asks for a path and returns status and body.
 func (c *client) get(path string) (int, []byte, error) {
 	raw := fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, c.t.Addr)

@@ -156,7 +156,7 @@ func (w *worker) failed(err error) {
 	if w.errors++; w.err == nil {
 		w.err = err
 	}
-	w.client.wire.conn.Close()
+	w.client.drop()
 	c, err := dialClient(w.client.t, w.deadline)
 	if err != nil {
 		w.errors = maxErrors
@@ -169,7 +169,7 @@ func (w *worker) failed(err error) {
 func closeAll(workers []*worker) {
 	each(workers, func(w *worker) {
 		if w != nil && w.client != nil {
-			w.client.close() // a session that cannot be deleted shows in the stats
+			_ = w.client.close() // a session that cannot be deleted shows in the stats
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -54,7 +55,7 @@ func startPinned(cmd *exec.Cmd, cpu int) error {
 	if err := unix.SchedSetaffinity(0, &one); err != nil {
 		return fmt.Errorf("pin to CPU %d: %w", cpu, err)
 	}
-	defer unix.SchedSetaffinity(0, &old)
+	defer func() { _ = unix.SchedSetaffinity(0, &old) }() // it was valid before
 	return cmd.Start()
 }
 
@@ -68,7 +69,7 @@ func pinSelf(cpu int) {
 	threads, _ := os.ReadDir("/proc/self/task")
 	for _, t := range threads {
 		if id, err := strconv.Atoi(t.Name()); err == nil {
-			unix.SchedSetaffinity(id, &one) // a thread may have ended since
+			_ = unix.SchedSetaffinity(id, &one) // a thread may have ended since
 		}
 	}
 }
@@ -91,6 +92,21 @@ func cpuTime(pid int) (time.Duration, error) {
 		return 0, fmt.Errorf("/proc/%d/stat: %q", pid, b)
 	}
 	return time.Duration(user+system) * tick, nil
+}
+
+// children are the processes that pid started and that still run.
+func children(pid int) []int {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	var all []int
+	for _, f := range files {
+		b, _ := os.ReadFile(f) // a thread may have ended since
+		for _, word := range strings.Fields(string(b)) {
+			if child, err := strconv.Atoi(word); err == nil {
+				all = append(all, child)
+			}
+		}
+	}
+	return all
 }
 
 // machineTime is the busy time of all CPUs so far.

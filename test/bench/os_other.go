@@ -18,6 +18,8 @@ func pinSelf(int) {}
 
 func cpuTime(int) (time.Duration, error) { return 0, errNoProc }
 
+func children(int) []int { return nil }
+
 func machineTime() (time.Duration, error) { return 0, errNoProc }
 
 func resident(int) (int64, error) { return 0, errNoProc }

@@ -45,7 +45,7 @@ func (t *table) print(w io.Writer) {
 			known("%.2f", l.of(func(s *sample) float64 { return s.Others }).mid),
 			l.errors())
 	}
-	tw.Flush()
+	_ = tw.Flush() // an error of w shows at the next write to it
 }
 
 func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
@@ -91,7 +91,7 @@ func (r *report) printFigures(w io.Writer) {
 		}
 		fmt.Fprintf(tw, "  %s\t%s\n", f.Title, value)
 	}
-	tw.Flush()
+	_ = tw.Flush() // an error of w shows at the next write to it
 }
 
 func (r *report) printLimits(w io.Writer) {
@@ -111,5 +111,5 @@ func (r *report) printLimits(w io.Writer) {
 		}
 		fmt.Fprintf(tw, "  %s\t%s\tat most %.4g %s\t%s\n", l.What, value, l.Max, l.Unit, verdict)
 	}
-	tw.Flush()
+	_ = tw.Flush() // an error of w shows at the next write to it
 }

@@ -45,6 +45,7 @@ func proxyMain(args []string) error {
 	if err != nil {
 		return err
 	}
-	go (&http.Server{Handler: newProxy(&url.URL{Scheme: "http", Host: *to})}).Serve(l)
+	server := &http.Server{Handler: newProxy(&url.URL{Scheme: "http", Host: *to}), ReadHeaderTimeout: time.Minute}
+	go func() { _ = server.Serve(l) }() // until the process ends
 	return announce(l.Addr().String())
 }

@@ -114,6 +114,7 @@ func (w *world) sample(s *settings, r row, a aim, on *target) (*sample, error) {
 		Own: []int{w.upstream.proc.pid()}, Upstream: w.upstream.addr}
 	if a.target != "direct" {
 		j.Target = on.proc.pid()
+		j.Own = append(j.Own, children(j.Target)...)
 	}
 	return w.load.measure(j)
 }

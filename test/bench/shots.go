@@ -121,7 +121,7 @@ func (t *target) firstList(tools int, limit time.Duration) (int, error) {
 		}
 		lists++
 		last = c.do()
-		c.close()
+		c.drop()
 		if last == nil {
 			return lists, nil
 		}
@@ -199,7 +199,7 @@ func (w *world) upstreamSessions() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer c.close()
+	defer c.drop()
 	s, err := readStats(c)
 	return s.Sessions, err
 }

@@ -65,8 +65,8 @@ func (l *lineWriter) line(b []byte, flush bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(b) > 0 {
-		l.w.Write(b) // an error stays in the writer until Flush
-		l.w.WriteByte('\n')
+		_, _ = l.w.Write(b) // an error stays in the writer until Flush
+		_ = l.w.WriteByte('\n')
 	}
 	if !flush {
 		return nil
@@ -78,6 +78,6 @@ func (l *lineWriter) after(d time.Duration, b []byte) {
 	l.later.Add(1)
 	time.AfterFunc(d, func() {
 		defer l.later.Done()
-		l.line(b, true)
+		_ = l.line(b, true) // the reader is gone, and with it the loop above
 	})
 }

@@ -34,13 +34,16 @@ type world struct {
 	notes    []string
 }
 
+// newKey makes an API key.
+func newKey() string { return rand.Text() + rand.Text() }
+
 func (w *world) note(format string, args ...any) {
 	w.notes = append(w.notes, fmt.Sprintf(format, args...))
 }
 
 // newWorld starts load generator and upstream, and finds or builds the gateway.
 func newWorld(ctx context.Context, dir, gateway string) (*world, error) {
-	w := &world{crew: newCrew(ctx), dir: dir, key: rand.Text() + rand.Text(), others: map[string]*target{}}
+	w := &world{crew: newCrew(ctx), dir: dir, key: newKey(), others: map[string]*target{}}
 	var ok bool
 	if w.gwCPU, w.loadCPU, ok = cpus(); !ok {
 		w.note("not pinned: gateway and load share what CPUs there are, so their speed is not comparable")
@@ -126,20 +129,20 @@ func (w *world) startBare() (*target, error) {
 // configs are the gateways of the benchmark and the servers each has.
 func (w *world) configs() map[string]map[string]any {
 	self, _ := os.Executable() // crew.role has it for certain before
-	http := func(path string) any {
+	remote := func(path string) any {
 		return map[string]any{"url": "http://" + w.upstream.addr + path, "listTTL": "1h"}
 	}
 	stdio := func(e era) any {
 		return map[string]any{"command": self, "args": []string{"stdio", "-era", string(e), "-cpu", fmt.Sprint(w.loadCPU)}}
 	}
-	calls := map[string]any{"modern": http("/modern/10/mcp"), "legacy": http("/legacy/10/mcp")}
+	calls := map[string]any{"modern": remote("/modern/10/mcp"), "legacy": remote("/legacy/10/mcp")}
 	return map[string]map[string]any{
 		"calls":  calls,
 		"key":    calls,
-		"single": {"modern": http("/modern/100/mcp"), "legacy": http("/legacy/100/mcp")},
-		"four":   numbered(4, func(n int) any { return http(fmt.Sprintf("/modern/25/%d/mcp", n)) }),
-		"many":   numbered(100, func(n int) any { return http(fmt.Sprintf("/modern/10/%d/mcp", n)) }),
-		"held":   {"legacy": http("/legacy/100/held/mcp")},
+		"single": {"modern": remote("/modern/100/mcp"), "legacy": remote("/legacy/100/mcp")},
+		"four":   numbered(4, func(n int) any { return remote(fmt.Sprintf("/modern/25/%d/mcp", n)) }),
+		"many":   numbered(100, func(n int) any { return remote(fmt.Sprintf("/modern/10/%d/mcp", n)) }),
+		"held":   {"legacy": remote("/legacy/100/held/mcp")},
 		"stdio":  {"modern": stdio(modern), "legacy": stdio(legacy)},
 	}
 }
@@ -152,22 +155,27 @@ func numbered(n int, server func(int) any) map[string]any {
 	return all
 }
 
-// startGateway starts the gateway in front of servers. It need not be ready.
-func (w *world) startGateway(name string, servers map[string]any) (*target, error) {
-	addr, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
-	config := map[string]any{
+// config is the configuration file of a gateway.
+func (w *world) config(name, addr string, servers map[string]any) ([]byte, error) {
+	c := map[string]any{
 		"listen":     addr,
 		"stateDir":   filepath.Join(w.dir, name),
 		"mcpServers": servers,
 		"log":        map[string]any{"level": "warn"},
 	}
 	if name == "key" {
-		config["auth"] = map[string]any{"apiKeys": []any{map[string]any{"name": "bench", "key": w.key}}}
+		c["auth"] = map[string]any{"apiKeys": []any{map[string]any{"name": "bench", "key": w.key}}}
 	}
-	text, err := json.Marshal(config)
+	return json.Marshal(c)
+}
+
+// startGateway starts the gateway in front of servers. It need not be ready.
+func (w *world) startGateway(name string, servers map[string]any) (*target, error) {
+	addr, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	text, err := w.config(name, addr, servers)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +223,7 @@ func (t *target) ask(path string, deadline time.Time) (int, []byte, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	defer c.close()
+	defer c.drop()
 	return c.get(path)
 }
 

@@ -81,7 +81,7 @@ func (u *upstream) serve(l net.Listener) {
 			return
 		}
 		all.Go(func() {
-			defer c.Close()
+			defer func() { _ = c.Close() }()
 			e := &exchange{u: u, wire: newWire(c, 8<<10)}
 			for e.next() == nil {
 			}

@@ -33,7 +33,7 @@ func newWatch(j *job, deadline time.Time) (*watch, error) {
 
 func (w *watch) close() {
 	if w.stats != nil {
-		w.stats.close()
+		w.stats.drop()
 	}
 }
 
