@@ -36,12 +36,12 @@ line is wrong, 3 the server cannot be reached, 130 interrupted.
 `
 }
 
-func (c *callCmd) Run(sys *system) error {
+func (c *callCmd) Run(ctx context.Context, sys *system) error {
 	params, err := c.params(sys)
 	if err != nil {
 		return err
 	}
-	return c.with(sys, func(ctx context.Context, conn *app.Conn) error {
+	return c.with(ctx, sys, func(ctx context.Context, conn *app.Conn) error {
 		show := newProgress(sys.stderr)
 		result, err := conn.Do(ctx, mcp.MethodToolsCall, params, show.notify)
 		show.done()

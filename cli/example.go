@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/toolcrib/toolcrib/internal/example"
@@ -21,11 +22,11 @@ Examples:
 `
 }
 
-func (c *exampleCmd) Run(sys *system) error {
+func (c *exampleCmd) Run(ctx context.Context, sys *system) error {
 	if c.Listen == "" {
-		return example.ServeStdio(sys.ctx, sys.stdin, sys.stdout, version())
+		return example.ServeStdio(ctx, sys.stdin, sys.stdout, version())
 	}
-	return example.Serve(sys.ctx, c.Listen, version(), func(url string) {
+	return example.Serve(ctx, c.Listen, version(), func(url string) {
 		_, _ = fmt.Fprintf(sys.stderr, "The example server listens at %s\n", url)
 	})
 }

@@ -40,7 +40,6 @@ type commands struct {
 
 // system is what a command may touch of the world outside.
 type system struct {
-	ctx            context.Context //nolint:containedctx // kong calls Run with bound values; this is the one that carries them
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	// program is how the user called this program, for commands shown to copy.
@@ -53,7 +52,7 @@ type system struct {
 // exit code. It returns when the command is done or soon after ctx ends.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	args = conventional(args)
-	sys := &system{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, program: os.Args[0]}
+	sys := &system{stdin: stdin, stdout: stdout, stderr: stderr, program: os.Args[0]}
 	if i := slices.Index(args, "--"); i >= 0 {
 		sys.command = args[i+1:]
 	}
@@ -69,6 +68,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	case err != nil:
 		return reportUsage(stderr, err)
 	}
+	parsed.BindTo(ctx, (*context.Context)(nil))
 	return report(stderr, parsed.Run(sys))
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -30,8 +31,8 @@ Examples:
 `
 }
 
-func (c *serveCmd) Run(sys *system) error {
-	return serve(sys, app.Options{
+func (c *serveCmd) Run(ctx context.Context, sys *system) error {
+	return serve(ctx, sys, app.Options{
 		File:                 c.File,
 		Listen:               c.Listen,
 		AllowUnauthenticated: c.AllowUnauthenticated,
@@ -58,7 +59,7 @@ Examples:
 `
 }
 
-func (c *runCmd) Run(sys *system) error {
+func (c *runCmd) Run(ctx context.Context, sys *system) error {
 	if len(c.Command) != len(sys.command) {
 		return usagef("unexpected argument %q (the command to serve stands after --: toolcrib run -- COMMAND)", c.Command[0])
 	}
@@ -72,7 +73,7 @@ func (c *runCmd) Run(sys *system) error {
 	server.Prefix = new(string) // the only server needs none
 	config := &v1.Config{MCPServers: map[string]*v1.Server{name: server}}
 	config.SetDefaults()
-	return serve(sys, app.Options{
+	return serve(ctx, sys, app.Options{
 		Config:               config,
 		Listen:               c.Listen,
 		AllowUnauthenticated: c.AllowUnauthenticated,
@@ -80,12 +81,12 @@ func (c *runCmd) Run(sys *system) error {
 }
 
 // serve runs the gateway until the context ends, which is its normal end.
-func serve(sys *system, o app.Options) error {
+func serve(ctx context.Context, sys *system, o app.Options) error {
 	o.Guard = guardCommand()
 	o.Version = version()
 	o.Stderr = sys.stderr
 	o.Ready = func(baseURL string) { welcome(sys.stdout, sys.program, baseURL) }
-	return fileError(app.Serve(sys.ctx, o))
+	return fileError(app.Serve(ctx, o))
 }
 
 // welcome tells how to use the gateway that listens at baseURL.

@@ -143,29 +143,29 @@ func variables(pairs []string) (map[string]string, error) {
 }
 
 // with connects to the target, does f and disconnects.
-func (t *target) with(sys *system, f func(context.Context, *app.Conn) error) error {
+func (t *target) with(ctx context.Context, sys *system, f func(context.Context, *app.Conn) error) error {
 	name, server, err := t.server(sys)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(sys.ctx, t.Timeout)
+	limited, cancel := context.WithTimeout(ctx, t.Timeout)
 	defer cancel()
-	conn, err := app.Dial(ctx, name, server, app.DialOptions{Guard: guardCommand(), Version: version()})
+	conn, err := app.Dial(limited, name, server, app.DialOptions{Guard: guardCommand(), Version: version()})
 	if err != nil {
-		return t.explain(sys, err)
+		return t.explain(ctx, err)
 	}
 	defer conn.Close()
-	return t.explain(sys, f(ctx, conn))
+	return t.explain(ctx, f(limited, conn))
 }
 
 // explain gives errors of a conversation the words and the exit code that the
 // user of a command needs.
-func (t *target) explain(sys *system, err error) error {
+func (t *target) explain(ctx context.Context, err error) error {
 	var answer *mcp.Error
 	switch {
 	case err == nil:
 		return nil
-	case sys.ctx.Err() != nil:
+	case ctx.Err() != nil:
 		return context.Canceled
 	case errors.As(err, &answer):
 		return &exitError{ExitFailed, fmt.Errorf("the server answered: %s (code %d)", printable(answer.Message), answer.Code)}

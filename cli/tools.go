@@ -30,8 +30,8 @@ Examples:
 `
 }
 
-func (c *toolsCmd) Run(sys *system) error {
-	return c.with(sys, func(ctx context.Context, conn *app.Conn) error {
+func (c *toolsCmd) Run(ctx context.Context, sys *system) error {
+	return c.with(ctx, sys, func(ctx context.Context, conn *app.Conn) error {
 		tools, err := conn.List(ctx, mcp.MethodToolsList)
 		if err != nil {
 			return err
