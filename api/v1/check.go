@@ -25,7 +25,7 @@ func (k *checker) fail(path, format string, args ...any) {
 func (k *checker) tags(v reflect.Value, path string) {
 	switch v.Kind() {
 	case reflect.Pointer:
-		if !v.IsNil() {
+		if s, ok := v.Interface().(*Server); !v.IsNil() && (!ok || !s.Disabled) {
 			k.tags(v.Elem(), path)
 		}
 	case reflect.Map:

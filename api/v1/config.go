@@ -55,7 +55,7 @@ type Config struct {
 	Log Log `json:"log,omitzero"`
 	// DrainTimeout is how long running calls may go on after the gateway was told
 	// to stop.
-	DrainTimeout Duration `json:"drainTimeout,omitzero" default:"30s" env:"TOOLCRIB_DRAIN_TIMEOUT"`
+	DrainTimeout Duration `json:"drainTimeout" default:"30s" env:"TOOLCRIB_DRAIN_TIMEOUT"`
 
 	// Warnings tell what a parsed file holds that has no effect here, each with
 	// line and path. They are not part of the configuration.

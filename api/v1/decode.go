@@ -21,7 +21,7 @@ const maxNodes = 500_000
 type decoder struct {
 	opts     Options
 	problems Problems
-	warnings []string
+	warnings Problems
 	lines    map[string]int    // path → line of its key
 	origins  map[string]string // path → environment variable that set it
 	nodes    int
@@ -33,7 +33,7 @@ func (d *decoder) fail(line int, path, format string, args ...any) {
 }
 
 func (d *decoder) warn(line int, path, reason string) {
-	d.warnings = append(d.warnings, Problem{Path: path, Line: line, Message: reason}.String())
+	d.warnings = append(d.warnings, Problem{Path: path, Line: line, Message: reason})
 }
 
 func (d *decoder) document(root *yaml.Node, c *Config) {
@@ -93,20 +93,20 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, path string) {
 	fields, ignored := fieldsOf(v.Type()), foreignKeys(v.Type())
 	seen := map[int]entry{}
 	for _, e := range entries {
-		child := childPath(path, e.key)
 		i, ok := fields[e.key]
 		if !ok {
-			d.unknown(e, child, fields, ignored)
+			d.unknown(e, childPath(path, e.key), fields, ignored)
 			continue
 		}
+		// Other spellings of a key go by its name, as Validate knows it.
+		child := childPath(path, jsonName(v.Type().Field(i)))
 		if other, ok := seen[i]; ok {
 			if a, b := resolved(e.value), resolved(other.value); a.Kind != yaml.ScalarNode || a.Value != b.Value {
-				d.fail(e.line, child, "means the same as %q, which is given too; keep one", other.key)
+				d.fail(e.line, childPath(path, e.key), "means the same as %q, which is given too; keep one", other.key)
 			}
 			continue
 		}
 		seen[i] = e
-		d.lines[childPath(path, jsonName(v.Type().Field(i)))] = e.line
 		d.lines[child] = e.line
 		d.value(e.value, v.Field(i), child, v.Type().Field(i).Tag)
 	}
@@ -149,6 +149,10 @@ func (d *decoder) unknown(e entry, path string, fields map[string]int, ignored m
 func (d *decoder) dictionary(n *yaml.Node, v reflect.Value, path string, tag reflect.StructTag) {
 	entries, ok := d.entries(n, path)
 	if !ok {
+		return
+	}
+	if v.Type() == reflect.TypeFor[map[string]*Server]() && len(entries) > MaxServers {
+		d.fail(n.Line, path, tooManyServers, len(entries), MaxServers)
 		return
 	}
 	v.Set(reflect.MakeMap(v.Type()))

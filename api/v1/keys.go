@@ -122,6 +122,8 @@ func fieldsOf(t reflect.Type) map[string]int {
 	return fields
 }
 
+var wordSigns = strings.NewReplacer("_", "", "-", "")
+
 // nearest returns the key that was probably meant, or "".
 func nearest(key string, fields map[string]int) string {
 	if len(key) > 64 {
@@ -133,9 +135,8 @@ func nearest(key string, fields map[string]int) string {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	plain := strings.NewReplacer("_", "", "-", "")
 	for _, name := range names {
-		if strings.EqualFold(plain.Replace(key), name) {
+		if strings.EqualFold(wordSigns.Replace(key), name) {
 			return name
 		}
 		if d := distance(key, name); d <= most {

@@ -56,7 +56,9 @@ func Parse(data []byte, opts Options) (*Config, Problems) {
 	if len(d.problems) > 0 {
 		return nil, d.problems.sorted()
 	}
-	c.Warnings = d.warnings
+	for _, w := range d.warnings.sorted() {
+		c.Warnings = append(c.Warnings, w.String())
+	}
 	return c, nil
 }
 
@@ -91,6 +93,10 @@ func load(data []byte) (*yaml.Node, *Problem) {
 	return nil, nil
 }
 
+// yamlTerms puts the terms of the YAML specification in those of this package.
+var yamlTerms = strings.NewReplacer("a flow mapping", "an object", "a block mapping", "an object", "a flow sequence", "a list",
+	"a block collection", "a list", "a quoted scalar", "quoted text", "a plain scalar", "text", "scanning", "reading", "parsing", "reading")
+
 func syntaxProblem(err error, data []byte, format string) *Problem {
 	p := &Problem{Message: "is not valid " + format + ": " + err.Error()}
 	var le *yaml.LoadError
@@ -103,7 +109,7 @@ func syntaxProblem(err error, data []byte, format string) *Problem {
 		p.Message = "has an alias (*name) without its anchor (&name); put text that begins with * in quotes"
 	}
 	if le.ContextMsg != "" {
-		p.Message += " " + le.ContextMsg
+		p.Message += " " + yamlTerms.Replace(le.ContextMsg)
 		if le.ContextMark.Line > 0 && le.ContextMark.Line != le.Mark.Line {
 			p.Message += fmt.Sprintf(" that starts in line %d", le.ContextMark.Line)
 		}
@@ -195,9 +201,11 @@ func (d *decoder) home(path string) string {
 	return path
 }
 
+var typeSigns = strings.NewReplacer("-", "", "_", "")
+
 // normalType maps the spellings of the clients to the three that are used.
 func normalType(s string) string {
-	switch strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(s)) {
+	switch typeSigns.Replace(strings.ToLower(s)) {
 	case "stdio":
 		return TypeStdio
 	case "http", "streamablehttp":
@@ -219,5 +227,4 @@ func (d *decoder) dropHeaders(path string, s *Server) {
 			d.warn(d.lineOf(p), p, "is set by the protocol and not taken from here")
 		}
 	}
-	slices.Sort(d.warnings)
 }

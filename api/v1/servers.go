@@ -8,11 +8,9 @@ import (
 	"unicode/utf8"
 )
 
+const tooManyServers = "has %d servers; at most %d are allowed"
+
 func (k *checker) servers(c *Config) {
-	if len(c.MCPServers) > MaxServers {
-		k.fail("mcpServers", "has %d servers; at most %d are allowed", len(c.MCPServers), MaxServers)
-		return
-	}
 	for name, s := range c.MCPServers {
 		path := childPath("mcpServers", name)
 		if why := badServerName(name); why != "" {
@@ -167,6 +165,6 @@ func (k *checker) ambiguous(c *Config, holder, name string) {
 	if s := c.MCPServers[name]; s.Prefix != nil {
 		path += ".prefix"
 	}
-	k.fail(path, "has names that begin with %q; those of %q begin with %q, so that a tool could be of either; give one of them another prefix:",
+	k.fail(path, "has names that begin with %q; those of %q begin with %q, so that a tool could be of either; set another prefix for one of them",
 		c.PrefixOf(name), clip(holder), c.PrefixOf(holder))
 }

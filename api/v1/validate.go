@@ -21,6 +21,10 @@ const (
 // defaults, by path, without lines.
 func (c *Config) Validate() Problems {
 	k := &checker{}
+	if n := len(c.MCPServers); n > MaxServers {
+		k.fail("mcpServers", tooManyServers, n, MaxServers)
+		return k.problems
+	}
 	k.tags(reflect.ValueOf(c).Elem(), "")
 	k.listen(c.Listen)
 	k.publicURL(c.PublicURL)
@@ -173,7 +177,7 @@ func (k *checker) apiKey(path, key string) {
 
 var placeholders = []string{
 	"changeme", "replaceme", "placeholder", "yourkey", "yourapikey", "yoursecret", "yourtoken", "apikeyhere",
-	"insertkey", "examplekey", "secretkeyhere", "mysecretkey", "todo", "xxxxxxxx", "12345678901", "password",
+	"insertkey", "examplekey", "secretkeyhere", "mysecretkey", "xxxxxxxx", "12345678901", "password",
 }
 
 // placeholder tells whether a key was copied from an example.
