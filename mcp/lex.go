@@ -56,8 +56,11 @@ type walker struct {
 	depth    int  // levels that may still be opened
 	values   int  // values that may still come
 	newlines bool // raw CR or LF stood between tokens
+	escaped  bool // a string had an escape since this was last cleared
 	fault    fault
 	at       int // offset of the fault
+	// One bit for each open level of container: set for an object.
+	objects [deepest / 64]uint64
 }
 
 func (w *walker) fail(i int, f fault) int {
@@ -80,17 +83,21 @@ func (w *walker) unexpected(i int, f fault) int {
 func (w *walker) space(i int) int {
 	b := w.body
 	for i < len(b) {
-		switch b[i] {
-		case ' ', '\t':
-			i++
-			for len(b)-i >= 8 && binary.LittleEndian.Uint64(b[i:]) == ' '*ones {
-				i += 8
-			}
-		case '\n', '\r':
-			w.newlines = true
-			i++
-		default:
+		switch c := b[i]; {
+		case c > ' ':
 			return i
+		case c == '\n' || c == '\r':
+			w.newlines = true
+		case c != ' ' && c != '\t':
+			return i
+		}
+		i++
+		for len(b)-i >= 8 { // indentation
+			x := binary.LittleEndian.Uint64(b[i:]) ^ ' '*ones
+			i += bits.TrailingZeros64(x) >> 3
+			if x != 0 {
+				break
+			}
 		}
 	}
 	return i
@@ -154,109 +161,123 @@ func (w *walker) value(i int) int {
 
 // scalar checks the string, number or literal at i and returns its end.
 func (w *walker) scalar(i int) int {
-	b := w.body
-	if i >= len(b) {
+	if i >= len(w.body) {
 		return w.fail(i, faultTruncated)
 	}
-	switch c := b[i]; {
+	switch c := w.body[i]; {
 	case c == '"':
 		return w.str(i)
-	case c == '-' || '0' <= c && c <= '9':
+	case c-'0' <= 9 || c == '-':
 		return w.number(i)
-	case c == 't' && len(b)-i >= 4 && string(b[i:i+4]) == "true",
-		c == 'n' && len(b)-i >= 4 && string(b[i:i+4]) == "null":
+	}
+	return w.literal(i)
+}
+
+// literal checks the true, false or null at i and returns its end.
+func (w *walker) literal(i int) int {
+	rest := w.body[i:]
+	switch {
+	case len(rest) >= 4 && (string(rest[:4]) == "true" || string(rest[:4]) == "null"):
 		return i + 4
-	case c == 'f' && len(b)-i >= 5 && string(b[i:i+5]) == "false":
+	case len(rest) >= 5 && string(rest[:5]) == "false":
 		return i + 5
 	}
 	return w.fail(i, faultValue)
 }
 
 // container checks the object or array at i and returns its end. It keeps one
-// bit a level instead of recursing: set for an object, clear for an array.
+// bit a level instead of recursing.
 func (w *walker) container(i int) int {
 	b := w.body
-	var stack [deepest / 64]uint64
-	level, object := 0, false
+	level, values, object := 0, w.values, false
 value:
-	if i >= len(b) {
-		return w.fail(i, faultTruncated)
-	}
-	if w.values--; w.values < 0 {
+	if values--; values < 0 {
 		return w.fail(i, faultValues)
 	}
-	if c := b[i]; c == '"' {
+	if uint(i) >= uint(len(b)) {
+		return w.fail(len(b), faultTruncated)
+	}
+	switch c := b[i]; {
+	case c == '"':
 		i = w.str(i)
-	} else if c != '{' && c != '[' {
-		i = w.scalar(i)
-	} else {
-		if level >= w.depth || level >= deepest {
+	case c == '{' || c == '[':
+		if level >= w.depth {
 			return w.fail(i, faultDepth)
 		}
 		object = c == '{'
-		word, bit := level>>6&(len(stack)-1), uint64(1)<<(level&63)
-		stack[word] &^= bit
-		if object {
-			stack[word] |= bit
-		}
+		w.push(level, object)
 		level++
-		if i++; i < len(b) && b[i] <= ' ' {
+		if i++; uint(i) < uint(len(b)) && b[i] <= ' ' {
 			i = w.space(i)
 		}
-		if i < len(b) && b[i] == c+2 { // '{'+2 is '}', '['+2 is ']'
+		if uint(i) < uint(len(b)) && b[i] == c+2 { // '{'+2 is '}', '['+2 is ']'
 			goto closed
 		}
 		if object {
 			goto key
 		}
 		goto value
+	case c-'0' <= 9 || c == '-':
+		i = w.number(i)
+	default:
+		i = w.literal(i)
 	}
 after:
 	if uint(i) >= uint(len(b)) {
 		return w.failedOr(i, faultTruncated)
 	}
 	if b[i] <= ' ' {
-		if i = w.space(i); i >= len(b) {
+		if i = w.space(i); uint(i) >= uint(len(b)) {
 			return w.fail(i, faultTruncated)
 		}
 	}
-	switch c := b[i]; {
-	case c == ',':
-		if i++; i < len(b) && b[i] <= ' ' {
+	if c := b[i]; c == ',' {
+		if i++; uint(i) < uint(len(b)) && b[i] <= ' ' {
 			i = w.space(i)
 		}
 		if object {
 			goto key
 		}
 		goto value
-	case c == '}' && object, c == ']' && !object:
-		goto closed
+	} else if object && c != '}' || !object && c != ']' {
+		return w.fail(i, faultComma)
 	}
-	return w.fail(i, faultComma)
 closed:
 	i++
 	if level--; level == 0 {
+		w.values = values
 		return i
 	}
-	object = stack[(level-1)>>6&(len(stack)-1)]>>((level-1)&63)&1 != 0
+	object = w.isObject(level - 1)
 	goto after
 key:
-	if i >= len(b) || b[i] != '"' {
+	if uint(i) >= uint(len(b)) || b[i] != '"' {
 		return w.unexpected(i, faultKey)
 	}
-	if i = w.str(i); i < 0 {
-		return -1
+	if i = w.str(i); uint(i) >= uint(len(b)) {
+		return w.failedOr(i, faultTruncated)
 	}
-	if i < len(b) && b[i] <= ' ' {
-		i = w.space(i)
+	if b[i] != ':' {
+		if i = w.space(i); uint(i) >= uint(len(b)) || b[i] != ':' {
+			return w.unexpected(i, faultColon)
+		}
 	}
-	if i >= len(b) || b[i] != ':' {
-		return w.unexpected(i, faultColon)
-	}
-	if i++; i < len(b) && b[i] <= ' ' {
+	if i++; uint(i) < uint(len(b)) && b[i] <= ' ' {
 		i = w.space(i)
 	}
 	goto value
+}
+
+func (w *walker) push(level int, object bool) {
+	word := &w.objects[uint(level)/64%uint(len(w.objects))]
+	bit := uint64(1) << (uint(level) % 64)
+	if *word &^= bit; object {
+		*word |= bit
+	}
+}
+
+func (w *walker) isObject(level int) bool {
+	return w.objects[uint(level)/64%uint(len(w.objects))]>>(uint(level)%64)&1 != 0
 }
 
 // failedOr is for an offset that is either -1 after a fault or past the end.
@@ -309,27 +330,49 @@ func digits(b []byte, i int) int {
 }
 
 // str checks the string whose opening quote is at i and returns the offset
-// behind its closing quote.
+// behind its closing quote. Most strings are keys and words of up to 16 plain
+// bytes.
 func (w *walker) str(i int) int {
 	b := w.body
 	i++
+	if len(b)-i >= 16 {
+		m := special(binary.LittleEndian.Uint64(b[i:]))
+		if m == 0 {
+			i += 8
+			if m = special(binary.LittleEndian.Uint64(b[i:])); m == 0 {
+				return w.longStr(i + 8)
+			}
+		}
+		i += bits.TrailingZeros64(m) >> 3
+		if b[i] == '"' {
+			return i + 1
+		}
+	}
+	return w.longStr(i)
+}
+
+// longStr is str from i, somewhere behind the opening quote, on.
+func (w *walker) longStr(i int) int {
+	b := w.body
 	for {
 		i = plain(b, i)
-		if i >= len(b) {
-			return w.fail(i, faultTruncated)
+		for uint(i) < uint(len(b)) && b[i] == '\\' {
+			n := escapeLen(b, i)
+			if n == 0 {
+				return w.fail(i, faultEscape)
+			}
+			w.escaped = true
+			i += n
+		}
+		if uint(i) >= uint(len(b)) {
+			return w.fail(len(b), faultTruncated)
 		}
 		switch c := b[i]; {
 		case c == '"':
 			return i + 1
-		case c == '\\':
-			n := escapeLen(b[i:])
-			if n == 0 {
-				return w.fail(i, faultEscape)
-			}
-			i += n
 		case c < ' ':
 			return w.fail(i, faultControl)
-		default:
+		case c >= utf8.RuneSelf:
 			if i = multibyte(b, i); i >= len(b) || b[i] >= utf8.RuneSelf {
 				return w.unexpected(i, faultUTF8)
 			}
@@ -337,18 +380,17 @@ func (w *walker) str(i int) int {
 	}
 }
 
-// escapeLen is the length of the escape that b begins with, 0 when malformed.
-func escapeLen(b []byte) int {
-	if len(b) < 2 {
+// escapeLen is the length of the escape at i, 0 when it is malformed.
+func escapeLen(b []byte, i int) int {
+	if len(b)-i < 2 {
 		return 0
 	}
-	switch b[1] {
-	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+	c := b[i+1]
+	if escapes[c] != 0 {
 		return 2
-	case 'u':
-		if len(b) >= 6 && hex4(b[2:6]) >= 0 {
-			return 6
-		}
+	}
+	if c == 'u' && len(b)-i >= 6 && hex4(b[i+2:]) >= 0 {
+		return 6
 	}
 	return 0
 }
@@ -371,9 +413,19 @@ func hex4(b []byte) int {
 }
 
 // multibyte returns the offset of the first byte at or after i that does not
-// belong to a well-formed UTF-8 sequence of two bytes or more.
+// belong to a well-formed UTF-8 sequence of two bytes or more (RFC 3629).
 func multibyte(b []byte, i int) int {
 	for i < len(b) && b[i] >= utf8.RuneSelf {
+		if len(b)-i >= 4 {
+			switch u := binary.LittleEndian.Uint32(b[i:]); {
+			case u&0xc0c0f0 == 0x8080e0 && u&0x200f != 0 && u&0x200f != 0x200d:
+				i += 3 // neither overlong nor a surrogate
+				continue
+			case u&0xc0e0 == 0x80c0 && u&0x1e != 0:
+				i += 2 // not overlong
+				continue
+			}
+		}
 		_, n := utf8.DecodeRune(b[i:])
 		if n < 2 {
 			return i
@@ -391,34 +443,32 @@ const (
 // special marks the high bit of the bytes of a word that a string scan must
 // look at: quote, backslash, control, not ASCII. Bytes above the first marked
 // one may be marked wrongly (the borrow runs up), so only the first counts.
-func special(word uint64) uint64 {
+func special(word uint64) uint64 { return marks(word) & highs }
+
+// marks is special before the other bits are cut off.
+func marks(word uint64) uint64 {
 	// x^2 maps the quote to 0x20 and keeps controls below it: one compare.
-	return ((word ^ 0x02*ones - 0x21*ones) | (word ^ '\\'*ones - ones) | word) & highs
+	return (word ^ 0x02*ones - 0x21*ones) | (word ^ '\\'*ones - ones) | word
 }
 
 // plain returns the offset of the first special byte at or after i, or
 // len(b).
 func plain(b []byte, i int) int {
-	for len(b)-i >= 32 {
+	if len(b)-i >= 8 { // most runs of text with escapes are short
+		if m := special(binary.LittleEndian.Uint64(b[i:])); m != 0 {
+			return i + bits.TrailingZeros64(m)>>3
+		}
+		i += 8
+	}
+	for ; len(b)-i >= 32; i += 32 {
 		block := b[i : i+32 : i+32]
-		m0 := special(binary.LittleEndian.Uint64(block))
-		if m0 != 0 {
-			return i + bits.TrailingZeros64(m0)>>3
+		w0 := binary.LittleEndian.Uint64(block)
+		w1 := binary.LittleEndian.Uint64(block[8:])
+		w2 := binary.LittleEndian.Uint64(block[16:])
+		w3 := binary.LittleEndian.Uint64(block[24:])
+		if (marks(w0)|marks(w1)|marks(w2)|marks(w3))&highs != 0 {
+			break
 		}
-		m1 := special(binary.LittleEndian.Uint64(block[8:]))
-		m2 := special(binary.LittleEndian.Uint64(block[16:]))
-		m3 := special(binary.LittleEndian.Uint64(block[24:]))
-		if m1|m2|m3 == 0 {
-			i += 32
-			continue
-		}
-		switch {
-		case m1 != 0:
-			return i + 8 + bits.TrailingZeros64(m1)>>3
-		case m2 != 0:
-			return i + 16 + bits.TrailingZeros64(m2)>>3
-		}
-		return i + 24 + bits.TrailingZeros64(m3)>>3
 	}
 	for ; len(b)-i >= 8; i += 8 {
 		if m := special(binary.LittleEndian.Uint64(b[i:])); m != 0 {

@@ -73,14 +73,14 @@ func (b *binder) walk(node Span, path []string, static bool) {
 		})
 		return
 	}
-	Members(b.schema, node, func(f Field) bool {
-		b.keyword(node, f, path, static)
-		return b.err == nil
-	})
+	for m := membersOf(b.schema, node); b.err == nil && m.next(); {
+		name, _ := m.name()
+		b.keyword(node, string(name), m.field.Span, path, static)
+	}
 }
 
-func (b *binder) keyword(node Span, f Field, path []string, static bool) {
-	switch name := b.text(Span{f.Key, nameEnd(b.schema, f)}); name {
+func (b *binder) keyword(node Span, name string, value Span, path []string, static bool) {
+	switch name {
 	case annotation:
 		if !static || len(path) == 0 {
 			b.fail(path, "%s must be on a property that only properties lead to", annotation)
@@ -88,22 +88,21 @@ func (b *binder) keyword(node Span, f Field, path []string, static bool) {
 		}
 		b.bind(node, path)
 	case "properties":
-		b.schemas(f.Span, path, static)
+		b.schemas(value, path, static)
 	case "$defs", "definitions", "patternProperties", "dependentSchemas":
-		b.schemas(f.Span, path, false)
+		b.schemas(value, path, false)
 	case "const", "default", "enum", "examples": // data, not schemas
 	default:
-		b.walk(f.Span, path, false)
+		b.walk(value, path, false)
 	}
 }
 
 // schemas reads an object whose keys are names, not keywords.
 func (b *binder) schemas(object Span, path []string, static bool) {
-	Members(b.schema, object, func(f Field) bool {
-		name := b.text(Span{f.Key, nameEnd(b.schema, f)})
-		b.walk(f.Span, append(path[:len(path):len(path)], name), static)
-		return b.err == nil
-	})
+	for m := membersOf(b.schema, object); b.err == nil && m.next(); {
+		name, _ := m.name()
+		b.walk(m.field.Span, append(path[:len(path):len(path)], string(name)), static)
+	}
 }
 
 func (b *binder) bind(node Span, path []string) {

@@ -86,16 +86,21 @@ func clip(text string) string {
 // object reads the object at i, whose members are those of lv, and returns its
 // end.
 func (s *scanner) object(i int, lv level) int {
-	start := i
+	start, body := i, s.body
 	var seen keySet
 	i, done := s.open(i, '}')
 	for i >= 0 && !done {
+		s.escaped = false
 		end, val := s.key(i)
 		if val < 0 {
 			return -1
 		}
 		key := Span{int32(i), int32(end)}
-		after := s.member(lv, s.identify(key, lv, &seen), key, val)
+		name := body[i+1 : end-1]
+		if s.escaped {
+			name = s.keyText(key)
+		}
+		after := s.member(lv, s.identify(name, key, lv, &seen), key, val)
 		if after < 0 {
 			return -1
 		}
@@ -109,8 +114,7 @@ func (s *scanner) object(i int, lv level) int {
 
 // identify returns the number of the key in the names of lv, 0 for one that
 // nothing reads.
-func (s *scanner) identify(key Span, lv level, seen *keySet) uint8 {
-	name := s.keyText(key)
+func (s *scanner) identify(name []byte, key Span, lv level, seen *keySet) uint8 {
 	table := keyTable
 	switch lv {
 	case levelTop:
@@ -363,12 +367,13 @@ func (s *scanner) findDuplicates(object Span, n int) {
 		return
 	}
 	hashes := make([]uint64, 0, n+int(numKeys))
-	Members(s.body, object, func(f Field) bool {
-		w := walker{body: s.body}
-		key := Span{f.Key, int32(w.str(int(f.Key)))}
-		hashes = append(hashes, maphash.Bytes(hashSeed, s.keyText(key)))
-		return true
-	})
+	for m := membersOf(s.body, object); m.next(); {
+		name := s.body[m.field.Key+1 : m.keyEnd-1]
+		if m.w.escaped {
+			name = s.keyText(Span{m.field.Key, int32(m.keyEnd)})
+		}
+		hashes = append(hashes, maphash.Bytes(hashSeed, name))
+	}
 	slices.Sort(hashes)
 	for i := 1; i < len(hashes); i++ {
 		if hashes[i] == hashes[i-1] {

@@ -2,12 +2,9 @@ package mcp
 
 import (
 	"bytes"
-	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
-
-func equalFold(a, b string) bool { return strings.EqualFold(a, b) }
 
 // Text returns the decoded content of a raw JSON string of an already scanned
 // body: a part of body itself when it has no escapes, else appended to
@@ -38,7 +35,7 @@ func unescape(dst, raw []byte) (text []byte, ok bool) {
 		}
 		dst = append(dst, raw[:i]...)
 		raw = raw[i:]
-		n := escapeLen(raw)
+		n := escapeLen(raw, 0)
 		switch n {
 		case 0:
 			return dst, false

@@ -3,6 +3,7 @@ package mcp
 import (
 	"fmt"
 	"math"
+	"strings"
 )
 
 // MaxBatch is the most messages [Split] takes from one batch.
@@ -72,22 +73,57 @@ func Elements(body []byte, array Span, f func(Span) bool) {
 // Members calls f for each member of an already scanned object until f
 // returns false.
 func Members(body []byte, object Span, f func(Field) bool) {
+	for m := membersOf(body, object); m.next() && f(m.field); {
+	}
+}
+
+// members steps through an already scanned object.
+type members struct {
+	w      walker
+	at     int
+	done   bool
+	field  Field
+	keyEnd int
+}
+
+func membersOf(body []byte, object Span) members {
 	w, ok := within(body, object, '{')
-	if !ok {
-		return
+	m := members{w: w, done: true}
+	if ok {
+		m.at, m.done = m.w.open(int(object.Start), '}')
 	}
-	i, done := w.open(int(object.Start), '}')
-	for i >= 0 && !done {
-		_, val := w.key(i)
-		if val < 0 {
-			return
-		}
-		end := w.value(val)
-		if end < 0 || !f(Field{int32(i), Span{int32(val), int32(end)}}) {
-			return
-		}
-		i, done = w.next(end, '}')
+	return m
+}
+
+// next steps to the next member; it reports false behind the last one.
+func (m *members) next() bool {
+	if m.done || m.at < 0 {
+		return false
 	}
+	m.w.escaped = false
+	end, val := m.w.key(m.at)
+	escaped := m.w.escaped
+	if val < 0 {
+		return false
+	}
+	after := m.w.value(val)
+	if after < 0 {
+		return false
+	}
+	m.field = Field{int32(m.at), Span{int32(val), int32(after)}}
+	m.keyEnd = end
+	m.w.escaped = escaped
+	m.at, m.done = m.w.next(after, '}')
+	return true
+}
+
+// name returns the decoded key; ok is false when it has a lone surrogate.
+func (m *members) name() (text []byte, ok bool) {
+	raw := m.w.body[m.field.Key+1 : m.keyEnd-1]
+	if !m.w.escaped {
+		return raw, true
+	}
+	return unescape(nil, raw)
 }
 
 // Lookup finds a member of an already scanned object, the zero Field when it
@@ -95,39 +131,31 @@ func Members(body []byte, object Span, f func(Field) bool) {
 // case only, is an error: readers would not agree on which one counts.
 func Lookup(body []byte, object Span, key string) (Field, *Error) {
 	var found Field
-	var problem *Error
-	var scratch []byte
-	Members(body, object, func(f Field) bool {
-		text, ok := Text(body, Span{f.Key, nameEnd(body, f)}, scratch)
-		if !ok {
-			return true
-		}
+	for m := membersOf(body, object); m.next(); {
+		name, ok := m.name()
 		switch {
-		case string(text) == key:
-			if found.Present() {
-				problem = &Error{Code: CodeInvalidParams, Message: "duplicate key " + clip(key)}
-				return false
-			}
-			found = f
-		case len(text) >= len(key) && foldsTo(text, key):
-			problem = &Error{Code: CodeInvalidParams, Message: "a key differs only in case from " + clip(key)}
-			return false
+		case !ok:
+		case string(name) == key && found.Present():
+			return Field{}, &Error{Code: CodeInvalidParams, Message: "duplicate key " + quote(key)}
+		case string(name) == key:
+			found = m.field
+		case foldsTo(name, key):
+			return Field{}, &Error{Code: CodeInvalidParams, Message: fmt.Sprintf(
+				"key %s differs only in case from %s, which is ambiguous", quote(string(name)), quote(key))}
 		}
-		return true
-	})
-	if problem != nil {
-		return Field{}, problem
 	}
 	return found, nil
 }
 
-// nameEnd is the end of the key of f.
-func nameEnd(body []byte, f Field) int32 {
-	w := walker{body: body[:f.Start]}
-	return int32(w.str(int(f.Key)))
-}
-
-// foldsTo reports whether text equals key under Unicode simple folding.
-func foldsTo(text []byte, key string) bool {
-	return equalFold(string(text), key)
+// foldsTo reports whether name equals key under Unicode simple folding.
+func foldsTo(name []byte, key string) bool {
+	const widest = len(kelvin)
+	if len(name) > len(key)*widest || len(key) > len(name)*widest || len(name) == 0 {
+		return false
+	}
+	ascii := name[0] < 0x80 && key[0] < 0x80
+	if ascii && lower(name[0]) != lower(key[0]) {
+		return false
+	}
+	return strings.EqualFold(string(name), key)
 }
