@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"

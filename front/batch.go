@@ -1,0 +1,120 @@
+package front
+
+import (
+	"net/http"
+	"sync"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+)
+
+// batchParallel is how many requests of one batch are served at the same time.
+const batchParallel = 8
+
+// batch serves an array of messages (2025-03-26 basic "Batching"): one JSON array of the answers, or a stream of them
+// when a server has something to say before.
+func (v *visit) batch(r *http.Request, s *session) error {
+	c := v.x.Plan().Config
+	spans, e := mcp.Split(v.x.In.Body, mcp.Limits{Bytes: int(c.Messages.MaxBytes), Depth: c.Messages.MaxDepth})
+	if e != nil {
+		return scanError(e)
+	}
+	out := &batchWriter{outer: &v.sink}
+	var wg sync.WaitGroup
+	gate := make(chan struct{}, batchParallel)
+	for _, span := range spans {
+		gate <- struct{}{}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			defer func() { <-gate }()
+			v.element(r, s, span.Of(v.x.In.Body), out)
+		}()
+	}
+	wg.Wait()
+	out.finish()
+	return nil
+}
+
+// element serves one message of a batch as an exchange of its own.
+func (v *visit) element(r *http.Request, s *session, body []byte, out *batchWriter) {
+	e := &visit{h: v.h}
+	e.x.Header, e.x.Endpoint = v.x.Header, v.x.Endpoint
+	rec := &recorder{header: http.Header{}}
+	e.sink.open(rec)
+	e.sink.timer.Stop() // the batch as a whole is kept alive
+	e.note = out.notify
+	gw := v.h.o.Gateway
+	err := gw.Admit(r.Context(), &e.x)
+	if err == nil {
+		c := e.x.Plan().Config
+		e.x.In.Body = body
+		if se := e.x.In.Scan(mcp.Limits{Bytes: int(c.Messages.MaxBytes), Depth: c.Messages.MaxDepth}); se != nil {
+			err = scanError(se)
+		} else if e.x.In.Kind == mcp.KindBatch {
+			err = errs.E("front", errs.BadRequest, "a batch inside a batch")
+		} else {
+			err = e.message(r.Context(), s)
+		}
+	}
+	if err != nil {
+		e.refuse(err)
+	}
+	gw.Finish(&e.x, err)
+	e.x.In.Body = nil
+	e.x.Reset()
+	e.sink.close()
+	out.add(rec.body)
+}
+
+// recorder takes the answer to one element instead of a connection.
+type recorder struct {
+	header http.Header
+	body   []byte
+}
+
+func (r *recorder) Header() http.Header { return r.header }
+func (r *recorder) WriteHeader(int)     {}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	r.body = append(r.body, b...)
+	return len(b), nil
+}
+
+// batchWriter joins the answers to a batch.
+type batchWriter struct {
+	outer *sink
+	mu    sync.Mutex
+	body  []byte
+}
+
+// notify turns the batch's answer into a stream, whose last event is the array.
+func (b *batchWriter) notify(n *mcp.Raw) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.outer.notify(n)
+}
+
+func (b *batchWriter) add(answer []byte) {
+	if len(answer) == 0 {
+		return // a notification, which has no answer
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.body) > 0 {
+		b.body = append(b.body, ',')
+	}
+	b.body = append(b.body, answer...)
+}
+
+// finish sends the array; as the stream's last event when there is one.
+func (b *batchWriter) finish() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.body) == 0 {
+		b.outer.status(http.StatusAccepted)
+		return
+	}
+	all := mcp.Raw{Body: append(append([]byte{'['}, b.body...), ']')}
+	b.outer.answer(&all, http.StatusOK)
+}

@@ -1,0 +1,281 @@
+package front
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/gateway"
+	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/seal"
+)
+
+// Options are what a Handler needs.
+type Options struct {
+	Gateway *gateway.Gateway
+	Log     *slog.Logger
+	// Ring seals and opens session ids; SetRing replaces it.
+	Ring *seal.Ring
+	// Loopback says that the listener is reachable from this machine only.
+	Loopback bool
+}
+
+// Handler serves the MCP endpoints: /mcp and /servers/{name}/mcp.
+type Handler struct {
+	o        Options
+	ring     atomic.Pointer[seal.Ring]
+	sessions sessionTable
+	running  running
+	pool     sync.Pool
+}
+
+// New makes the handler.
+func New(o Options) *Handler {
+	h := &Handler{o: o}
+	h.ring.Store(o.Ring)
+	h.pool.New = func() any { return &visit{} }
+	return h
+}
+
+// SetRing replaces the keys of session ids; ids sealed with a key that the new ring still has stay valid.
+func (h *Handler) SetRing(r *seal.Ring) { h.ring.Store(r) }
+
+// visit is one HTTP request with its exchange; visits are pooled.
+type visit struct {
+	x    gateway.Exchange
+	sink sink
+	note func(*mcp.Raw) // sink.notify, or where a batch has its notifications
+	h    *Handler
+}
+
+// endpointOf reads the endpoint off a path: empty for /mcp, a server's name for /servers/{name}/mcp.
+func endpointOf(u *url.URL) (endpoint string, ok bool) {
+	if u.Path == "/mcp" || u.Path == "/mcp/" {
+		return "", true
+	}
+	rest, found := strings.CutPrefix(u.EscapedPath(), "/servers/")
+	if !found {
+		return "", false
+	}
+	name, found := strings.CutSuffix(strings.TrimSuffix(rest, "/"), "/mcp")
+	if !found || name == "" || strings.Contains(name, "/") {
+		return "", false
+	}
+	name, err := url.PathUnescape(name)
+	return name, err == nil
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	v := h.pool.Get().(*visit)
+	v.h = h
+	v.sink.open(w)
+	h.serve(v, w, r)
+	v.x.Reset()
+	if v.sink.close() {
+		h.pool.Put(v)
+	}
+}
+
+func (h *Handler) serve(v *visit, w http.ResponseWriter, r *http.Request) {
+	if err := CheckOrigin(r, h.o.Gateway.Plan().Config, h.o.Loopback); err != nil {
+		v.refuse(err)
+		return
+	}
+	endpoint, ok := endpointOf(r.URL)
+	if !ok {
+		v.refuse(errs.E("front", errs.NoEndpoint, "no endpoint has the path %.100q; the endpoints are /mcp and /servers/{name}/mcp", r.URL.Path))
+		return
+	}
+	allowBrowser(w, r)
+	v.x.Header, v.x.Endpoint = r.Header, endpoint
+	switch r.Method {
+	case http.MethodPost, http.MethodDelete:
+		v.admitted(r)
+	case http.MethodOptions:
+		w.Header().Set("Allow", allowed)
+		v.sink.status(http.StatusNoContent)
+	default:
+		// No stream is offered that a GET could open: everything the gateway says belongs to a request.
+		w.Header().Set("Allow", allowed)
+		v.sink.status(http.StatusMethodNotAllowed)
+	}
+}
+
+const allowed = "POST, DELETE, OPTIONS"
+
+// admitted walks the corridor and answers whatever comes of it.
+func (v *visit) admitted(r *http.Request) {
+	gw := v.h.o.Gateway
+	err := gw.Admit(r.Context(), &v.x)
+	if err == nil {
+		if r.Method == http.MethodDelete {
+			err = v.endSession()
+		} else {
+			err = v.post(r)
+		}
+	}
+	if err != nil {
+		v.refuse(err)
+	}
+	gw.Finish(&v.x, err)
+}
+
+// refuse answers with an error. Legacy clients do not read the body of another status than 200, so for them only what
+// concerns the transport has one.
+func (v *visit) refuse(err error) {
+	e := errs.Of(err)
+	status := e.Kind.HTTP()
+	if !v.x.Client.Modern && v.x.In.Kind == mcp.KindRequest {
+		switch e.Kind {
+		case errs.Invalid, errs.NotFound, errs.MethodNotFound, errs.MissingCapability:
+			status = http.StatusOK
+		}
+	}
+	v.sink.fail(v.x.In.ID.Of(v.x.In.Body), e, status)
+}
+
+// post reads the message of a POST and serves it in the dialect of its client.
+func (v *visit) post(r *http.Request) error {
+	if err := checkMedia(r.Header); err != nil {
+		return err
+	}
+	if err := v.read(r); err != nil {
+		return err
+	}
+	c := v.x.Plan().Config
+	in := &v.x.In
+	if e := in.Scan(mcp.Limits{Bytes: int(c.Messages.MaxBytes), Depth: c.Messages.MaxDepth}); e != nil {
+		return scanError(e)
+	}
+	version := r.Header["Mcp-Protocol-Version"]
+	switch {
+	case len(version) == 1 && mcp.IsModern(version[0]) && in.Kind != mcp.KindBatch:
+		return v.modern(r)
+	case r.Header["Mcp-Session-Id"] != nil:
+		return v.session(r)
+	case in.GetMeta(mcp.MetaProtocolVersion).Present():
+		return v.modern(r)
+	case in.Method == mcp.MethodInitialize:
+		return v.initialize(r)
+	}
+	return noEra(version)
+}
+
+// noEra explains what a request lacks that shows neither era.
+func noEra(version []string) error {
+	if len(version) == 0 {
+		return errs.E("front", errs.HeaderMismatch, "header MCP-Protocol-Version is missing: send %s with the request's _meta, or open a session with initialize and send its Mcp-Session-Id", mcp.VersionModern)
+	}
+	if mcp.Known(version[0]) {
+		return errs.E("front", errs.BadRequest, "header Mcp-Session-Id is missing: %s has sessions; open one with initialize", version[0])
+	}
+	return unsupportedVersion(version[0])
+}
+
+func unsupportedVersion(requested string) error {
+	e := errs.E("front", errs.UnsupportedVersion, "protocol version %.40q is not supported", requested)
+	b := []byte(`{"supported":[`)
+	for i, v := range mcp.AllVersions() {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = mcp.AppendString(b, v)
+	}
+	e.Data = append(mcp.AppendString(append(b, `],"requested":`...), requested), '}')
+	return e
+}
+
+func scanError(e *mcp.Error) error {
+	kind := errs.BadRequest
+	switch e.Code {
+	case mcp.CodeParse:
+		kind = errs.Parse
+	case mcp.CodeInvalidParams:
+		kind = errs.Invalid
+	}
+	return errs.E("front", kind, "%w", e)
+}
+
+// checkMedia demands JSON in, and a client that takes either form of answer (streamable-http "Sending Messages").
+func checkMedia(h http.Header) error {
+	if ct := h["Content-Type"]; len(ct) != 1 || !isJSON(ct[0]) {
+		return errs.E("front", errs.MediaType, "Content-Type is %.80q; it must be application/json", strings.Join(ct, ", "))
+	}
+	accept := h["Accept"]
+	if len(accept) == 0 || (len(accept) == 1 && (accept[0] == "application/json, text/event-stream" || accept[0] == "*/*")) {
+		return nil
+	}
+	all := strings.ToLower(strings.Join(accept, ","))
+	anything := strings.Contains(all, "*/*")
+	if !anything && !strings.Contains(all, "application/json") && !strings.Contains(all, "application/*") {
+		return errs.E("front", errs.NotAcceptable, "Accept %.120q lacks application/json; list application/json and text/event-stream", all)
+	}
+	if !anything && !strings.Contains(all, "text/event-stream") && !strings.Contains(all, "text/*") {
+		return errs.E("front", errs.NotAcceptable, "Accept %.120q lacks text/event-stream; list application/json and text/event-stream", all)
+	}
+	return nil
+}
+
+func isJSON(ct string) bool {
+	if ct == "application/json" {
+		return true
+	}
+	kind, _, _ := strings.Cut(ct, ";")
+	return strings.EqualFold(strings.TrimSpace(kind), "application/json")
+}
+
+// read takes the body into a pooled buffer, within its bound.
+func (v *visit) read(r *http.Request) error {
+	most := int64(v.x.Plan().Config.Messages.MaxBytes)
+	if r.ContentLength > most {
+		return tooLarge(most)
+	}
+	if r.ContentLength >= 0 {
+		b := mcp.GetBuffer(int(r.ContentLength))
+		b.B = b.B[:r.ContentLength]
+		v.x.In.Own(b)
+		if _, err := io.ReadFull(r.Body, b.B); err != nil {
+			return errs.E("front", errs.BadRequest, "body ends after fewer bytes than Content-Length says: %w", err)
+		}
+		return nil
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, most+1))
+	if err != nil {
+		return errs.E("front", errs.BadRequest, "body cannot be read: %w", err)
+	}
+	if int64(len(body)) > most {
+		return tooLarge(most)
+	}
+	v.x.In.Body = body
+	return nil
+}
+
+func tooLarge(most int64) error {
+	return errs.E("front", errs.TooLarge, "message is larger than %d bytes; messages.maxBytes sets the limit", most)
+}
+
+// respond serves an exchange and writes its answer.
+func (v *visit) respond(ctx context.Context, adjust func(*gateway.Exchange) error) error {
+	x := &v.x
+	if err := v.h.o.Gateway.Serve(ctx, x); err != nil {
+		return err
+	}
+	if adjust != nil {
+		if err := adjust(x); err != nil {
+			return err
+		}
+	}
+	status := http.StatusOK
+	if x.Client.Modern && x.Out.Kind == mcp.KindError {
+		status = mcp.HTTPStatus(x.Out.ErrorCode)
+	}
+	v.sink.answer(&x.Out, status)
+	return nil
+}

@@ -1,0 +1,236 @@
+package front
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"time"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/gateway"
+	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/upstream"
+)
+
+// session serves a message that belongs to a legacy session.
+func (v *visit) session(r *http.Request) error {
+	s, err := v.openSession(r.Header)
+	if err != nil {
+		return err
+	}
+	if h := r.Header["Mcp-Protocol-Version"]; len(h) > 0 && (len(h) > 1 || !mcp.Known(h[0])) {
+		return unsupportedVersion(h[0])
+	}
+	if v.x.In.Kind == mcp.KindBatch {
+		if !mcp.Batches(s.version) {
+			return errs.E("front", errs.BadRequest, "the body is an array; only %s has batches, this session speaks %s", mcp.Version20250326, s.version)
+		}
+		return v.batch(r, s)
+	}
+	return v.message(r.Context(), s)
+}
+
+// message serves one message of a session.
+func (v *visit) message(ctx context.Context, s *session) error {
+	x := &v.x
+	switch x.In.Kind {
+	case mcp.KindNotification:
+		if x.In.Method == mcp.MethodCancelled {
+			v.h.running.cancel(s.id, string(x.In.Get(mcp.KeyRequestID).Of(x.In.Body)))
+		}
+		v.sink.status(http.StatusAccepted)
+		return nil
+	case mcp.KindResult, mcp.KindError:
+		// Nothing was asked, so nothing waits for it.
+		v.sink.status(http.StatusAccepted)
+		return nil
+	case mcp.KindRequest:
+		return v.request(ctx, s)
+	}
+	return errs.E("front", errs.BadRequest, "the body is a %s; a session takes requests, notifications and responses", x.In.Kind)
+}
+
+var emptyObject = []byte("{}")
+
+func (v *visit) request(ctx context.Context, s *session) error {
+	x := &v.x
+	switch x.In.Method {
+	case mcp.MethodInitialize:
+		return errs.E("front", errs.BadRequest, "initialize inside a session; send it without Mcp-Session-Id to open another")
+	case mcp.MethodPing:
+		return v.local(emptyObject)
+	case mcp.MethodSetLevel:
+		return v.setLevel(s)
+	}
+	if !x.In.Method.Facts().Legacy {
+		name, _ := mcp.Text(x.In.Body, x.In.MethodText, nil)
+		return errs.E("front", errs.MethodNotFound, "method %.80q does not exist in %s", name, s.version)
+	}
+	x.Client = upstream.Client{Info: s.info, LogLevel: v.h.sessions.level(s.id)}
+	x.Notify = v.notify()
+	// A legacy client that only loses its connection did not cancel (2025-11-25 transports); notifications/cancelled does.
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	id := string(x.In.ID.Of(x.In.Body))
+	if !v.h.running.add(s.id, id, cancel) {
+		return errs.E("front", errs.BadRequest, "id %.60s is in use by another request of this session", id)
+	}
+	defer v.h.running.remove(s.id, id)
+	return v.respond(ctx, legacyAnswer)
+}
+
+func (v *visit) local(result []byte) error {
+	if err := v.x.Answer(result); err != nil {
+		return err
+	}
+	v.sink.answer(&v.x.Out, http.StatusOK)
+	return nil
+}
+
+func (v *visit) setLevel(s *session) error {
+	x := &v.x
+	span := x.In.Get(mcp.KeyLevel)
+	level, ok := mcp.Text(x.In.Body, span, nil)
+	if !ok || !upstream.KnownLogLevel(string(level)) {
+		return errs.E("front", errs.Invalid, "params.level is %.40s; it must be a level such as info or error", span.Of(x.In.Body))
+	}
+	v.h.sessions.setLevel(s.id, string(level), s.expires)
+	return v.local(emptyObject)
+}
+
+// legacyAnswer takes from an answer what legacy clients do not understand.
+func legacyAnswer(x *gateway.Exchange) error {
+	out := &x.Out
+	if out.Kind == mcp.KindError {
+		legacyCode(x)
+		return nil
+	}
+	if string(out.Get(mcp.KeyResultType).Of(out.Body)) == `"input_required"` {
+		return errs.E("gateway", errs.Unsupported, "the server asks the client a question (input_required), which is not carried to sessions of %s", mcp.LatestLegacy)
+	}
+	// Before 2026-07-28 structuredContent is an object; the same stands in content as text.
+	if f := out.Fields[mcp.KeyStructuredContent]; f.Present() && out.Body[f.Start] != '{' {
+		out.Edits.Remove(out.Body, f)
+	}
+	return nil
+}
+
+var (
+	codeInternal         = []byte("-32603")
+	codeResourceNotFound = []byte("-32002")
+)
+
+// legacyCode maps the codes that only 2026-07-28 has.
+func legacyCode(x *gateway.Exchange) {
+	out := &x.Out
+	code := out.Get(mcp.KeyCode)
+	switch {
+	case out.ErrorCode == mcp.CodeInvalidParams && x.In.Method == mcp.MethodResourcesRead:
+		out.Edits.Replace(code, codeResourceNotFound)
+	case out.ErrorCode == mcp.CodeHeaderMismatch, out.ErrorCode == mcp.CodeMissingCapability, out.ErrorCode == mcp.CodeUnsupportedVersion:
+		out.Edits.Replace(code, codeInternal)
+	}
+}
+
+const (
+	infoMost    = 512 // bytes of clientInfo kept in a session id
+	sessionKind = "session"
+)
+
+// session is what a session id holds.
+type session struct {
+	id      [16]byte
+	version string
+	info    []byte // raw JSON; nil when it was too long
+	expires time.Time
+}
+
+// binding ties a session id to who may use it, and where.
+func (v *visit) binding() []byte {
+	return append(append([]byte(v.x.Principal.Key()), 0), v.x.Endpoint...)
+}
+
+// initialize opens a session: the id is all there is of it.
+func (v *visit) initialize(r *http.Request) error {
+	x := &v.x
+	if x.In.Kind != mcp.KindRequest {
+		return errs.E("front", errs.BadRequest, "initialize needs an id")
+	}
+	asked, ok := mcp.Text(x.In.Body, x.In.Get(mcp.KeyProtocolVersion), nil)
+	if !ok {
+		return errs.E("front", errs.Invalid, "params.protocolVersion is missing or no string; initialize needs it")
+	}
+	version := string(asked)
+	if !mcp.Known(version) || mcp.IsModern(version) {
+		version = mcp.LatestLegacy
+	}
+	d, err := v.h.o.Gateway.Describe(r.Context(), x)
+	if err != nil {
+		return err
+	}
+	b := mcp.AppendString([]byte(`{"protocolVersion":`), version)
+	b = append(append(b, `,"capabilities":`...), d.Capabilities...)
+	b = append(append(b, `,"serverInfo":`...), d.Info...)
+	if d.Instructions != nil {
+		b = append(append(b, `,"instructions":`...), d.Instructions...)
+	}
+	if err := x.Answer(append(b, '}')); err != nil {
+		return err
+	}
+	v.sink.w.Header().Set("Mcp-Session-Id", v.sealSession(version))
+	v.sink.answer(&x.Out, http.StatusOK)
+	return nil
+}
+
+func (v *visit) sealSession(version string) string {
+	x := &v.x
+	payload := make([]byte, 16, 16+len(version)+1+infoMost)
+	rand.Read(payload)
+	payload = append(append(payload, version...), 0)
+	if info := x.In.Get(mcp.KeyClientInfo).Of(x.In.Body); len(info) > 0 && len(info) <= infoMost && info[0] == '{' {
+		payload = append(payload, info...)
+	}
+	return v.h.ring.Load().Seal(sessionKind, v.binding(), payload, time.Duration(x.Plan().Config.Sessions.TTL))
+}
+
+// openSession opens the session id of a request. Whatever is wrong with it, the answer is the one that makes a client
+// initialize again, and that tells an attacker nothing.
+func (v *visit) openSession(h http.Header) (*session, error) {
+	tokens := h["Mcp-Session-Id"]
+	gone := errs.E("front", errs.SessionNotFound, "session is unknown, expired, ended, or of another caller or endpoint; initialize again")
+	if len(tokens) != 1 {
+		return nil, gone
+	}
+	payload, err := v.h.ring.Load().Open(sessionKind, v.binding(), tokens[0], time.Now())
+	if err != nil || len(payload) < 17 {
+		return nil, gone
+	}
+	s := &session{expires: time.Now().Add(time.Duration(v.x.Plan().Config.Sessions.TTL))}
+	copy(s.id[:], payload)
+	rest := payload[16:]
+	for i, c := range rest {
+		if c == 0 {
+			s.version = string(rest[:i])
+			if info := rest[i+1:]; len(info) > 0 {
+				s.info = info
+			}
+			break
+		}
+	}
+	if s.version == "" || v.h.sessions.ended(s.id) {
+		return nil, gone
+	}
+	return s, nil
+}
+
+// endSession serves DELETE.
+func (v *visit) endSession() error {
+	s, err := v.openSession(v.x.Header)
+	if err != nil {
+		return err
+	}
+	v.h.sessions.end(s.id, s.expires)
+	v.h.running.cancelAll(s.id)
+	v.sink.status(http.StatusNoContent)
+	return nil
+}

@@ -1,0 +1,135 @@
+package front
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// sessionsMost bounds the table of mutable facts; when it is full the facts that end soonest are dropped first.
+const sessionsMost = 100_000
+
+// sessionTable holds what changes in a session: its log level, and that it was ended.
+type sessionTable struct {
+	mu sync.RWMutex
+	m  map[[16]byte]sessionFacts
+}
+
+type sessionFacts struct {
+	level   string
+	ended   bool
+	expires time.Time
+}
+
+func (t *sessionTable) level(id [16]byte) string {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.m[id].level
+}
+
+func (t *sessionTable) ended(id [16]byte) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.m[id].ended
+}
+
+func (t *sessionTable) setLevel(id [16]byte, level string, expires time.Time) {
+	t.change(id, expires, func(f *sessionFacts) { f.level = level })
+}
+
+func (t *sessionTable) end(id [16]byte, expires time.Time) {
+	t.change(id, expires, func(f *sessionFacts) { f.ended = true })
+}
+
+func (t *sessionTable) change(id [16]byte, expires time.Time, f func(*sessionFacts)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.m == nil {
+		t.m = map[[16]byte]sessionFacts{}
+	}
+	if len(t.m) >= sessionsMost {
+		t.makeRoom()
+	}
+	facts := t.m[id]
+	facts.expires = expires
+	f(&facts)
+	t.m[id] = facts
+}
+
+// makeRoom drops what expired, else log levels, which only cost their session its level.
+func (t *sessionTable) makeRoom() {
+	now := time.Now()
+	for id, f := range t.m {
+		if now.After(f.expires) {
+			delete(t.m, id)
+		}
+	}
+	for id, f := range t.m {
+		if len(t.m) < sessionsMost {
+			return
+		}
+		if !f.ended {
+			delete(t.m, id)
+		}
+	}
+	for id := range t.m {
+		if len(t.m) < sessionsMost {
+			return
+		}
+		delete(t.m, id)
+	}
+}
+
+// errCancelled is the cause of a call that its client cancelled.
+var errCancelled = errors.New("cancelled by the client")
+
+type callKey struct {
+	session [16]byte
+	id      string // raw JSON
+}
+
+// running are the calls of sessions that notifications/cancelled can end. It is bounded by the requests under way.
+type running struct {
+	mu sync.Mutex
+	m  map[callKey]context.CancelCauseFunc
+}
+
+func (r *running) add(session [16]byte, id string, cancel context.CancelCauseFunc) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.m == nil {
+		r.m = map[callKey]context.CancelCauseFunc{}
+	}
+	k := callKey{session, id}
+	if r.m[k] != nil {
+		return false
+	}
+	r.m[k] = cancel
+	return true
+}
+
+func (r *running) remove(session [16]byte, id string) {
+	r.mu.Lock()
+	delete(r.m, callKey{session, id})
+	r.mu.Unlock()
+}
+
+func (r *running) cancel(session [16]byte, id string) {
+	r.mu.Lock()
+	cancel := r.m[callKey{session, id}]
+	r.mu.Unlock()
+	if cancel != nil {
+		cancel(errCancelled)
+	}
+}
+
+func (r *running) cancelAll(session [16]byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for k, cancel := range r.m {
+		if k.session == session {
+			cancel(errCancelled)
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package front
+
+import (
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+)
+
+// keepAlive is how long a client may hear nothing before it gets a comment line, so that nothing between takes the
+// connection for dead: for modern clients a broken connection cancels the call.
+const keepAlive = 15 * time.Second
+
+// gather is the size up to which an answer is put together in one buffer, to leave in one write.
+const gather = 4 << 10
+
+var (
+	jsonType   = []string{"application/json"}
+	streamType = []string{"text/event-stream"}
+	noCache    = []string{"no-cache, no-store"}
+	noBuffer   = []string{"no"}
+)
+
+// sink is where what goes to the client is written: one JSON body, or events once something was to be said before the answer.
+type sink struct {
+	mu        sync.Mutex
+	w         http.ResponseWriter
+	timer     *time.Timer
+	streaming bool
+	closed    bool
+	buf       []byte
+	segs      [][]byte
+}
+
+func (s *sink) open(w http.ResponseWriter) {
+	s.w, s.streaming, s.closed = w, false, false
+	if s.timer == nil {
+		s.timer = time.AfterFunc(keepAlive, s.comment)
+		return
+	}
+	s.timer.Reset(keepAlive)
+}
+
+// close ends the use of the response writer; it tells whether the sink may be used again.
+func (s *sink) close() bool {
+	stopped := s.timer.Stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.w = nil
+	clear(s.segs)
+	if cap(s.buf) > 64<<10 {
+		s.buf = nil
+	}
+	return stopped
+}
+
+// comment keeps a silent connection alive.
+func (s *sink) comment() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.stream()
+	s.write([]byte(":\n\n"))
+	s.timer.Reset(keepAlive)
+}
+
+// stream turns the answer into an event stream; the caller holds the lock.
+func (s *sink) stream() {
+	if s.streaming {
+		return
+	}
+	s.streaming = true
+	h := s.w.Header()
+	h["Content-Type"] = streamType
+	h["Cache-Control"] = noCache
+	h["X-Accel-Buffering"] = noBuffer
+	s.w.WriteHeader(http.StatusOK)
+}
+
+func (s *sink) write(b []byte) {
+	if _, err := s.w.Write(b); err != nil {
+		return // the client is gone; its context says so to whoever works for it
+	}
+	if f, ok := s.w.(http.Flusher); ok {
+		f.Flush()
+	}
+}
+
+// notify sends a message that comes before the answer.
+func (s *sink) notify(n *mcp.Raw) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.stream()
+	s.event(n)
+	s.timer.Reset(keepAlive)
+}
+
+func (s *sink) event(n *mcp.Raw) {
+	s.segs = n.Segments(s.segs[:0])
+	s.buf = mcp.AppendEvent(s.buf[:0], s.segs...)
+	s.write(s.buf)
+}
+
+// answer sends the answer and ends the exchange with the client.
+func (s *sink) answer(a *mcp.Raw, status int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.streaming {
+		s.event(a)
+		return
+	}
+	h := s.w.Header()
+	h["Content-Type"] = jsonType
+	h["Content-Length"] = []string{strconv.Itoa(a.Len())}
+	s.w.WriteHeader(status)
+	s.segs = a.Segments(s.segs[:0])
+	if a.Len() <= gather {
+		s.buf = s.buf[:0]
+		for _, seg := range s.segs {
+			s.buf = append(s.buf, seg...)
+		}
+		_, _ = s.w.Write(s.buf) // a client that is gone needs no answer
+		return
+	}
+	for _, seg := range s.segs {
+		if _, err := s.w.Write(seg); err != nil {
+			return
+		}
+	}
+}
+
+// status answers without a body.
+func (s *sink) status(code int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.streaming {
+		s.w.WriteHeader(code)
+	}
+}
+
+// fail answers with an error. id is the raw id of the request, nil when it is not known.
+func (s *sink) fail(id []byte, e *errs.Error, status int) {
+	body := errorBody(id, e)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.streaming {
+		s.buf = mcp.AppendEvent(s.buf[:0], body)
+		s.write(s.buf)
+		return
+	}
+	h := s.w.Header()
+	h["Content-Type"] = jsonType
+	if e.Kind == errs.Unauthenticated {
+		h.Set("WWW-Authenticate", `Bearer realm="toolcrib"`)
+	}
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(e.RetryAfter/time.Second)+1))
+	}
+	s.w.WriteHeader(status)
+	_, _ = s.w.Write(body)
+}
+
+func errorBody(id []byte, e *errs.Error) []byte {
+	return mcp.AppendError(nil, id, &mcp.Error{Code: e.Kind.Code(), Message: e.Error(), Data: e.Data})
+}
