@@ -242,6 +242,7 @@ func startGuard(argv []string) (*guardProcess, error) {
 		closeAll(null, childIn, in)
 		return nil, err
 	}
+	closeOnExec()
 	pid, err := syscall.ForkExec(path, argv, &syscall.ProcAttr{
 		Env:   append(Environ(os.LookupEnv, nil), "GOMAXPROCS=1"),
 		Files: []uintptr{childIn.Fd(), childOut.Fd(), null.Fd()},

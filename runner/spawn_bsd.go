@@ -19,6 +19,10 @@ func launch(path string, argv []string, attr *syscall.ProcAttr) (child, error) {
 	return child{pid: pid}, err
 }
 
+// closeOnExec does nothing: these systems cannot mark all descriptors at once, and those of Go's own
+// libraries are marked.
+func closeOnExec() {}
+
 // release has nothing to give back here.
 func (child) release() {}
 

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"errors"
+	"math"
 	"os"
 	"runtime"
 	"sync"
@@ -64,6 +65,7 @@ func launch(path string, argv []string, attr *syscall.ProcAttr) (child, error) {
 	var err error
 	forked := make(chan struct{})
 	starts.hold() <- func() {
+		closeOnExec()
 		pid, err = syscall.ForkExec(path, argv, attr)
 		close(forked)
 	}
@@ -74,6 +76,11 @@ func launch(path string, argv []string, attr *syscall.ProcAttr) (child, error) {
 	}
 	return child{pid: pid, fd: pollable(fd)}, nil
 }
+
+// closeOnExec marks all descriptors above stderr, so that a child gets none that the program was
+// started with or that a library opened without care. Kernels before 5.11 cannot, and nothing is lost
+// there but this precaution.
+func closeOnExec() { _ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC) }
 
 // release tells that the child was reaped.
 func (c child) release() { starts.release() }

@@ -1,0 +1,77 @@
+package runner
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Kernels without pidfd wait with a thread instead of the poller.
+func TestAwaitExitWithoutPidfd(t *testing.T) {
+	for _, drop := range []bool{false, true} {
+		p, err := newPipes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := spawn("/bin/sh", Command{Path: "sh", Args: []string{"-c", "read x; exit 5"}}, p.child)
+		p.closeChild()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c = withoutPidfd(c, drop)
+		exited := make(chan struct{})
+		go func() { c.awaitExit(); close(exited) }()
+		select {
+		case <-exited:
+			t.Error("ended before its input")
+		case <-time.After(20 * time.Millisecond):
+		}
+		p.closeParent()
+		<-exited
+		if err := syscall.Kill(c.pid, 0); err != nil {
+			t.Errorf("the ended child lost its number before it was reaped: %v", err)
+		}
+		if s := reap(c.pid); s.ExitStatus() != 5 {
+			t.Errorf("status %d", s.ExitStatus())
+		}
+		c.release()
+	}
+}
+
+// A guard that hangs, and takes no more lines, is replaced.
+func TestHungGuardIsReplaced(t *testing.T) {
+	old := guardWrite
+	guardWrite = 50 * time.Millisecond
+	defer func() { guardWrite = old }()
+	script := filepath.Join(t.TempDir(), "guard")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\nexec sleep 3600\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	k := guardOf([]string{script}, Options{}.withDefaults().Log)
+	k.add(1 << 30)
+	pid := func() int {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if k.guard == nil {
+			return 0
+		}
+		return k.guard.pid
+	}
+	first := pid()
+	for range 10_000 { // more than a pipe holds
+		k.add(1<<30 + 1)
+		k.remove(1<<30 + 1)
+		if now := pid(); now != first {
+			break
+		}
+	}
+	for end := time.Now().Add(5 * time.Second); pid() == first || pid() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the guard was not replaced")
+		}
+	}
+	k.remove(1 << 30)
+	k.retire()
+}

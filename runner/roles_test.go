@@ -1,0 +1,181 @@
+package runner_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/runner"
+)
+
+// roles are the servers the tests run.
+var roles = map[string]func(arg string){
+	"echo":     func(string) { _, _ = io.Copy(os.Stdout, os.Stdin) },
+	"say":      say,
+	"lines":    func(arg string) { sayLines(arg) },
+	"flood":    flood,
+	"complain": complain,
+	"exit":     func(arg string) { os.Exit(number(arg)) },
+	"suicide":  func(arg string) { _ = syscall.Kill(os.Getpid(), syscall.Signal(number(arg))); select {} },
+	"stubborn": stubborn,
+	"polite":   polite,
+	"deaf":     func(string) { fmt.Println("here"); time.Sleep(time.Hour) },
+	"closeout": func(string) { _ = os.Stdout.Close(); _, _ = io.Copy(io.Discard, os.Stdin) },
+	"family":   family,
+	"fds":      listDescriptors,
+	"env":      func(string) { fmt.Println(strings.Join(os.Environ(), "\x1f")); _, _ = io.Copy(io.Discard, os.Stdin) },
+	"pwd":      func(string) { dir, _ := os.Getwd(); fmt.Println(dir); _, _ = io.Copy(io.Discard, os.Stdin) },
+	"stray":    stray,
+	"parent":   parent,
+}
+
+func number(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+func unescape(s string) string {
+	text, err := strconv.Unquote(`"` + strings.ReplaceAll(s, `"`, `\"`) + `"`)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
+// say prints the argument, with Go escapes, and waits for the end of stdin.
+func say(arg string) {
+	text := unescape(arg)
+	_, _ = io.WriteString(os.Stdout, text)
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// sayLines prints lines of the given sizes and ends.
+func sayLines(arg string) {
+	w := bufio.NewWriterSize(os.Stdout, 1<<20)
+	for i, size := range strings.Fields(arg) {
+		_, _ = w.Write(bytes.Repeat([]byte{byte('a' + i%26)}, number(size)))
+		_ = w.WriteByte('\n')
+	}
+	_ = w.Flush()
+}
+
+// flood writes n lines to stderr, then echoes.
+func flood(arg string) {
+	w := bufio.NewWriter(os.Stderr)
+	for i := range number(arg) {
+		_, _ = fmt.Fprintf(w, "flood %d\n", i)
+	}
+	_ = w.Flush()
+	_, _ = io.Copy(os.Stdout, os.Stdin)
+}
+
+// complain prints the argument, with Go escapes, to stderr and exits with status 7.
+func complain(arg string) {
+	text := unescape(arg)
+	_, _ = io.WriteString(os.Stderr, text)
+	os.Exit(7)
+}
+
+// stubborn ignores the end of stdin and SIGTERM.
+func stubborn(string) {
+	signal.Ignore(syscall.SIGTERM, syscall.SIGINT)
+	fmt.Println("here")
+	time.Sleep(time.Hour)
+}
+
+// polite ignores the end of stdin and exits with status 3 on SIGTERM.
+func polite(string) {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGTERM)
+	fmt.Println("here")
+	<-c
+	os.Exit(3)
+}
+
+// family starts two descendants through shells, prints their ids and its own, and waits, or with the
+// argument "leave" exits while they live on.
+func family(arg string) {
+	fmt.Println(os.Getpid())
+	for range 2 {
+		cmd := exec.Command("sh", "-c", "sleep 3600 & echo $!; wait")
+		cmd.Stdout, cmd.Stdin = os.Stdout, os.Stdin
+		if err := cmd.Start(); err != nil {
+			panic(err)
+		}
+		fmt.Println(cmd.Process.Pid)
+	}
+	if arg == "leave" {
+		time.Sleep(300 * time.Millisecond) // for the shells to print
+		return
+	}
+	time.Sleep(time.Hour)
+}
+
+// stray leaves a descendant in a session of its own that holds stdout and stderr open, prints its id
+// and exits.
+func stray(string) {
+	cmd := exec.Command("sleep", "3600")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		panic(err)
+	}
+	fmt.Println(cmd.Process.Pid)
+}
+
+// listDescriptors prints what it inherited: the descriptors that survived its exec.
+func listDescriptors(string) {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		panic(err)
+	}
+	var out []string
+	for _, e := range entries {
+		flags, err := unix.FcntlInt(uintptr(number(e.Name())), unix.F_GETFD, 0)
+		if err == nil && flags&unix.FD_CLOEXEC == 0 {
+			target, _ := os.Readlink("/proc/self/fd/" + e.Name())
+			out = append(out, e.Name()+"="+target)
+		}
+	}
+	fmt.Println(strings.Join(out, " "))
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// parent is a program in the middle: it runs the role "family" under a guard, or without one, passes
+// on the ids that role prints, and its own guard's, and waits to be killed.
+func parent(arg string) {
+	o := runner.Options{}
+	if arg == "guard" {
+		o.Guard = guardArgv()
+	}
+	for range 3 {
+		p, err := runner.Start(command("family"), o)
+		if err != nil {
+			panic(err)
+		}
+		var line mcp.Buffer
+		for range 5 {
+			if err := p.Read(&line); err != nil {
+				panic(err)
+			}
+			fmt.Printf("%s\n", line.B)
+		}
+	}
+	fmt.Println("ready")
+	<-context.Background().Done()
+}

@@ -1,0 +1,162 @@
+package runner_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/toolcrib/toolcrib/runner"
+)
+
+func TestStartErrors(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	plain := file("plain", "#!/bin/sh\n", 0o644)
+	orphan := file("orphan", "#!/nonexistent/python9\n", 0o755)
+	noFormat := file("noformat", "hello", 0o755)
+	path := []string{"PATH=" + dir}
+	long := make([]string, 200)
+	for i := range long {
+		long[i] = strings.Repeat("x", 100_000)
+	}
+
+	fds := descriptors(t)
+	for _, tc := range []struct {
+		command runner.Command
+		want    string
+	}{
+		{runner.Command{}, `no command given: name a program to start`},
+		{runner.Command{Path: "npx", Env: path}, `command "npx" not found: install Node.js, which brings npx, or give the full path of the command (searched PATH=` + dir + `)`},
+		{runner.Command{Path: "uvx", Env: path}, `command "uvx" not found: install uv, which brings uvx, or`},
+		{runner.Command{Path: "no-such-thing", Env: []string{"PATH="}}, `command "no-such-thing" not found: install it, or give the full path`},
+		{runner.Command{Path: "plain", Env: path}, `command "` + plain + `" is not executable: chmod +x it`},
+		{runner.Command{Path: plain}, `command "` + plain + `" is not executable: chmod +x it`},
+		{runner.Command{Path: dir}, `command "` + dir + `" is a directory: give the path of a program`},
+		{runner.Command{Path: dir + "/none"}, `command "` + dir + `/none" does not exist: install it`},
+		{runner.Command{Path: "./none", Dir: dir}, `command "` + dir + `/none" does not exist: install it`},
+		{runner.Command{Path: orphan}, `the interpreter in its first line, or its loader, does not exist: install it`},
+		{runner.Command{Path: noFormat}, `it is neither a program of this machine nor a script with a #! line`},
+		{runner.Command{Path: "/bin/sh", Dir: dir + "/none"}, `working directory "` + dir + `/none" does not exist: create it or change cwd`},
+		{runner.Command{Path: "/bin/sh", Dir: plain}, `working directory "` + plain + `" is not a directory: change cwd`},
+		{runner.Command{Path: "/bin/sh", Args: []string{"a\x00b"}}, `contain a NUL byte: remove it`},
+		{runner.Command{Path: "/bin/sh", Args: long}, `arguments and environment are too long: shorten them`},
+	} {
+		tc.command.Server = "files"
+		p, err := runner.Start(tc.command, runner.Options{})
+		if err == nil {
+			stop(t, p)
+			t.Errorf("%q started", tc.command.Path)
+			continue
+		}
+		if !strings.HasPrefix(err.Error(), `server "files": `) || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%q: %v\nwant %s", tc.command.Path, err, tc.want)
+		}
+	}
+	if now := descriptors(t); now > fds {
+		t.Errorf("%d descriptors, %d before", now, fds)
+	}
+}
+
+// A command that fails to start for want of descriptors leaves none behind.
+func TestStartWithoutDescriptors(t *testing.T) {
+	fds := descriptors(t)
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	for extra := range 8 {
+		low := old
+		low.Cur = uint64(fds + extra)
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low); err != nil {
+			t.Fatal(err)
+		}
+		p, err := runner.Start(command("echo"), runner.Options{})
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+			t.Fatal(err)
+		}
+		if err == nil {
+			stop(t, p)
+		} else if !strings.Contains(err.Error(), "no file descriptor left: raise the limit on open files") {
+			t.Errorf("%d: %v", extra, err)
+		}
+		if now := descriptors(t); now > fds {
+			t.Fatalf("%d descriptors, %d before", now, fds)
+		}
+	}
+}
+
+func TestWorkingDirectory(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := command("pwd")
+	c.Dir = dir
+	p, err := runner.Start(c, runner.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop(t, p)
+	if got := read(t, p); got != dir {
+		t.Errorf("cwd %q, want %q", got, dir)
+	}
+}
+
+func TestRelativeCommandStartsAtDir(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "server.sh"), []byte("#!/bin/sh\necho \"$0 $1\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p, err := runner.Start(runner.Command{Server: "x", Path: "./server.sh", Args: []string{"$HOME;"}, Dir: dir}, runner.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop(t, p)
+	if got, want := read(t, p), dir+"/server.sh $HOME;"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestEnviron(t *testing.T) {
+	own := map[string]string{
+		"PATH": "/bin", "HOME": "/home/x", "LC_ALL": "C.UTF-8", "TERM": "xterm",
+		"AWS_SECRET_ACCESS_KEY": "s", "GITHUB_TOKEN": "s", "NPM_TOKEN": "s", "DATABASE_URL": "s", "TOOLCRIB_KEY": "s", "LD_PRELOAD": "s",
+		"npm_config_registry": "https://registry.example/", "UV_INDEX_URL": "https://user:secret@index.example/",
+		"HTTPS_PROXY": "http://proxy.example:3128", "HTTP_PROXY": "http://u:p@proxy.example:3128", "all_proxy": "http://token@proxy",
+		"http_proxy": "http://u:p%zz@proxy.example", "GOPROXY": "https://a.example,https://u:p@b.example,direct", "NO_PROXY": "localhost,a@b",
+	}
+	lookup := func(name string) (string, bool) { v, ok := own[name]; return v, ok }
+	got := runner.Environ(lookup, map[string]string{"TOKEN": "given", "HOME": "/srv"})
+	want := []string{
+		"HOME=/srv", "HTTPS_PROXY=http://proxy.example:3128", "LC_ALL=C.UTF-8", "NO_PROXY=localhost,a@b", "PATH=/bin",
+		"TERM=xterm", "TOKEN=given", "npm_config_registry=https://registry.example/",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What the child sees is what it was given, and nothing of the program's own environment.
+func TestChildEnvironment(t *testing.T) {
+	t.Setenv("TOOLCRIB_TEST_SECRET", "never to be seen")
+	c := command("env")
+	c.Env = append(c.Env, "GIVEN=1")
+	p, err := runner.Start(c, runner.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop(t, p)
+	if diff := cmp.Diff(c.Env, strings.Split(read(t, p), "\x1f")); diff != "" {
+		t.Error(diff)
+	}
+}
