@@ -1,0 +1,133 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// fakeGateway stands in for the gateway, so that all rows and shots can be
+// tried without it: it answers by itself with as many tools as its servers have.
+type fakeGateway struct {
+	mu       sync.Mutex
+	sessions map[string]bool
+	tools    map[string]int // by server, "" for all
+	servers  map[string]*server
+	key      string
+}
+
+// fakeMain takes the arguments of `toolcrib serve FILE`.
+func fakeMain(args []string) error {
+	text, err := os.ReadFile(args[0])
+	if err != nil {
+		return err
+	}
+	var config struct {
+		Listen     string
+		MCPServers map[string]struct{ URL string }
+		Auth       struct{ APIKeys []struct{ Key string } }
+	}
+	if err := json.Unmarshal(text, &config); err != nil {
+		return err
+	}
+	g := &fakeGateway{sessions: map[string]bool{}, tools: map[string]int{}, servers: map[string]*server{}}
+	for name, s := range config.MCPServers {
+		n := 10 // of a stdio server
+		if i := strings.Index(s.URL[min(len(s.URL), len("http://")):], "/"); i >= 0 {
+			_, n, _ = parsePath(s.URL[i+len("http://"):])
+		}
+		g.tools[name] = n
+		g.tools[""] += n
+	}
+	for _, k := range config.Auth.APIKeys {
+		g.key = k.Key
+	}
+	return http.ListenAndServe(config.Listen, g)
+}
+
+func (g *fakeGateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/health/ready" {
+		return
+	}
+	if g.key != "" && r.Header.Get("Authorization") != "Bearer "+g.key {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if r.Method == http.MethodDelete {
+		delete(g.sessions, r.Header.Get("Mcp-Session-Id"))
+		return
+	}
+	body, _ := io.ReadAll(r.Body)
+	var m message
+	readMessage(body, &m)
+	g.answer(w, r, &m)
+}
+
+func (g *fakeGateway) answer(w http.ResponseWriter, r *http.Request, m *message) {
+	e := legacy
+	switch {
+	case r.Header.Get("MCP-Protocol-Version") == modernVersion:
+		e = modern
+	case string(m.method) == "initialize":
+		id := rand.Text()
+		g.sessions[id] = true
+		w.Header().Set("Mcp-Session-Id", id)
+	case !g.sessions[r.Header.Get("Mcp-Session-Id")]:
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
+	if m.id == nil {
+		w.WriteHeader(http.StatusAccepted)
+		return
+	}
+	name := strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/servers/"), "/mcp"), "/mcp")
+	if _, local, ok := strings.Cut(string(m.name), "__"); ok {
+		m.name = []byte(local)
+	}
+	key := string(e) + name
+	if g.servers[key] == nil {
+		g.servers[key] = newServer(e, g.tools[name])
+	}
+	answer, status, _ := g.servers[key].answer(nil, m)
+	w.WriteHeader(status)
+	_, _ = w.Write(answer)
+}
+
+// Everything there is to measure, once, with the stand-in.
+func TestRunAll(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := run(t.Context(), []string{"-quick", "-seconds", "0.02", "-gateway", self, "-json"}, &out, io.Discard); err != nil {
+		t.Fatal(err, out.String())
+	}
+	var r report
+	if err := json.Unmarshal([]byte(out.String()), &r); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Errors) > 0 || len(r.Tables) != len(rows()) {
+		t.Errorf("%d tables of %d, errors %q", len(r.Tables), len(rows()), r.Errors)
+	}
+	for _, l := range r.Limits {
+		if !l.Found && l.Unit != "× bare" { // a ratio takes longer than the clock of /proc ticks
+			t.Errorf("%s was not measured", l.What)
+		}
+	}
+	for _, f := range r.Figures {
+		if f.Name == "sessions-upstream" && f.Values[0] != 0 {
+			t.Errorf("the stand-in opened %v sessions", f.Values)
+		}
+	}
+}
