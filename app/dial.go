@@ -1,0 +1,114 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/upstream"
+)
+
+// DialOptions are what a Conn needs besides its server.
+type DialOptions struct {
+	Guard   []string
+	Log     *slog.Logger
+	Version string
+}
+
+// Conn is a connection of the command line to one server, or to a gateway.
+type Conn struct {
+	server *upstream.Server
+	peer   *upstream.Peer
+}
+
+// pagesMost bounds the pages of a list.
+const pagesMost = 10_000
+
+// Dial connects to a server and finds its era.
+func Dial(ctx context.Context, name string, spec *v1.Server, o DialOptions) (*Conn, error) {
+	s := upstream.Open(spec, upstream.Options{Name: name, Version: o.Version, Log: o.Log, Guard: o.Guard})
+	p, err := s.Peer(ctx)
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return &Conn{server: s, peer: p}, nil
+}
+
+// Info tells the server's name and version, and the protocol version spoken with it.
+func (c *Conn) Info() (name, version, protocol string) {
+	var info struct{ Name, Version string }
+	_ = json.Unmarshal(c.peer.Info, &info) // it may have said nothing of itself
+	return info.Name, info.Version, c.peer.Version
+}
+
+// Close ends the connection.
+func (c *Conn) Close() { c.server.Close() }
+
+// List follows all pages of a list.
+func (c *Conn) List(ctx context.Context, m mcp.Method) ([]json.RawMessage, error) {
+	var all []json.RawMessage
+	params := []byte("{}")
+	for range pagesMost {
+		result, err := c.Do(ctx, m, params, nil)
+		if err != nil {
+			return nil, err
+		}
+		top := mcp.Span{End: int32(len(result))}
+		list, e := mcp.Lookup(result, top, listKey(m))
+		if e != nil || !list.Present() {
+			return nil, errs.E("server", errs.Protocol, "answers %s without the array %q", m, listKey(m))
+		}
+		mcp.Elements(result, list.Span, func(s mcp.Span) bool {
+			all = append(all, json.RawMessage(s.Of(result)))
+			return true
+		})
+		next, _ := mcp.Lookup(result, top, "nextCursor")
+		if !next.Present() || string(next.Of(result)) == "null" {
+			return all, nil
+		}
+		params = append(append([]byte(`{"cursor":`), next.Of(result)...), '}')
+	}
+	return nil, errs.E("server", errs.Protocol, "%s does not end", m)
+}
+
+func listKey(m mcp.Method) string {
+	switch m {
+	case mcp.MethodToolsList:
+		return "tools"
+	case mcp.MethodPromptsList:
+		return "prompts"
+	case mcp.MethodResourcesTemplatesList:
+		return "resourceTemplates"
+	}
+	return "resources"
+}
+
+// Do sends one request; params is a raw JSON object. An error that the server answers is a *mcp.Error.
+// notify gets the notifications that come before the answer.
+func (c *Conn) Do(ctx context.Context, m mcp.Method, params []byte, notify func([]byte)) ([]byte, error) {
+	var in, out mcp.Raw
+	in.Body = append(append([]byte(`{"jsonrpc":"2.0","id":1,"method":"`+m.String()+`","params":`), params...), '}')
+	if e := in.Scan(mcp.Limits{}); e != nil {
+		return nil, e
+	}
+	call := upstream.Call{In: &in, Client: &upstream.Client{}}
+	if key := m.Facts().NameKey; key != mcp.KeyNone {
+		call.Name, _ = mcp.Text(in.Body, in.Get(key), nil)
+	}
+	if notify != nil {
+		call.Notify = func(n *mcp.Raw) { notify(n.Append(nil)) }
+	}
+	defer out.Free()
+	if err := c.server.Do(ctx, &call, &out); err != nil {
+		return nil, err
+	}
+	if out.Kind == mcp.KindError {
+		text, _ := mcp.Text(out.Body, out.Get(mcp.KeyMessage), nil)
+		return nil, &mcp.Error{Code: out.ErrorCode, Message: string(text), Data: append([]byte(nil), out.Get(mcp.KeyData).Of(out.Body)...)}
+	}
+	return append([]byte(nil), out.Payload.Of(out.Body)...), nil
+}

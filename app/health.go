@@ -1,0 +1,112 @@
+package app
+
+import (
+	"encoding/json"
+	"net/http"
+	"sort"
+	"time"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/front"
+	"github.com/toolcrib/toolcrib/identity"
+	"github.com/toolcrib/toolcrib/upstream"
+)
+
+// handler is every route there is. What is not an operator's is the front's, which refuses paths that no endpoint has.
+func (s *server) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /health", s.alive)
+	mux.HandleFunc("GET /healthz", s.alive)
+	mux.HandleFunc("GET /health/ready", s.ready)
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.Handle("GET /metrics", s.keyed(s.metrics.Handler()))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := operators(mux, r); pattern == "" {
+			s.front.ServeHTTP(w, r)
+			return
+		}
+		if err := front.CheckOrigin(r, s.gw.Plan().Config, s.loopback); s.loopback && err != nil {
+			http.Error(w, err.Error(), http.StatusForbidden)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// operators spares requests to MCP endpoints the search through the routes.
+func operators(mux *http.ServeMux, r *http.Request) (http.Handler, string) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return nil, ""
+	}
+	return mux.Handler(r)
+}
+
+// keyed demands a key where keys are configured: metrics name servers and tools.
+func (s *server) keyed(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		keys, err := identity.NewKeys(s.gw.Plan().Config.Auth.APIKeys)
+		if err == nil {
+			_, err = keys.Identify(r.Header)
+		}
+		if err != nil {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="toolcrib"`)
+			http.Error(w, err.Error(), errs.Of(err).Kind.HTTP())
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+func (s *server) alive(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+// readiness is the body of /health/ready.
+type readiness struct {
+	Status  string                     `json:"status"` // ready, degraded or unready
+	Reasons []string                   `json:"reasons,omitempty"`
+	Version string                     `json:"version"`
+	Uptime  string                     `json:"uptime"`
+	Config  *configState               `json:"config"`
+	Servers map[string]upstream.Status `json:"servers"`
+}
+
+// ready answers 503 only when this replica cannot do its work: it is stopping, or every server has failed.
+func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
+	r := readiness{
+		Status: "ready", Version: s.o.Version, Uptime: time.Since(s.started).Round(time.Second).String(),
+		Config: s.applied.Load(), Servers: s.gw.Status(),
+	}
+	failed := 0
+	for name, st := range r.Servers {
+		if st.State == upstream.StateFailed {
+			failed++
+			r.Reasons = append(r.Reasons, "server "+name+": "+st.Reason)
+		}
+	}
+	if r.Config.Error != "" {
+		r.Reasons = append(r.Reasons, "configuration: "+r.Config.Error)
+	}
+	sort.Strings(r.Reasons)
+	code := http.StatusOK
+	if len(r.Reasons) > 0 {
+		r.Status = "degraded"
+	}
+	if failed > 0 && failed == len(r.Servers) {
+		r.Status, code = "unready", http.StatusServiceUnavailable
+	}
+	if s.draining.Load() {
+		r.Status, code = "unready", http.StatusServiceUnavailable
+		r.Reasons = append(r.Reasons, "draining: this replica is stopping")
+	}
+	writeJSON(w, code, r)
+}
+
+func writeJSON(w http.ResponseWriter, code int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	_ = enc.Encode(v) // a client that is gone needs no answer
+}

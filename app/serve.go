@@ -1,0 +1,278 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/front"
+	"github.com/toolcrib/toolcrib/gateway"
+	"github.com/toolcrib/toolcrib/plan"
+	"github.com/toolcrib/toolcrib/seal"
+	"github.com/toolcrib/toolcrib/source"
+	"github.com/toolcrib/toolcrib/telemetry"
+)
+
+// Options say what Serve serves.
+type Options struct {
+	// File is the configuration file, which is watched; Config stands in its place when it is empty.
+	File   string
+	Config *v1.Config
+	// Listen overrides the configured address.
+	Listen string
+	// AllowUnauthenticated lets an address that is not loopback serve callers without a key.
+	AllowUnauthenticated bool
+	// Guard is the argv of the guard process for children of stdio servers; nil for none.
+	Guard   []string
+	Version string
+	// Stderr takes the log.
+	Stderr io.Writer
+	// Ready is called with the base URL once clients can connect; may be nil.
+	Ready func(baseURL string)
+}
+
+const (
+	watchEvery   = 500 * time.Millisecond
+	headerTime   = 10 * time.Second
+	idleTime     = 2 * time.Minute
+	headerMost   = 64 << 10
+	gcPercent    = 400 // the heap is small; fewer collections cost memory that only load uses
+	sealFileName = "seal.keys"
+)
+
+// server is everything that runs while Serve does.
+type server struct {
+	o        Options
+	log      *slog.Logger
+	level    slog.LevelVar
+	metrics  *telemetry.Metrics
+	gw       *gateway.Gateway
+	front    *front.Handler
+	source   *source.File
+	loopback bool
+	started  time.Time
+	draining atomic.Bool
+	applied  atomic.Pointer[configState]
+	tasks    sync.WaitGroup
+}
+
+// configState is how the last change of configuration went.
+type configState struct {
+	At    time.Time `json:"at"`
+	Error string    `json:"error,omitempty"`
+}
+
+// Serve serves until ctx ends, then lets running calls finish within the drain timeout.
+func Serve(ctx context.Context, o Options) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	s := &server{o: o, started: time.Now()}
+	config, err := s.load()
+	if err != nil {
+		return err
+	}
+	ln, err := s.listen(config)
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
+	if err := s.build(config); err != nil {
+		return err
+	}
+	background, stop := context.WithCancel(context.Background())
+	s.watch(background)
+	err = s.run(ctx, ln, config)
+	stop()
+	s.gw.Close()
+	s.tasks.Wait()
+	return err
+}
+
+func (s *server) load() (*v1.Config, error) {
+	if s.o.File == "" {
+		return s.o.Config, nil
+	}
+	s.source = &source.File{Path: s.o.File}
+	return s.source.Load()
+}
+
+// listen opens the address, which must be loopback when anyone may call.
+func (s *server) listen(c *v1.Config) (net.Listener, error) {
+	addr := c.Listen
+	if s.o.Listen != "" {
+		addr = s.o.Listen
+	}
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen: %w; set listen or --listen to a free address", err)
+	}
+	tcp, ok := ln.Addr().(*net.TCPAddr)
+	s.loopback = ok && tcp.IP.IsLoopback()
+	if err := s.guardOpen(c); err != nil {
+		ln.Close()
+		return nil, err
+	}
+	return ln, nil
+}
+
+func (s *server) guardOpen(c *v1.Config) error {
+	if s.loopback || len(c.Auth.APIKeys) > 0 || s.o.AllowUnauthenticated {
+		return nil
+	}
+	return errors.New("listen: anyone who reaches this address could call every tool: set auth.apiKeys, listen on 127.0.0.1, or pass --allow-unauthenticated")
+}
+
+// build makes the parts and applies the first plan.
+func (s *server) build(c *v1.Config) error {
+	s.setLevel(c)
+	s.log = telemetry.NewLogger(s.o.Stderr, &s.level, c.Log.Format)
+	s.warn(c)
+	ring, err := ring(c)
+	if err != nil {
+		return err
+	}
+	s.metrics = telemetry.NewMetrics(s.o.Version)
+	s.gw = gateway.New(gateway.Options{Version: s.o.Version, Log: s.log, Metrics: s.metrics, Guard: s.o.Guard})
+	s.front = front.New(front.Options{Gateway: s.gw, Log: s.log, Ring: ring, Loopback: s.loopback})
+	if err := s.gw.Apply(plan.Compile(c)); err != nil {
+		return err
+	}
+	s.applied.Store(&configState{At: time.Now()})
+	return nil
+}
+
+func (s *server) setLevel(c *v1.Config) {
+	if err := s.level.UnmarshalText([]byte(c.Log.Level)); err != nil {
+		s.level.Set(slog.LevelInfo)
+	}
+}
+
+func (s *server) warn(c *v1.Config) {
+	for _, w := range c.Warnings {
+		s.log.Warn("configuration", "warning", w)
+	}
+}
+
+// ring takes the seal keys from the configuration, else from the state directory, where the first start makes one.
+func ring(c *v1.Config) (*seal.Ring, error) {
+	if len(c.Seal.Keys) == 0 {
+		return seal.LoadOrCreate(filepath.Join(c.StateDir, sealFileName))
+	}
+	var keys [][]byte
+	for _, text := range c.Seal.Keys {
+		k, err := seal.ParseKeys([]byte(text))
+		if err != nil {
+			return nil, fmt.Errorf("seal.keys: %w", err)
+		}
+		keys = append(keys, k...)
+	}
+	return seal.NewRing(keys...)
+}
+
+// watch applies changes of the file as they come, and warms the lists.
+func (s *server) watch(ctx context.Context) {
+	s.task(func() { s.gw.Warm(ctx) })
+	if s.source == nil {
+		return
+	}
+	s.task(func() { s.source.Watch(ctx, watchEvery, func(c *v1.Config, err error) { s.apply(ctx, c, err) }) })
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	s.task(func() {
+		defer signal.Stop(hup)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hup:
+				s.source.Reload()
+			}
+		}
+	})
+}
+
+func (s *server) task(f func()) {
+	s.tasks.Add(1)
+	go func() {
+		defer s.tasks.Done()
+		f()
+	}()
+}
+
+// apply makes a changed configuration the present one, or keeps the old one and says why.
+func (s *server) apply(ctx context.Context, c *v1.Config, err error) {
+	var r *seal.Ring
+	if err == nil {
+		err = s.guardOpen(c)
+	}
+	if err == nil {
+		r, err = ring(c)
+	}
+	if err == nil {
+		err = s.gw.Apply(plan.Compile(c))
+	}
+	if err != nil {
+		s.log.Error("configuration not applied; the old one stays", "error", err)
+		s.applied.Store(&configState{At: time.Now(), Error: err.Error()})
+		return
+	}
+	s.front.SetRing(r)
+	s.setLevel(c)
+	s.warn(c)
+	s.applied.Store(&configState{At: time.Now()})
+	s.log.Info("configuration applied", "servers", len(c.ServerNames()))
+	s.task(func() { s.gw.Warm(ctx) })
+}
+
+// run serves until ctx ends and then drains.
+func (s *server) run(ctx context.Context, ln net.Listener, c *v1.Config) error {
+	calls, abort := context.WithCancel(context.Background())
+	defer abort()
+	h := &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: headerTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    headerMost,
+		BaseContext:       func(net.Listener) context.Context { return calls },
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- h.Serve(ln) }()
+	base := "http://" + ln.Addr().String()
+	s.log.Info("serving", "url", base+"/mcp", "servers", len(c.ServerNames()))
+	if s.o.Ready != nil {
+		s.o.Ready(base)
+	}
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	s.draining.Store(true)
+	limit := time.Duration(s.gw.Plan().Config.DrainTimeout)
+	s.log.Info("draining", "timeout", limit)
+	drain, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	err := h.Shutdown(drain)
+	if err != nil {
+		s.log.Warn("calls cut off: they did not finish within drainTimeout")
+		abort()
+		err = h.Close()
+	}
+	<-failed
+	return err
+}
