@@ -22,6 +22,7 @@ type step struct {
 	Op       string         `json:"op"`
 	Params   map[string]any `json:"params,omitempty"`
 	Progress bool           `json:"progress,omitempty"` // ask for progress
+	Varies   bool           `json:"-"`                  // the result holds the token, which each client chooses
 }
 
 // seen is what a client got for a step: decoded JSON, so that it compares by value.

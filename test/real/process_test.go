@@ -204,7 +204,7 @@ func runNode(t *testing.T, p *parts, args ...string) (stdout, stderr []byte, err
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err = cmd.Run()
 	if err != nil {
-		err = fmt.Errorf("node %s: %w\n%s", strings.Join(args, " "), err, errs.Bytes())
+		err = fmt.Errorf("node %s: %w\n%s", clip(strings.Join(args, " ")), err, errs.Bytes())
 	}
 	return out.Bytes(), errs.Bytes(), err
 }
