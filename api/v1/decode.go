@@ -14,7 +14,7 @@ import (
 )
 
 // maxNodes bounds what aliases may blow a file up to.
-const maxNodes = 500_000
+const maxNodes = 200_000
 
 // decoder fills the types of this package from YAML nodes, strictly, and goes
 // on after a problem.
@@ -45,7 +45,7 @@ func (d *decoder) document(root *yaml.Node, c *Config) {
 func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, tag reflect.StructTag) {
 	if d.nodes++; d.nodes > maxNodes {
 		if d.nodes == maxNodes+1 {
-			d.fail(n.Line, path, "has more than %d values, aliases resolved", maxNodes)
+			d.fail(n.Line, "", "has more than %d values, aliases resolved", maxNodes)
 		}
 		return
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // MaxFile is the size of the largest configuration that is read, in bytes.
-const MaxFile = 8 << 20
+const MaxFile = 4 << 20
 
 // maxProblems bounds how many problems are reported at once.
 const maxProblems = 100
@@ -159,7 +159,8 @@ func (d *decoder) lineOf(path string) int {
 	}
 }
 
-// sorted orders problems by line and path, and bounds their number.
+// sorted orders problems by line and path, drops repetitions, and bounds their
+// number.
 func (ps Problems) sorted() Problems {
 	slices.SortStableFunc(ps, func(a, b Problem) int {
 		if a.Line != b.Line {
@@ -167,6 +168,7 @@ func (ps Problems) sorted() Problems {
 		}
 		return strings.Compare(a.Path, b.Path)
 	})
+	ps = slices.Compact(ps)
 	if more := len(ps) - maxProblems; more > 0 {
 		ps = append(ps[:maxProblems:maxProblems], Problem{Message: fmt.Sprintf("and %d more problems", more)})
 	}
