@@ -109,6 +109,7 @@ func (d edit) contains(o edit) bool {
 func (e *Edits) splice(i, j int, d edit) {
 	if !e.spill && e.n-(j-i)+1 > len(e.few) {
 		e.more = append(e.more[:0], e.few[:e.n]...)
+		clear(e.few[:])
 		e.spill = true
 	}
 	if e.spill {
