@@ -136,7 +136,7 @@ type Auth struct {
 type APIKey struct {
 	// Name is the subject of the principal; unique.
 	Name string `json:"name" example:"ci"`
-	// Key is the secret: at least 16 visible ASCII characters. Refer to it,
+	// Key is the secret: at least 16 visible ASCII characters, no comma. Refer to it,
 	// as in ${env:CI_KEY} or ${file:/run/secrets/ci}, rather than write it down.
 	Key Secret `json:"key" example:"${env:CI_KEY}"`
 	// Tenant is the tenant of the principal.
@@ -163,8 +163,8 @@ type Sessions struct {
 // Seal holds the keys of sealed tokens.
 type Seal struct {
 	// Keys are base64 keys of 32 bytes, newest first: the first seals, all open.
-	// An entry may hold several keys, one a line, with # comments, so that a key
-	// file can be referred to as ${file:/etc/toolcrib/seal.keys}. Without keys, a
+	// An entry may hold several keys, one a line, and lines of # comments, so that
+	// a key file can be referred to as ${file:/etc/toolcrib/seal.keys}. Without keys, a
 	// key is made in stateDir on the first start.
 	Keys []Secret `json:"keys,omitempty" example:"${file:/etc/toolcrib/seal.keys}"`
 }

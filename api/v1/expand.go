@@ -50,7 +50,8 @@ func resolve(ref string, opts *Options) (string, error) {
 	}
 	name, fallback, hasFallback := strings.Cut(strings.TrimPrefix(ref, "env:"), ":-")
 	if !isEnvName(name) {
-		return "", fmt.Errorf("has the reference ${%s}, which is not known; write ${NAME}, ${env:NAME}, ${NAME:-default} or ${file:/path}, and $${ for a literal \"${\"", clip(ref))
+		return "", fmt.Errorf("has the reference ${%s}, which is not known; write ${NAME}, ${env:NAME}, ${NAME:-default} or ${file:/path}, "+
+			`and $${ for a literal "${"`, clip(ref))
 	}
 	value, ok := opts.Env(name)
 	switch {

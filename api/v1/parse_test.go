@@ -25,7 +25,7 @@ func options() v1.Options {
 	}
 	files := map[string]string{
 		"/etc/fixtures/token":     "\n  sekrit-from-a-file \n",
-		"/etc/fixtures/seal.keys": "# newest first\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n\nHx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA= # old\n",
+		"/etc/fixtures/seal.keys": "# newest first\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n\nHx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA= \n# old\n",
 	}
 	return v1.Options{
 		Dir: "/etc/fixtures",

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/toolcrib/toolcrib/seal"
 )
 
 // The bounds of what a configuration may hold.
@@ -36,9 +38,9 @@ func (c *Config) Validate() Problems {
 	}
 	k.servers(c)
 	k.apiKeys(c.Auth.APIKeys)
-	for i := range c.Seal.Keys {
-		if _, err := (Seal{Keys: c.Seal.Keys[i : i+1]}).Decode(); err != nil {
-			k.fail("seal.keys["+strconv.Itoa(i)+"]", "%v", errSealKey)
+	for i, entry := range c.Seal.Keys {
+		if keys, err := seal.ParseKeys([]byte(entry)); err != nil || len(keys) == 0 {
+			k.fail("seal.keys["+strconv.Itoa(i)+"]", "is not base64 of 32 bytes; make one with: openssl rand -base64 32")
 		}
 	}
 	if c.StateDir == "" || strings.ContainsRune(c.StateDir, 0) {
@@ -160,12 +162,12 @@ const minAPIKey, maxAPIKey = 16, 4096
 
 func (k *checker) apiKey(path, key string) {
 	const remedy = "; make one with: openssl rand -hex 32"
-	visible := !strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' })
+	visible := !strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' || r == ',' })
 	switch {
 	case key == "":
 		k.fail(path, "is missing"+remedy)
 	case !visible:
-		k.fail(path, "has characters that a header cannot carry; use visible ASCII without spaces")
+		k.fail(path, "has characters that a header cannot carry; use visible ASCII without spaces and commas")
 	case len(key) < minAPIKey:
 		k.fail(path, "is shorter than %d characters"+remedy, minAPIKey)
 	case len(key) > maxAPIKey:

@@ -1,7 +1,6 @@
 package v1
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"math"
@@ -154,50 +153,4 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 func (s *Secret) UnmarshalText(text []byte) error {
 	*s = Secret(text)
 	return nil
-}
-
-// Decode returns the keys as bytes, newest first. Its error names the entry,
-// never its content.
-func (s Seal) Decode() ([][]byte, error) {
-	var keys [][]byte
-	for i, entry := range s.Keys {
-		lines := keyLines(string(entry))
-		if len(lines) == 0 {
-			return nil, fmt.Errorf("seal.keys[%d] %w", i, errSealKey)
-		}
-		for _, line := range lines {
-			key, err := decodeKey(line)
-			if err != nil {
-				return nil, fmt.Errorf("seal.keys[%d] %w", i, err)
-			}
-			keys = append(keys, key)
-		}
-	}
-	return keys, nil
-}
-
-var errSealKey = errors.New("is not base64 of 32 bytes; make one with: head -c 32 /dev/urandom | base64")
-
-func decodeKey(line string) ([]byte, error) {
-	enc := base64.RawStdEncoding
-	if strings.ContainsAny(line, "-_") {
-		enc = base64.RawURLEncoding
-	}
-	key, err := enc.DecodeString(strings.TrimRight(line, "="))
-	if err != nil || len(key) != 32 {
-		return nil, errSealKey
-	}
-	return key, nil
-}
-
-// keyLines returns the lines of a key file that hold a key.
-func keyLines(text string) []string {
-	var lines []string
-	for line := range strings.Lines(text) {
-		line, _, _ = strings.Cut(line, "#")
-		if line = strings.TrimSpace(line); line != "" {
-			lines = append(lines, line)
-		}
-	}
-	return lines
 }
