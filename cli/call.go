@@ -12,14 +12,14 @@ import (
 
 type callCmd struct {
 	Name   string   `arg:"" help:"Name of the tool, as \"toolcrib tools\" shows it."`
-	Arg    []string `short:"a" placeholder:"NAME=VALUE" sep:"none" help:"An argument of the tool. A value that is JSON is sent as it is, any other as text. May be repeated."`
+	Arg    []string `short:"a" placeholder:"NAME=VALUE" sep:"none" help:"An argument: a value that is JSON is sent as it is, any other as text. May be repeated."`
 	Text   []string `short:"t" placeholder:"NAME=VALUE" sep:"none" help:"An argument that is text even if it looks like JSON. May be repeated."`
 	Args   string   `placeholder:"JSON" help:"The arguments as one JSON object, or @FILE to read it from a file, or - for standard input."`
 	Output string   `short:"o" enum:"text,json" default:"text" help:"text, or json: the result as the server sent it."`
 	target `embed:""`
 }
 
-func (callCmd) Help() string {
+func (*callCmd) Help() string {
 	return `The result goes to standard output, progress to standard error. Arguments are
 sent byte for byte: 9007199254740993 and 1.0 arrive as they are written.
 ` + targetHelp + `
@@ -46,7 +46,7 @@ func (c *callCmd) Run(ctx context.Context, sys *system) error {
 		result, err := conn.Do(ctx, mcp.MethodToolsCall, params, show.notify)
 		show.done()
 		if c.Output == "json" {
-			return c.writeJSON(sys, result, err)
+			return writeCallJSON(sys, result, err)
 		}
 		if err != nil {
 			return err
@@ -72,7 +72,7 @@ func (c *callCmd) params(sys *system) ([]byte, error) {
 }
 
 // writeJSON writes the result, or the error that the server answered, as JSON.
-func (c *callCmd) writeJSON(sys *system, result []byte, err error) error {
+func writeCallJSON(sys *system, result []byte, err error) error {
 	answer := new(mcp.Error)
 	switch {
 	case errors.As(err, &answer):

@@ -11,7 +11,7 @@ type exampleCmd struct {
 	Listen string `short:"l" placeholder:"HOST:PORT" help:"Serve over HTTP at this loopback address, at /mcp, instead of over standard input and output."`
 }
 
-func (exampleCmd) Help() string {
+func (*exampleCmd) Help() string {
 	return `A real MCP server of both protocol eras with harmless tools (echo, add, slow,
 time), a prompt and two resources. It needs nothing else to be installed.
 

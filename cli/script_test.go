@@ -43,7 +43,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// status runs a command and wants the exit code given first: status 2 toolcrib …
+// status runs a command and wants the exit code given first: status 2 toolcrib.
 func status(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: status CODE COMMAND…")

@@ -13,11 +13,11 @@ import (
 
 type serveCmd struct {
 	File                 string `arg:"" help:"Configuration in YAML or JSON; the mcp.json of a client will do."`
-	Listen               string `short:"l" placeholder:"HOST:PORT" help:"Listen here instead of at the address in FILE (default 127.0.0.1:8080; port 0 picks a free one)."`
+	Listen               string `short:"l" placeholder:"HOST:PORT" help:"Listen here, whatever FILE says (port 0 picks a free port)."`
 	AllowUnauthenticated bool   `help:"Serve on an address that others can reach although no API key is configured."`
 }
 
-func (serveCmd) Help() string {
+func (*serveCmd) Help() string {
 	return `Serves all servers of FILE at /mcp, where tools are named SERVER__TOOL, and each
 one at /servers/NAME/mcp under its own names. Changes to FILE are applied while
 it runs; a FILE with problems is reported and the old configuration stays.
@@ -40,14 +40,14 @@ func (c *serveCmd) Run(ctx context.Context, sys *system) error {
 }
 
 type runCmd struct {
-	Listen               string   `short:"l" placeholder:"HOST:PORT" help:"Listen here (default 127.0.0.1:8080; port 0 picks a free one)."`
+	Listen               string   `short:"l" placeholder:"HOST:PORT" help:"Listen here (default 127.0.0.1:8080; port 0 picks a free port)."`
 	Name                 string   `placeholder:"NAME" help:"Name of the server in logs and metrics (default: the command's)."`
 	Env                  []string `placeholder:"K=V" sep:"none" help:"Set a variable for COMMAND; K alone passes on your own. May be repeated."`
 	AllowUnauthenticated bool     `help:"Serve on an address that others can reach although no API key is configured."`
 	Command              []string `arg:"" name:"command" help:"After --: the stdio server to start, with its arguments."`
 }
 
-func (runCmd) Help() string {
+func (*runCmd) Help() string {
 	return `Serves one stdio MCP server at /mcp over Streamable HTTP, to clients of both
 protocol eras. Tools keep their names. COMMAND gets only a short list of
 variables of your environment (PATH, HOME and the like); --env adds others.

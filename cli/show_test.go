@@ -62,16 +62,15 @@ func checkFailure(t *testing.T, err error, want string) {
 }
 
 func TestWriteJSONOutput(t *testing.T) {
-	c := &callCmd{}
 	const result = `{ "content":[],"x":9007199254740993,"isError":true }`
 	var out bytes.Buffer
-	checkFailure(t, c.writeJSON(&system{stdout: &out}, []byte(result), nil), "the tool reported an error")
+	checkFailure(t, writeCallJSON(&system{stdout: &out}, []byte(result), nil), "the tool reported an error")
 	if out.String() != result+"\n" {
 		t.Errorf("got %s", out.String())
 	}
 	out.Reset()
 	answer := &mcp.Error{Code: -32602, Message: `no "x"`, Data: []byte(`{"a": 1.0}`)}
-	if err := c.writeJSON(&system{stdout: &out}, nil, answer); !errors.Is(err, answer) {
+	if err := writeCallJSON(&system{stdout: &out}, nil, answer); !errors.Is(err, answer) {
 		t.Errorf("got %v", err)
 	}
 	if want := `{"error":{"code":-32602,"message":"no \"x\"","data":{"a": 1.0}}}` + "\n"; out.String() != want {
@@ -112,7 +111,8 @@ func TestProgress(t *testing.T) {
 
 func TestTools(t *testing.T) {
 	tools := []json.RawMessage{
-		json.RawMessage(`{"name":"find","x":1.0,"description":"Finds\u0007 things.\nMore.","inputSchema":{"type":"object","properties":{"q":{"a":{}},"limit":{}},"required":["q"]}}`),
+		json.RawMessage(`{"name":"find","x":1.0,"description":"Finds\u0007 things.\nMore.",` +
+			`"inputSchema":{"type":"object","properties":{"q":{"a":{}},"limit":{}},"required":["q"]}}`),
 		json.RawMessage(`{"name":"odd","description":"` + strings.Repeat("long ", 30) + `","inputSchema":{"properties":[]}}`),
 	}
 	var out bytes.Buffer

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	defaultURL     = "http://127.0.0.1:8080/mcp"
-	apiKeyVariable = "TOOLCRIB_API_KEY" // may be set always, so it is no error where it has no use
+	defaultURL  = "http://127.0.0.1:8080/mcp"
+	keyVariable = "TOOLCRIB_API_KEY" // may be set always, so it is no error where it has no use
 )
 
 // target names the MCP server that a command talks to: one that runs at a URL,
@@ -25,7 +25,7 @@ type target struct {
 	URL     string        `help:"Talk to the server at URL (${url} when no target is given)." placeholder:"URL"`
 	Config  string        `help:"Talk to a server of this configuration file." placeholder:"FILE"`
 	Server  string        `help:"Which server of the file; needed when it has several." placeholder:"NAME"`
-	APIKey  string        `name:"api-key" env:"TOOLCRIB_API_KEY" help:"Send KEY as bearer token with --url. Others can see a command line: prefer the variable." placeholder:"KEY"`
+	APIKey  string        `name:"api-key" env:"TOOLCRIB_API_KEY" help:"Bearer token for --url; others can see flags, not the variable." placeholder:"KEY"`
 	Env     []string      `help:"Set a variable for COMMAND; K alone passes on your own. May be repeated." placeholder:"K=V" sep:"none"`
 	Timeout time.Duration `help:"Give up after this time." default:"5m"`
 	Command []string      `arg:"" optional:"" name:"command" help:"After --: start this stdio server and talk to it."`
@@ -81,7 +81,7 @@ func (t *target) check(sys *system) error {
 		return usagef("--server chooses a server of a file: it needs --config FILE")
 	case len(t.Env) > 0 && len(t.Command) == 0:
 		return usagef("--env sets variables of a command: it needs -- COMMAND")
-	case t.APIKey != os.Getenv(apiKeyVariable) && given == 1 && t.URL == "":
+	case t.APIKey != os.Getenv(keyVariable) && given == 1 && t.URL == "":
 		return usagef("--api-key goes with --url; the servers of a file have headers, a command has --env")
 	case t.Timeout <= 0:
 		return usagef("--timeout must be longer than 0s")

@@ -18,7 +18,7 @@ type toolsCmd struct {
 	target `embed:""`
 }
 
-func (toolsCmd) Help() string {
+func (*toolsCmd) Help() string {
 	return `The table names the arguments of each tool; those in brackets may be left out.
 ` + targetHelp + `
 Examples:
@@ -88,7 +88,7 @@ func (t *tool) arguments() string {
 	for _, name := range t.InputSchema.Required {
 		required[name] = true
 	}
-	var shown []string
+	shown := make([]string, 0, len(t.InputSchema.Properties))
 	for _, name := range t.InputSchema.Properties {
 		if !required[name] {
 			name = "[" + name + "]"

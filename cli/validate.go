@@ -18,7 +18,7 @@ type validateCmd struct {
 	Output string `short:"o" enum:"text,json" default:"text" help:"text or json."`
 }
 
-func (validateCmd) Help() string {
+func (*validateCmd) Help() string {
 	return `Reports all problems at once, each with line and path, and shows the servers
 when there is none. Nothing is started or connected to. Variables that FILE
 refers to must be set, as for serve.

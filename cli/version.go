@@ -13,7 +13,7 @@ type versionCmd struct {
 	Output string `short:"o" enum:"text,json" default:"text" help:"text or json."`
 }
 
-func (versionCmd) Help() string {
+func (*versionCmd) Help() string {
 	return `Examples:
 
     toolcrib version

@@ -72,6 +72,8 @@ func stop(srv *http.Server, served <-chan error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = srv.Close() // standing streams never finish by themselves
 	}
-	<-served
+	if e := <-served; err == nil && !errors.Is(e, http.ErrServerClosed) {
+		err = e
+	}
 	return err
 }

@@ -42,10 +42,10 @@ func NewServer(version string) *mcp.Server {
 // ends or ctx does. Both are nil errors: that is how such a server is stopped.
 func ServeStdio(ctx context.Context, in io.Reader, out io.Writer, version string) error {
 	err := NewServer(version).Run(ctx, &mcp.IOTransport{Reader: readCloser(in), Writer: nopWriteCloser{out}})
-	if ctx.Err() != nil {
-		return nil
+	if err != nil && ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // readCloser passes Close on where the reader has one: closing is what frees
