@@ -81,7 +81,7 @@ func (w *watched) after(d time.Duration) []outcome {
 	return got
 }
 
-// listens fails unless apply was called once, with this listen address.
+// listens accepts one call of apply, with this listen address.
 func (w *watched) listens(got []outcome, listen string) {
 	w.t.Helper()
 	if len(got) != 1 || got[0].err != nil || got[0].config.Listen != listen {
@@ -89,7 +89,7 @@ func (w *watched) listens(got []outcome, listen string) {
 	}
 }
 
-// fails fails unless apply was called once, with an error that holds text.
+// fails accepts one call of apply, with an error that holds text.
 func (w *watched) fails(got []outcome, text string) {
 	w.t.Helper()
 	if len(got) != 1 || got[0].config != nil || !strings.Contains(got[0].err.Error(), text) {

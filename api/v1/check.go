@@ -25,7 +25,7 @@ func (k *checker) fail(path, format string, args ...any) {
 func (k *checker) tags(v reflect.Value, path string) {
 	switch v.Kind() {
 	case reflect.Pointer:
-		if s, ok := v.Interface().(*Server); !v.IsNil() && (!ok || !s.Disabled) {
+		if s, ok := reflect.TypeAssert[*Server](v); !v.IsNil() && (!ok || !s.Disabled) {
 			k.tags(v.Elem(), path)
 		}
 	case reflect.Map:
@@ -87,13 +87,17 @@ func (k *checker) bounds(v reflect.Value, tag reflect.StructTag, path string) {
 	}
 }
 
-var patterns sync.Map // the few patterns of this package's tags
+// patterns are those of this package's tags, compiled.
+var patterns = struct {
+	sync.Mutex
+	compiled map[string]*regexp.Regexp
+}{compiled: map[string]*regexp.Regexp{}}
 
 func pattern(text string) *regexp.Regexp {
-	if p, ok := patterns.Load(text); ok {
-		return p.(*regexp.Regexp)
+	patterns.Lock()
+	defer patterns.Unlock()
+	if patterns.compiled[text] == nil {
+		patterns.compiled[text] = regexp.MustCompile(text)
 	}
-	p := regexp.MustCompile(text)
-	patterns.Store(text, p)
-	return p
+	return patterns.compiled[text]
 }

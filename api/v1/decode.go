@@ -85,7 +85,7 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, path string) {
 	if !ok {
 		return
 	}
-	if s, ok := v.Addr().Interface().(*Server); ok {
+	if s, ok := reflect.TypeAssert[*Server](v.Addr()); ok {
 		s.Disabled = d.disabled(entries)
 		defer func(was bool) { d.lenient = was }(d.lenient)
 		d.lenient = s.Disabled
@@ -240,7 +240,7 @@ func quoteHint(v reflect.Value, n *yaml.Node) string {
 	if _, ok := scalarKinds[n.ShortTag()]; !ok {
 		return "; put text that begins with ! in quotes"
 	}
-	_, isText := v.Addr().Interface().(encoding.TextUnmarshaler)
+	_, isText := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr())
 	if v.Kind() == reflect.String && n.ShortTag() != "!!null" || isText && n.ShortTag() == "!!bool" {
 		return "; put it in quotes"
 	}

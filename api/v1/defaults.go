@@ -77,7 +77,7 @@ func setDefaults(v reflect.Value) {
 
 // setText sets a scalar field from its text.
 func setText(f reflect.Value, text string) error {
-	if u, ok := f.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](f.Addr()); ok {
 		return u.UnmarshalText([]byte(text))
 	}
 	switch f.Kind() {

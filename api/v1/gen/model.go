@@ -60,8 +60,7 @@ func (m *model) add(t reflect.Type, path string, docs map[string]string) error {
 	case reflect.TypeFor[v1.Server]():
 		o.foreign = foreign.Server
 	}
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if name == "-" {
 			continue

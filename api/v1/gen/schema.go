@@ -26,14 +26,16 @@ func (m *model) schema() ([]byte, error) {
 			"description": `A length of time: "5s", "1m30s", "1d".`,
 			"anyOf": []any{
 				node{"type": "string", "pattern": `^([0-9]+d)?([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))*$`, "minLength": 1},
-				node{"const": 0}, ref("reference"),
+				node{"const": 0},
+				ref("reference"),
 			},
 		},
 		"size": node{
 			"description": `A number of bytes: "16Mi", "64k", 1048576.`,
 			"anyOf": []any{
 				node{"type": "string", "pattern": `^[0-9]+([kKMG]|[KMG]i)?B?$`},
-				node{"type": "integer", "minimum": 0}, ref("reference"),
+				node{"type": "integer", "minimum": 0},
+				ref("reference"),
 			},
 		},
 	}
