@@ -33,7 +33,8 @@ func TestNewRing(t *testing.T) {
 }
 
 func TestParseKeys(t *testing.T) {
-	raw := append(testKey(1)[:28], 0xfb, 0xff, 0xfe, 0xff) // has + and / in base64
+	raw := testKey(1)
+	copy(raw[28:], "\xfb\xff\xfe\xff") // has + and / in base64
 	text := "# newest\n\n" + base64.StdEncoding.EncodeToString(raw) +
 		"\r\n  " + base64.RawURLEncoding.EncodeToString(raw) + "\n#end"
 	keys, err := seal.ParseKeys([]byte(text))

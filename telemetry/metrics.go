@@ -18,8 +18,8 @@ const (
 	// other is the label value that stands for all values over a bound.
 	other = "_other"
 
-	maxRequestSeries = 1024 // combinations of method, era and outcome
-	maxScrapes       = 4    // at once
+	maxRequestSeries = 512 // combinations of method, era and outcome
+	maxScrapes       = 4   // at once
 	scrapeTimeout    = 10 * time.Second
 )
 

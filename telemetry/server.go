@@ -173,10 +173,10 @@ func (m *Metrics) server(name string) *server {
 	return s
 }
 
-// bounded enters value into a set of at most most values, and returns it or, over the bound, other.
-func bounded(set map[string]bool, value string, most int) string {
+// bounded enters value into a set of at most limit values, and returns it or, over the bound, other.
+func bounded(set map[string]bool, value string, limit int) string {
 	value = label(value)
-	if !set[value] && len(set) >= most {
+	if !set[value] && len(set) >= limit {
 		return other
 	}
 	set[value] = true

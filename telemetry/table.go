@@ -37,10 +37,12 @@ func (t *table[K, V]) add(k K, newValue func() V) V {
 	if v, ok := t.get(k); ok {
 		return v
 	}
-	grown := map[K]V{k: newValue()}
+	grown := make(map[K]V, t.len()+1)
 	if m := t.now.Load(); m != nil {
 		maps.Copy(grown, *m)
 	}
+	v := newValue()
+	grown[k] = v
 	t.now.Store(&grown)
-	return grown[k]
+	return v
 }
