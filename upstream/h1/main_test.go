@@ -27,6 +27,8 @@ type peer struct {
 	net.Conn
 	r *bufio.Reader
 	n int // how many connections came before
+
+	done chan struct{} // closed when the test ends
 }
 
 // request reads a whole request; ok is false when the client has gone.
@@ -57,6 +59,7 @@ func serveTLS(tb testing.TB, cfg *tls.Config, f func(p *peer)) string {
 	if cfg != nil {
 		l = tls.NewListener(l, cfg)
 	}
+	done := make(chan struct{})
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var open []net.Conn
@@ -71,12 +74,13 @@ func serveTLS(tb testing.TB, cfg *tls.Config, f func(p *peer)) string {
 			mu.Unlock()
 			wg.Go(func() {
 				defer func() { _ = nc.Close() }()
-				f(&peer{Conn: nc, r: bufio.NewReader(nc), n: n})
+				f(&peer{Conn: nc, r: bufio.NewReader(nc), n: n, done: done})
 			})
 		}
 	})
 	tb.Cleanup(func() {
 		_ = l.Close()
+		close(done)
 		mu.Lock()
 		for _, nc := range open {
 			_ = nc.Close()
