@@ -90,7 +90,7 @@ func CheckHeaders(h http.Header, r *Raw) *Error {
 	if !value.Present() {
 		return &Error{Code: CodeInvalidParams, Message: fmt.Sprintf("params.%s is missing in %s", key, r.Method)}
 	}
-	return check(h, mirrored{HeaderName, "params." + key.String(), value, true, must}, r.Body)
+	return check(h, mirrored{HeaderName, key.String(), value, true, must}, r.Body)
 }
 
 func checkVersion(h http.Header, r *Raw, must bool) *Error {
@@ -104,15 +104,15 @@ func checkVersion(h http.Header, r *Raw, must bool) *Error {
 		}
 		return &Error{Code: CodeInvalidParams, Message: "params._meta lacks " + MetaProtocolVersion.String()}
 	}
-	return check(h, mirrored{HeaderVersion, "params._meta protocolVersion", version, false, true}, r.Body)
+	return check(h, mirrored{HeaderVersion, MetaProtocolVersion.String(), version, false, true}, r.Body)
 }
 
-// mirrored is a header and the place of the body it repeats.
+// mirrored is a header and the member of the body it repeats.
 type mirrored struct {
-	header, place string
-	value         Span
-	encoded       bool // the sentinel is allowed
-	must          bool
+	header, member string
+	value          Span
+	encoded        bool // the sentinel is allowed
+	must           bool
 }
 
 func check(h http.Header, m mirrored, body []byte) *Error {
@@ -131,7 +131,7 @@ func check(h http.Header, m mirrored, body []byte) *Error {
 	text, ok := Text(body, m.value, buf[:0])
 	if !ok || string(text) != v {
 		return mismatch("header %s is %s but %s in the body is %s; send both with the same value",
-			m.header, quote(sent), m.place, clip(string(m.value.Of(body))))
+			m.header, quote(sent), m.member, clip(string(m.value.Of(body))))
 	}
 	return nil
 }

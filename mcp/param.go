@@ -187,13 +187,14 @@ func (p *Param) check(h http.Header, r *Raw) *Error {
 	case len(values) == 0:
 		return mismatch("header %s is missing; it must repeat arguments.%s", name, p.path())
 	}
-	sent, err := DecodeHeader(values[0])
+	got := strings.Trim(values[0], " \t")
+	sent, err := DecodeHeader(got)
 	if err != nil {
-		return mismatch("header %s %s is malformed: %v", name, quote(values[0]), err)
+		return mismatch("header %s %s is malformed: %v", name, quote(got), err)
 	}
 	if want, ok := p.text(r.Body, value); !ok || !p.same(sent, want) {
 		return mismatch("header %s is %s but arguments.%s is %s; send both with the same value",
-			name, quote(values[0]), p.path(), clip(string(value.Of(r.Body))))
+			name, quote(got), p.path(), clip(string(value.Of(r.Body))))
 	}
 	return nil
 }
