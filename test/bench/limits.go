@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -130,12 +131,13 @@ func newConnections(r *report) (worst float64, found bool) {
 	return worst, found
 }
 
-// requestsPerCall is rounded to what is more than a stray request in a round.
+// requestsPerCall is rounded to thousandths: a stray request in a round, as
+// for a list that went stale, is none for each call.
 func (s *sample) requestsPerCall() float64 {
 	if s.Calls == 0 {
 		return 0
 	}
-	return float64(s.Requests) / float64(s.Calls)
+	return math.Round(1000*float64(s.Requests)/float64(s.Calls)) / 1000
 }
 
 func once(name string) func(*report) (float64, bool) {
