@@ -67,23 +67,22 @@ func (k *checker) field(v reflect.Value, tag reflect.StructTag, path string) {
 	if p := tag.Get("pattern"); p != "" && v.Kind() == reflect.String && !pattern(p).MatchString(v.String()) {
 		k.fail(path, "%q does not match %s", clip(v.String()), p)
 	}
-	k.bounds(v, tag, path)
+	k.bound(v, tag, path, "min", 1)
+	k.bound(v, tag, path, "max", -1)
 }
 
-// bounds checks a number against its tags min and max.
-func (k *checker) bounds(v reflect.Value, tag reflect.StructTag, path string) {
-	for name, sign := range map[string]int{"min": 1, "max": -1} {
-		text := tag.Get(name)
-		if text == "" {
-			continue
-		}
-		bound := reflect.New(v.Type()).Elem()
-		if err := setText(bound, text); err != nil {
-			panic("api/v1: " + name + " of " + path + ": " + err.Error())
-		}
-		if cmp.Compare(v.Int(), bound.Int())*sign < 0 {
-			k.fail(path, "%v is out of bounds; the %simum is %s", v.Interface(), name, text)
-		}
+// bound checks a number against its tag min (sign 1) or max (sign -1).
+func (k *checker) bound(v reflect.Value, tag reflect.StructTag, path, name string, sign int) {
+	text := tag.Get(name)
+	if text == "" {
+		return
+	}
+	bound := reflect.New(v.Type()).Elem()
+	if err := setText(bound, text); err != nil {
+		panic("api/v1: " + name + " of " + path + ": " + err.Error())
+	}
+	if cmp.Compare(v.Int(), bound.Int())*sign < 0 {
+		k.fail(path, "%v is out of bounds; the %simum is %s", v.Interface(), name, text)
 	}
 }
 
