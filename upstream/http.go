@@ -40,7 +40,7 @@ func newHTTP(s *Server) *httpLink {
 		u = &url.URL{Scheme: "http", Host: "invalid."}
 	}
 	l := &httpLink{s: s, info: clientInfo(s.opts.Version), session: map[string]*sessionSlot{}}
-	l.pool.New = func() any { return &flight{events: mcp.NewEventReader(nil, s.opts.MaxBytes)} }
+	l.pool.New = func() any { return &flight{events: mcp.NewEventReader(nil, l.maxBytes())} }
 	o := h1.Options{
 		Addr: hostPort(u), MaxIdle: maxIdleConns, MaxConns: maxConns, IdleTimeout: idleTimeout,
 		DialTimeout: time.Duration(s.spec.Timeouts.Connect), MaxHeader: 64 << 10,
