@@ -18,7 +18,9 @@ func TestArguments(t *testing.T) {
 		{"none", "", nil, nil, `{}`},
 		{"text", "", []string{"q=hello world"}, nil, `{"q":"hello world"}`},
 		{
-			"numbers keep their digits", "", []string{"a=9007199254740993", "b=1.0", "c=1e400", "d=-0"}, nil,
+			"numbers keep their digits", "",
+			[]string{"a=9007199254740993", "b=1.0", "c=1e400", "d=-0"},
+			nil,
 			`{"a":9007199254740993,"b":1.0,"c":1e400,"d":-0}`,
 		},
 		{"leading zero is text", "", []string{"zip=01234"}, nil, `{"zip":"01234"}`},
