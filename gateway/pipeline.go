@@ -27,6 +27,9 @@ var corridor = []stage{
 func (g *Gateway) Admit(ctx context.Context, x *Exchange) error {
 	x.started = time.Now()
 	x.world = g.acquire()
+	if m := x.world.single; x.Endpoint == "" && m != nil && m.Prefix == "" {
+		x.Endpoint = m.Name // the only server, under its own names: /mcp is that server
+	}
 	_, err := g.walk(ctx, edge, x)
 	return err
 }

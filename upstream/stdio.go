@@ -123,7 +123,7 @@ func (l *stdioLink) launch(ctx context.Context) (*instance, error) {
 	p, err := runner.Start(runner.Command{
 		Server: l.s.opts.Name, Path: l.s.spec.Command, Args: l.s.spec.Args, Dir: l.s.spec.Cwd,
 		Env: runner.Environ(os.LookupEnv, l.s.spec.Env),
-	}, runner.Options{Log: l.s.log, MaxLine: l.s.opts.MaxBytes, Guard: l.s.opts.Guard})
+	}, runner.Options{Log: l.s.opts.Log, MaxLine: l.s.opts.MaxBytes, Guard: l.s.opts.Guard})
 	if err != nil {
 		return nil, l.s.errorf(errs.Unavailable, "cannot be started: %w", err)
 	}
