@@ -81,6 +81,10 @@ func (cn *conn) close(politely bool) {
 	_ = cn.nc.Close() // as above
 }
 
+// ended reports whether the end of what was read is what the server meant. Under TLS only a goodbye is
+// (RFC 9112 section 9.8).
+func (cn *conn) ended() bool { return cn.wire == nil || !cn.wire.ended }
+
 func (cn *conn) setDeadline(t time.Time) {
 	if t.IsZero() && !cn.limited {
 		return

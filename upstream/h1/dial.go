@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"os"
 )
@@ -65,13 +66,16 @@ type wire struct {
 	net.Conn
 	sock    *socket
 	probing bool
+	ended   bool // the socket has ended, which crypto/tls reports like a proper goodbye
 }
 
 // Read reads from the socket; while probing it returns what is there at once, or os.ErrDeadlineExceeded,
 // which crypto/tls takes for a time-out after which reading may go on.
-func (w *wire) Read(b []byte) (int, error) {
-	if !w.probing {
-		return w.Conn.Read(b)
+func (w *wire) Read(b []byte) (n int, err error) {
+	if w.probing {
+		return w.sock.readNow(b)
 	}
-	return w.sock.readNow(b)
+	n, err = w.Conn.Read(b)
+	w.ended = w.ended || err == io.EOF
+	return n, err
 }

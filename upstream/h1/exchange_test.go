@@ -25,25 +25,25 @@ func TestDeadConnections(t *testing.T) {
 		name  string
 		safe  bool
 		after func(p *peer) // on the first connection, after its first response
+		then  func(p *peer) // after the client may go on
 		dials int64
 		fails bool
 	}{
-		{"closed while idle", false, func(*peer) {}, 2, false},
-		{"reset while idle", false, func(p *peer) { _ = p.Conn.(*net.TCPConn).SetLinger(0) }, 2, false},
-		{"stray bytes while idle", false, func(p *peer) { p.say(answer("evil")); p.hold() }, 2, false},
-		{"half-closed while idle", false, func(p *peer) { _ = p.Conn.(*net.TCPConn).CloseWrite(); p.hold() }, 2, false},
-		{"closed after the request, safe", true, func(p *peer) { p.request() }, 2, false},
-		{"closed after the request", false, func(p *peer) { p.request() }, 1, true},
-		{"reset after the request, safe", true, func(p *peer) { p.request(); _ = p.Conn.(*net.TCPConn).SetLinger(0) }, 2, false},
-		{"reset after the request", false, func(p *peer) { p.request(); _ = p.Conn.(*net.TCPConn).SetLinger(0) }, 1, true},
-		{"closed inside the head, safe", true, func(p *peer) { p.request(); p.say("HTTP/1.1 200") }, 1, true},
-		{"closed after an interim head, safe", true, func(p *peer) { p.request(); p.say("HTTP/1.1 103 Early Hints\r\n\r\n") }, 1, true},
-		{"garbage, safe", true, func(p *peer) { p.request(); p.say("garbage") }, 1, true},
+		{"closed while idle", false, func(p *peer) { _ = p.Close() }, nil, 2, false},
+		{"reset while idle", false, func(p *peer) { _ = p.Conn.(*net.TCPConn).SetLinger(0); _ = p.Close() }, nil, 2, false},
+		{"stray bytes while idle", false, func(p *peer) { p.say(answer("evil")) }, (*peer).hold, 2, false},
+		{"half-closed while idle", false, func(p *peer) { _ = p.Conn.(*net.TCPConn).CloseWrite() }, (*peer).hold, 2, false},
+		{"closed after the request, safe", true, nil, func(p *peer) { p.request() }, 2, false},
+		{"closed after the request", false, nil, func(p *peer) { p.request() }, 1, true},
+		{"reset after the request, safe", true, nil, func(p *peer) { p.request(); _ = p.Conn.(*net.TCPConn).SetLinger(0) }, 2, false},
+		{"reset after the request", false, nil, func(p *peer) { p.request(); _ = p.Conn.(*net.TCPConn).SetLinger(0) }, 1, true},
+		{"closed inside the head, safe", true, nil, func(p *peer) { p.request(); p.say("HTTP/1.1 200") }, 1, true},
+		{"closed after an interim head, safe", true, nil, func(p *peer) { p.request(); p.say("HTTP/1.1 103 Early Hints\r\n\r\n") }, 1, true},
+		{"garbage, safe", true, nil, func(p *peer) { p.request(); p.say("garbage") }, 1, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			idle := make(chan struct{}) // closed when the client has its first response
-			ended := make(chan struct{})
-			mayWait := strings.Contains(tc.name, "while idle")
+			idle := make(chan struct{})  // closed when the client has its first response
+			ready := make(chan struct{}) // closed when it may go on
 			c := client(t, h1.Options{Addr: serve(t, func(p *peer) {
 				if p.n > 0 {
 					p.request()
@@ -54,21 +54,17 @@ func TestDeadConnections(t *testing.T) {
 				p.request()
 				p.say(answer("one"))
 				<-idle
-				if mayWait {
-					defer close(ended)
+				if tc.after != nil {
+					tc.after(p)
 				}
-				tc.after(p)
-				if mayWait {
-					_ = p.Close()
+				close(ready)
+				if tc.then != nil {
+					tc.then(p)
 				}
 			})})
 			mustCall(t, c, post("/"), "one")
 			close(idle)
-			if mayWait && !strings.HasPrefix(tc.name, "stray") && !strings.HasPrefix(tc.name, "half") {
-				<-ended
-			} else if mayWait {
-				time.Sleep(20 * time.Millisecond) // nothing on this side can be watched without taking it
-			}
+			<-ready
 			q := post("/", "{}")
 			q.Safe = tc.safe
 			_, body, err := call(t.Context(), c, q)
@@ -147,10 +143,10 @@ func TestTimeout(t *testing.T) {
 			p.hold()
 		})})
 		q := post("/", "{}")
-		q.Safe, q.Timeout = true, 30*time.Millisecond
+		q.Safe, q.Timeout = true, 200*time.Millisecond
 		_, _, err := call(t.Context(), c, q)
 		e := wantPhase(t, err, h1.PhaseHead, os.ErrDeadlineExceeded)
-		if !e.Timeout() || !strings.Contains(err.Error(), "within 30ms") {
+		if !e.Timeout() || !strings.Contains(err.Error(), "within 200ms") {
 			t.Errorf("error %q", err)
 		}
 		if st := c.Stats(); st.Dials != 1 || st.Active+st.Idle != 0 {
@@ -166,15 +162,15 @@ func TestTimeoutEndsWithTheHead(t *testing.T) {
 		p.request()
 		p.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nh")
 		<-go1
-		time.Sleep(60 * time.Millisecond)
+		time.Sleep(350 * time.Millisecond)
 		p.say("i")
 		p.request()
-		time.Sleep(60 * time.Millisecond)
+		time.Sleep(350 * time.Millisecond)
 		p.say(answer("ho"))
 		p.hold()
 	})})
 	q := post("/", "{}")
-	q.Timeout = 50 * time.Millisecond
+	q.Timeout = 300 * time.Millisecond
 	var p h1.Response
 	if err := c.Do(t.Context(), q, &p); err != nil {
 		t.Fatal(err)

@@ -185,7 +185,7 @@ func (p *Response) read(b []byte) (int, error) {
 		return p.readChunked(b)
 	case framedClose:
 		n, err := p.take(b)
-		if err == io.EOF {
+		if err == io.EOF && p.cn.ended() {
 			p.finish()
 		}
 		return n, err
