@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
 )
 
 func TestTable(t *testing.T) {
@@ -66,6 +67,24 @@ func TestTable(t *testing.T) {
 	}
 	if got := errs.Kind(255).HTTP(); got != 200 {
 		t.Errorf("unknown kind: HTTP %d, want that of internal", got)
+	}
+}
+
+// TestCodesOfTheWire holds the kinds that the specification has codes for against the wire package.
+func TestCodesOfTheWire(t *testing.T) {
+	for kind, code := range map[errs.Kind]int64{
+		errs.Parse:              mcp.CodeParse,
+		errs.BadRequest:         mcp.CodeInvalidRequest,
+		errs.Invalid:            mcp.CodeInvalidParams,
+		errs.MethodNotFound:     mcp.CodeMethodNotFound,
+		errs.HeaderMismatch:     mcp.CodeHeaderMismatch,
+		errs.MissingCapability:  mcp.CodeMissingCapability,
+		errs.UnsupportedVersion: mcp.CodeUnsupportedVersion,
+		errs.Internal:           mcp.CodeInternal,
+	} {
+		if kind.Code() != code || kind.HTTP() != mcp.HTTPStatus(code) {
+			t.Errorf("%s: code %d, HTTP %d; the wire has %d, %d", kind, kind.Code(), kind.HTTP(), code, mcp.HTTPStatus(code))
+		}
 	}
 }
 

@@ -139,7 +139,8 @@ func (m *Metrics) Restart(server string) {
 	m.restarts.WithLabelValues(label(server)).Inc()
 }
 
-// Remove drops all series of a server that is no longer configured. Handles from before stay silent.
+// Remove drops all series of a server that is no longer configured; call it when the server has stopped.
+// Handles of its tools that calls still hold stay silent.
 func (m *Metrics) Remove(server string) {
 	server = label(server)
 	m.mu.Lock()
