@@ -3,6 +3,7 @@ package real_test
 import (
 	"encoding/json"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -33,18 +34,19 @@ func TestInspector(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			want := inspect(t, p, append([]string{everything.Command}, everything.Args...), c.args)
+			dropTool(want, "get-roots-list") // is there for a client with roots, which the gateway is not
 			for _, era := range []string{"legacy", "auto", "modern"} {
 				t.Run(era, func(t *testing.T) {
 					flags := []string{"--transport", "http", "--protocol-era", era}
 					got := inspect(t, p, []string{base + "/servers/everything/mcp"}, append(flags, c.args...))
-					if diff := cmp.Diff(comparable1(want), comparable1(got)); diff != "" {
+					if diff := cmp.Diff(withoutEra(want), withoutEra(got)); diff != "" {
 						t.Errorf("differs (- direct, + gateway):\n%s", clip(diff))
 					}
 					if c.joined == nil {
 						return
 					}
 					got = inspect(t, p, []string{base + "/mcp"}, append(flags, c.joined...))
-					if diff := cmp.Diff(comparable1(want), comparable1(got)); diff != "" {
+					if diff := cmp.Diff(withoutEra(want), withoutEra(got)); diff != "" {
 						t.Errorf("joined endpoint differs (- direct, + gateway):\n%s", clip(diff))
 					}
 				})
@@ -66,4 +68,11 @@ func inspect(t *testing.T, p *parts, to, args []string) any {
 		t.Fatalf("the Inspector printed no JSON: %v\n%s%s", err, stdout, stderr)
 	}
 	return out
+}
+
+func dropTool(list any, name string) {
+	m := list.(map[string]any)
+	if tools, ok := m["tools"].([]any); ok {
+		m["tools"] = slices.DeleteFunc(tools, func(tool any) bool { return tool.(map[string]any)["name"] == name })
+	}
 }
