@@ -97,8 +97,8 @@ func Serve(ctx context.Context, o Options) error {
 	s.watch(background)
 	err = s.run(ctx, ln, config)
 	stop()
-	s.gw.Close()
 	s.tasks.Wait()
+	s.gw.Close()
 	return err
 }
 

@@ -134,7 +134,7 @@ func (v *visit) refuse(err error) {
 	status := e.Kind.HTTP()
 	if !v.x.Client.Modern && v.x.In.Kind == mcp.KindRequest {
 		switch e.Kind {
-		case errs.Invalid, errs.NotFound, errs.MethodNotFound, errs.MissingCapability:
+		case errs.Invalid, errs.NotFound, errs.MethodNotFound, errs.MissingCapability, errs.Canceled:
 			status = http.StatusOK
 		}
 	}

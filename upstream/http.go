@@ -91,7 +91,7 @@ func (l *httpLink) ready(ctx context.Context) (*Peer, error) {
 
 func (l *httpLink) close() {
 	l.endSessions()
-	l.client.Close()
+	l.client.Abort()
 }
 
 func (l *httpLink) do(ctx context.Context, c *Call, out *mcp.Raw) error {

@@ -166,8 +166,8 @@ func (s *Server) Close() {
 	if done {
 		return
 	}
-	s.link.close()
 	s.cancel()
+	s.link.close()
 	s.wg.Wait()
 	s.setState(StateStopped, "")
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
@@ -25,6 +26,8 @@ type stdioLink struct {
 	s    *Server
 	info []byte
 	inst shared[instance]
+	// blunt: the child ended when it was asked server/discover, so the next one is sent initialize at once.
+	blunt atomic.Bool
 
 	mu        sync.Mutex
 	starts    int
@@ -132,7 +135,8 @@ func (l *stdioLink) launch(ctx context.Context) (*instance, error) {
 		in.stop()
 		return nil, l.s.closedError()
 	}
-	if in.peer, err = in.handshake(ctx); err != nil {
+	if in.peer, err = in.handshake(ctx, l.blunt.Load()); err != nil {
+		l.blunt.Store(!l.blunt.Load() && in.p.Err() != nil)
 		in.stop()
 		return nil, err
 	}
