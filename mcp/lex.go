@@ -103,13 +103,22 @@ func (w *walker) space(i int) int {
 	return i
 }
 
+// token returns the offset of the first byte at or after i that is not white
+// space; most often that is i.
+func (w *walker) token(i int) int {
+	if uint(i) < uint(len(w.body)) && w.body[i] <= ' ' {
+		return w.space(i)
+	}
+	return i
+}
+
 // open steps into the object or array at i: first is the offset of its first
 // key or element or, when done, its end.
 func (w *walker) open(i int, closing byte) (first int, done bool) {
 	if w.depth--; w.depth < 0 {
 		return w.fail(i, faultDepth), false
 	}
-	i = w.space(i + 1)
+	i = w.token(i + 1)
 	if i < len(w.body) && w.body[i] == closing {
 		w.depth++
 		return i + 1, true
@@ -120,10 +129,11 @@ func (w *walker) open(i int, closing byte) (first int, done bool) {
 // next steps over what follows a member or element that ended at i: after is
 // the offset of the following one or, when done, the end of the container.
 func (w *walker) next(i int, closing byte) (after int, done bool) {
-	if i = w.space(i); i < len(w.body) {
+	i = w.token(i)
+	if uint(i) < uint(len(w.body)) {
 		switch w.body[i] {
 		case ',':
-			return w.space(i + 1), false
+			return w.token(i + 1), false
 		case closing:
 			w.depth++
 			return i + 1, true
@@ -141,11 +151,11 @@ func (w *walker) key(i int) (end, value int) {
 	if end = w.str(i); end < 0 {
 		return -1, -1
 	}
-	i = w.space(end)
+	i = w.token(end)
 	if i >= len(w.body) || w.body[i] != ':' {
 		return -1, w.unexpected(i, faultColon)
 	}
-	return end, w.space(i + 1)
+	return end, w.token(i + 1)
 }
 
 // value checks the value at i and returns its end.
@@ -336,48 +346,56 @@ func (w *walker) str(i int) int {
 	b := w.body
 	i++
 	if len(b)-i >= 16 {
-		m := special(binary.LittleEndian.Uint64(b[i:]))
+		head := b[i : i+16]
+		m := special(binary.LittleEndian.Uint64(head))
 		if m == 0 {
 			i += 8
-			if m = special(binary.LittleEndian.Uint64(b[i:])); m == 0 {
-				return w.longStr(i + 8)
+			if m = special(binary.LittleEndian.Uint64(head[8:])); m == 0 {
+				return w.longStr(plain(b, i+8))
 			}
 		}
 		i += bits.TrailingZeros64(m) >> 3
 		if b[i] == '"' {
 			return i + 1
 		}
+		return w.longStr(i)
 	}
-	return w.longStr(i)
+	return w.longStr(plain(b, i))
 }
 
-// longStr is str from i, somewhere behind the opening quote, on.
+// longStr is str from the special byte at i on.
 func (w *walker) longStr(i int) int {
 	b := w.body
-	for {
-		i = plain(b, i)
-		for uint(i) < uint(len(b)) && b[i] == '\\' {
-			n := escapeLen(b, i)
-			if n == 0 {
-				return w.fail(i, faultEscape)
-			}
-			w.escaped = true
-			i += n
-		}
-		if uint(i) >= uint(len(b)) {
-			return w.fail(len(b), faultTruncated)
-		}
+	for uint(i) < uint(len(b)) {
 		switch c := b[i]; {
 		case c == '"':
 			return i + 1
+		case c == '\\':
+			w.escaped = true
+			if i+1 < len(b) && escapes[b[i+1]] != 0 {
+				i += 2
+			} else if n := escapeLen(b, i); n > 0 {
+				i += n
+			} else {
+				return w.fail(i, faultEscape)
+			}
 		case c < ' ':
 			return w.fail(i, faultControl)
-		case c >= utf8.RuneSelf:
+		default:
 			if i = multibyte(b, i); i >= len(b) || b[i] >= utf8.RuneSelf {
 				return w.unexpected(i, faultUTF8)
 			}
 		}
+		// Runs between escapes are short.
+		if len(b)-i < 8 {
+			i = plain(b, i)
+		} else if m := special(binary.LittleEndian.Uint64(b[i:])); m != 0 {
+			i += bits.TrailingZeros64(m) >> 3
+		} else {
+			i = plain(b, i+8)
+		}
 	}
+	return w.fail(len(b), faultTruncated)
 }
 
 // escapeLen is the length of the escape at i, 0 when it is malformed.
@@ -454,12 +472,6 @@ func marks(word uint64) uint64 {
 // plain returns the offset of the first special byte at or after i, or
 // len(b).
 func plain(b []byte, i int) int {
-	if len(b)-i >= 8 { // most runs of text with escapes are short
-		if m := special(binary.LittleEndian.Uint64(b[i:])); m != 0 {
-			return i + bits.TrailingZeros64(m)>>3
-		}
-		i += 8
-	}
 	for ; len(b)-i >= 32; i += 32 {
 		block := b[i : i+32 : i+32]
 		w0 := binary.LittleEndian.Uint64(block)

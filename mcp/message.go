@@ -76,19 +76,20 @@ func (l Limits) or() Limits {
 	return Limits{min(l.Bytes, math.MaxInt32), min(l.Depth, deepest), l.Values}
 }
 
-// begin returns a walker for body and the offset of its first token.
-func (l Limits) begin(body []byte) (w walker, first int) {
-	w = walker{body: body, depth: l.Depth, values: l.Values}
+// begin makes w read body within l and returns the offset of the first token.
+func (w *walker) begin(body []byte, l Limits) int {
+	w.body, w.depth, w.values = body, l.Depth, l.Values
 	switch {
 	case len(body) > l.Bytes:
-		return w, w.fail(l.Bytes, faultBytes)
+		return w.fail(l.Bytes, faultBytes)
 	case len(body) >= 3 && string(body[:3]) == "\ufeff":
-		return w, w.fail(0, faultBOM)
+		return w.fail(0, faultBOM)
 	}
-	if first = w.space(0); first == len(body) {
-		return w, w.fail(first, faultEmpty)
+	first := w.token(0)
+	if first == len(body) {
+		return w.fail(first, faultEmpty)
 	}
-	return w, first
+	return first
 }
 
 // end fails unless only white space follows i.

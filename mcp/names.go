@@ -31,8 +31,7 @@ func newNames(list []string) *names {
 
 // nameHash is the same for spellings that differ in ASCII case only.
 func nameHash(b []byte) uint8 {
-	h := uint32(len(b))*0x9e3779b1 + uint32(b[0]|0x20)*0x85ebca6b +
-		uint32(b[len(b)-1]|0x20)*0xc2b2ae35 + uint32(b[len(b)/2]|0x20)*0x27d4eb2f
+	h := uint32(len(b))*0x9e3779b1 + uint32(b[0]|0x20)*0x85ebca6b + uint32(b[len(b)-1]|0x20)*0xc2b2ae35
 	return uint8(h >> 24)
 }
 
@@ -42,38 +41,16 @@ func (n *names) find(b []byte) (index uint8, exact bool) {
 	if len(b) == 0 || len(b) > n.longest*len(kelvin) {
 		return 0, false
 	}
-	if len(b) <= n.longest {
-		if i, ok := n.probe(b); i != 0 {
-			return i, ok
-		}
-	}
-	for _, c := range b {
-		if c >= 0x80 {
-			return n.findFolded(b), false
-		}
-	}
-	return 0, false
-}
-
-func (n *names) probe(b []byte) (index uint8, exact bool) {
-	variant := uint8(0)
 	for slot := nameHash(b); n.slots[slot] != 0; slot++ {
-		i := n.slots[slot]
-		name := n.list[i]
-		if len(name) != len(b) {
-			continue
-		}
-		if string(b) == name {
+		if i := n.slots[slot]; string(b) == n.list[i] {
 			return i, true
 		}
-		if equalFoldASCII(b, name) {
-			variant = i
-		}
 	}
-	return variant, false
+	return n.findFolded(b), false
 }
 
-// findFolded replaces the two letters outside ASCII that fold into it.
+// findFolded finds the name that b differs from in case only. Two letters
+// outside ASCII fold into it.
 func (n *names) findFolded(b []byte) uint8 {
 	var folded [64]byte
 	k := 0
@@ -95,8 +72,12 @@ func (n *names) findFolded(b []byte) uint8 {
 			return 0
 		}
 	}
-	i, _ := n.probe(folded[:k])
-	return i
+	for slot := nameHash(folded[:k]); n.slots[slot] != 0; slot++ {
+		if i := n.slots[slot]; len(n.list[i]) == k && equalFoldASCII(folded[:k], n.list[i]) {
+			return i
+		}
+	}
+	return 0
 }
 
 func equalFoldASCII(b []byte, name string) bool {

@@ -29,7 +29,8 @@ func Params(schema []byte) ([]Param, error) {
 		return nil, nil
 	}
 	lim := Limits{}.or()
-	w, i := lim.begin(schema)
+	var w walker
+	i := w.begin(schema, lim)
 	start := i
 	if i >= 0 {
 		i = w.end(w.value(i))

@@ -21,9 +21,8 @@ import (
 func Scan(body []byte, m *Message, lim Limits) *Error {
 	*m = Message{}
 	lim = lim.or()
-	w, i := lim.begin(body)
-	s := scanner{walker: w, m: m}
-	if i >= 0 {
+	s := scanner{m: m}
+	if i := s.begin(body, lim); i >= 0 {
 		switch body[i] {
 		case '[':
 			m.Kind = KindBatch
@@ -340,7 +339,7 @@ func (s *scanner) failure() {
 // keySet notes the keys of one object that no table knows, by seeded hashes.
 type keySet struct {
 	n      int
-	hashes [16]uint64
+	hashes [8]uint64
 }
 
 var hashSeed = maphash.MakeSeed()

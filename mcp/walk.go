@@ -14,7 +14,8 @@ const MaxBatch = 100
 // one of more than [MaxBatch] elements are refused.
 func Split(body []byte, lim Limits) ([]Span, *Error) {
 	lim = lim.or()
-	w, i := lim.begin(body)
+	var w walker
+	i := w.begin(body, lim)
 	if i >= 0 && body[i] != '[' {
 		i = w.fail(i, faultValue)
 	}
