@@ -58,7 +58,7 @@ type target = server
 type client struct {
 	name  string
 	like  string // the client whose direct answers its own are compared with
-	era   string // what it is told: legacy, auto, modern
+	era   string // what it is told: legacy, auto, modern, or a version
 	wants string // the protocol version that must come out
 	drive func(t *testing.T, p *parts, to target, era string, steps []step) report
 }
@@ -74,6 +74,9 @@ var clients = []client{
 	{"typescript-2-auto", "typescript-2-legacy", "auto", modern, script("client2.mjs")},
 	{"typescript-2-modern", "typescript-2-legacy", "modern", modern, script("client2.mjs")},
 	{"go-legacy", "go-legacy", "legacy", legacy, driveGo},
+	{"go-2025-06-18", "go-legacy", "2025-06-18", "2025-06-18", driveGo},
+	{"go-2025-03-26", "go-legacy", "2025-03-26", "2025-03-26", driveGo},
+	{"go-2024-11-05", "go-legacy", "2024-11-05", "2024-11-05", driveGo},
 	{"go-modern", "go-legacy", "modern", modern, driveGo},
 }
 
@@ -112,7 +115,10 @@ func driveGo(t *testing.T, _ *parts, to target, era string, steps []step) report
 		Capabilities:                &mcp.ClientCapabilities{},
 		ProgressNotificationHandler: g.onProgress,
 	})
-	version := map[string]string{"legacy": legacy, "modern": modern}[era]
+	version := era
+	if known, ok := map[string]string{"legacy": legacy, "modern": modern}[era]; ok {
+		version = known
+	}
 	session, err := c.Connect(ctx, transportTo(to), &mcp.ClientSessionOptions{ProtocolVersion: version})
 	if err != nil {
 		t.Fatal(err)

@@ -49,7 +49,7 @@ func (l *tail) String() string {
 
 // start runs a part until the test ends, then stops it by its process id.
 // What it printed is shown when the test failed.
-func start(t *testing.T, name string, args ...string) {
+func start(t *testing.T, name string, args ...string) *os.Process {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	log := &tail{}
@@ -72,6 +72,7 @@ func start(t *testing.T, name string, args ...string) {
 			t.Logf("%s printed:\n%s", filepath.Base(name), log)
 		}
 	})
+	return cmd.Process
 }
 
 var ports struct {
@@ -159,12 +160,18 @@ type server struct {
 	Command string            `json:"command,omitempty"`
 	Args    []string          `json:"args,omitempty"`
 	Env     map[string]string `json:"env,omitempty"`
+	Cwd     string            `json:"cwd,omitempty"`
 	URL     string            `json:"url,omitempty"`
-	Type    string            `json:"type,omitempty"`
 }
 
 // gateway starts the gateway in front of servers and gives its base URL.
 func gateway(t *testing.T, servers map[string]server) string {
+	t.Helper()
+	base, _ := startGateway(t, servers)
+	return base
+}
+
+func startGateway(t *testing.T, servers map[string]server) (base string, process *os.Process) {
 	t.Helper()
 	binary, err := gatewayBinary()
 	if err != nil {
@@ -184,10 +191,10 @@ func gateway(t *testing.T, servers map[string]server) string {
 		t.Fatal(err)
 	}
 	addr := freeAddr(t)
-	start(t, binary, "serve", path, "--listen", addr)
+	process = start(t, binary, "serve", path, "--listen", addr)
 	waitFor(t, "http://"+addr+"/health", 300)
 	waitFor(t, "http://"+addr+"/health/ready", 300)
-	return "http://" + addr
+	return "http://" + addr, process
 }
 
 // runNode runs a script to its end and gives its exit error and what it printed.
