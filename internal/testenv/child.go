@@ -1,0 +1,52 @@
+package testenv
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+// Child is one process of a stdio server.
+type Child struct {
+	hello
+	// Done is closed when the child has ended.
+	Done chan struct{}
+
+	conn  net.Conn
+	ready atomic.Bool
+	mu    sync.Mutex
+}
+
+// Alive tells whether a process runs; a zombie does not.
+func Alive(pid int) bool {
+	if syscall.Kill(pid, 0) != nil {
+		return false
+	}
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return !os.IsNotExist(err)
+	}
+	_, state, _ := bytes.Cut(stat, []byte(") "))
+	return !bytes.HasPrefix(state, []byte("Z")) && !bytes.HasPrefix(state, []byte("X"))
+}
+
+// Processes are the running processes that have an argument; it needs /proc.
+func Processes(argument string) []int {
+	entries, _ := os.ReadDir("/proc") // without it none is found
+	var pids []int
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		line, err := os.ReadFile("/proc/" + e.Name() + "/cmdline")
+		if err == nil && bytes.Contains(line, append([]byte{0}, argument...)) && Alive(pid) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}

@@ -1,0 +1,132 @@
+package testenv
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+const metaPrefix = "io.modelcontextprotocol/"
+
+// obeys holds a message to the rules of the server's era. What breaks them fails the test, since only the gateway speaks to
+// the server; but a server may be asked in the other era to find out which it speaks.
+func (s *Server) obeys(r *Record, c *Call) bool {
+	why, status, code := "", http.StatusBadRequest, 0
+	switch {
+	case s.Era() == Legacy && r.Method == "server/discover":
+		code = -32601
+	case s.Era() == Modern && (r.Method == "initialize" || r.Method == "notifications/initialized"):
+		status, code = http.StatusNotFound, -32601
+	case s.Era() == Modern && r.ID != "":
+		why, code = modernFault(r), -32020
+	case s.Era() == Legacy && c.HTTP != nil && !s.script.Sessionless && r.Method != "initialize":
+		if !s.knows(r.Header.Get("Mcp-Session-Id")) {
+			c.HTTP.Status(http.StatusNotFound, "application/json", `{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"session not found"}}`)
+			return false
+		}
+		fallthrough
+	case s.Era() == Legacy:
+		why, code = s.legacyFault(r, c), -32600
+	}
+	if why != "" {
+		s.t.Errorf("a %s server got a message that breaks the rules: %s\n%v\n%.2000s", s.Era(), why, r.Header, r.Body)
+	} else if code != -32601 {
+		return true
+	}
+	if r.ID != "" {
+		body := fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"error":{"code":%d,"message":%q}}`, r.ID, code, why)
+		if c.HTTP != nil {
+			c.HTTP.Status(status, "application/json", body)
+		} else {
+			c.Child.Print(body + "\n")
+		}
+	} else if c.HTTP != nil {
+		c.HTTP.Status(status, "", "")
+	}
+	return false
+}
+
+func (s *Server) knows(session string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.sessions[session]
+	return ok
+}
+
+// modernFault is what is wrong with a modern request; empty for nothing.
+func modernFault(r *Record) string {
+	if r.Meta(metaPrefix+"protocolVersion") != `"`+ModernVersion+`"` {
+		return "_meta has no or another protocolVersion"
+	}
+	if !strings.HasPrefix(r.Meta(metaPrefix+"clientCapabilities"), "{") {
+		return "_meta has no clientCapabilities"
+	}
+	if r.Header == nil {
+		return ""
+	}
+	if got := r.Header.Values("Mcp-Protocol-Version"); len(got) != 1 || got[0] != ModernVersion {
+		return "header MCP-Protocol-Version is wrong"
+	}
+	if got := r.Header.Values("Mcp-Method"); len(got) != 1 || got[0] != r.Method {
+		return "header Mcp-Method is not the method"
+	}
+	if r.Header.Get("Mcp-Session-Id") != "" {
+		return "a modern request with a session"
+	}
+	return nameFault(r)
+}
+
+func nameFault(r *Record) string {
+	key := map[string]string{"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}[r.Method]
+	if key == "" {
+		return ""
+	}
+	var want string
+	if err := json.Unmarshal([]byte(r.Param(key)), &want); err != nil {
+		return "params." + key + " is no string"
+	}
+	got := r.Header.Values("Mcp-Name")
+	if len(got) != 1 {
+		return "header Mcp-Name is not there once"
+	}
+	text := got[0]
+	if in, ok := strings.CutPrefix(text, "=?base64?"); ok {
+		b, err := base64.StdEncoding.DecodeString(strings.TrimSuffix(in, "?="))
+		if err != nil {
+			return "header Mcp-Name is no Base64"
+		}
+		text = string(b)
+	}
+	if text != want {
+		return "header Mcp-Name is not params." + key
+	}
+	return ""
+}
+
+// legacyFault is what is wrong with a legacy message; empty for nothing.
+func (s *Server) legacyFault(r *Record, c *Call) string {
+	for _, key := range []string{"protocolVersion", "clientCapabilities", "clientInfo", "logLevel"} {
+		if r.Meta(metaPrefix+key) != "" {
+			return "_meta has " + key + " of the modern era"
+		}
+	}
+	if r.Method == "initialize" || strings.HasPrefix(r.Method, "notifications/") {
+		return ""
+	}
+	session := r.Header.Get("Mcp-Session-Id")
+	if c.Child != nil {
+		session = c.Child.key()
+	}
+	s.mu.Lock()
+	initialized := s.sessions[session]
+	s.mu.Unlock()
+	if !initialized && !s.script.Sessionless && r.Method != "ping" && r.Method != "" {
+		return "request before notifications/initialized"
+	}
+	if r.Header != nil && s.script.Version == "" && r.Header.Get("Mcp-Protocol-Version") != LegacyVersion {
+		return "header MCP-Protocol-Version is wrong"
+	}
+	return ""
+}
