@@ -40,8 +40,13 @@ func Dial(ctx context.Context, name string, spec *v1.Server, o DialOptions) (*Co
 
 // Info tells the server's name and version, and the protocol version spoken with it.
 func (c *Conn) Info() (name, version, protocol string) {
-	var info struct{ Name, Version string }
-	_ = json.Unmarshal(c.peer.Info, &info) // it may have said nothing of itself
+	var info struct {
+		Name    string `json:"name"`
+		Version string `json:"version"`
+	}
+	if err := json.Unmarshal(c.peer.Info, &info); err != nil {
+		return "", "", c.peer.Version // it said nothing of itself
+	}
 	return info.Name, info.Version, c.peer.Version
 }
 

@@ -108,5 +108,7 @@ func writeJSON(w http.ResponseWriter, code int, v any) {
 	w.WriteHeader(code)
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
-	_ = enc.Encode(v) // a client that is gone needs no answer
+	if err := enc.Encode(v); err != nil {
+		return // the client is gone and needs no answer
+	}
 }

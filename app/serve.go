@@ -85,7 +85,7 @@ func Serve(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	ln, err := s.listen(config)
+	ln, err := s.listen(ctx, config)
 	if err != nil {
 		return err
 	}
@@ -111,12 +111,13 @@ func (s *server) load() (*v1.Config, error) {
 }
 
 // listen opens the address, which must be loopback when anyone may call.
-func (s *server) listen(c *v1.Config) (net.Listener, error) {
+func (s *server) listen(ctx context.Context, c *v1.Config) (net.Listener, error) {
 	addr := c.Listen
 	if s.o.Listen != "" {
 		addr = s.o.Listen
 	}
-	ln, err := net.Listen("tcp", addr)
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen: %w; set listen or --listen to a free address", err)
 	}
@@ -206,11 +207,9 @@ func (s *server) watch(ctx context.Context) {
 }
 
 func (s *server) task(f func()) {
-	s.tasks.Add(1)
-	go func() {
-		defer s.tasks.Done()
+	s.tasks.Go(func() {
 		f()
-	}()
+	})
 }
 
 // apply makes a changed configuration the present one, or keeps the old one and says why.
@@ -273,6 +272,8 @@ func (s *server) run(ctx context.Context, ln net.Listener, c *v1.Config) error {
 		abort()
 		err = h.Close()
 	}
-	<-failed
+	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
 	return err
 }

@@ -24,12 +24,10 @@ func (v *visit) batch(r *http.Request, s *session) error {
 	gate := make(chan struct{}, batchParallel)
 	for _, span := range spans {
 		gate <- struct{}{}
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			defer func() { <-gate }()
 			v.element(r, s, span.Of(v.x.In.Body), out)
-		}()
+		})
 	}
 	wg.Wait()
 	out.finish()

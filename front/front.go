@@ -171,7 +171,8 @@ func (v *visit) post(r *http.Request) error {
 // noEra explains what a request lacks that shows neither era.
 func noEra(version []string) error {
 	if len(version) == 0 {
-		return errs.E("front", errs.HeaderMismatch, "header MCP-Protocol-Version is missing: send %s with the request's _meta, or open a session with initialize and send its Mcp-Session-Id", mcp.VersionModern)
+		return errs.E("front", errs.HeaderMismatch, "header MCP-Protocol-Version is missing: send %s with the request's _meta, "+
+			"or open a session with initialize and send its Mcp-Session-Id", mcp.VersionModern)
 	}
 	if mcp.Known(version[0]) {
 		return errs.E("front", errs.BadRequest, "header Mcp-Session-Id is missing: %s has sessions; open one with initialize", version[0])

@@ -106,7 +106,8 @@ func legacyAnswer(x *gateway.Exchange) error {
 		return nil
 	}
 	if string(out.Get(mcp.KeyResultType).Of(out.Body)) == `"input_required"` {
-		return errs.E("gateway", errs.Unsupported, "the server asks the client a question (input_required), which is not carried to sessions of %s", mcp.LatestLegacy)
+		return errs.E("gateway", errs.Unsupported, "the server asks the client a question (input_required), "+
+			"which is not carried to sessions of %s", mcp.LatestLegacy)
 	}
 	// Before 2026-07-28 structuredContent is an object; the same stands in content as text.
 	if f := out.Fields[mcp.KeyStructuredContent]; f.Present() && out.Body[f.Start] != '{' {

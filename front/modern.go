@@ -65,7 +65,8 @@ func checkMeta(in *mcp.Raw) error {
 	}
 	caps := in.GetMeta(mcp.MetaClientCapabilities)
 	if !caps.Present() {
-		return errs.E("front", errs.Invalid, `params._meta lacks "io.modelcontextprotocol/clientCapabilities", which every request of %s carries (it may be {})`, mcp.VersionModern)
+		return errs.E("front", errs.Invalid, `params._meta lacks "io.modelcontextprotocol/clientCapabilities", `+
+			`which every request of %s carries (it may be {})`, mcp.VersionModern)
 	}
 	if in.Body[caps.Start] != '{' {
 		return errs.E("front", errs.Invalid, "_meta clientCapabilities is no object: %.40s", caps.Of(in.Body))

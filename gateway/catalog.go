@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -77,6 +78,19 @@ func (c *catalog) invalidate(changed mcp.Method) {
 	}
 }
 
+// recovered makes lists that failed stale, now that the server is up.
+func (c *catalog) recovered() {
+	c.mu.Lock()
+	for _, s := range c.slots {
+		if s.cur != nil && s.cur.err != nil {
+			s.cur = nil
+			s.epoch++
+		}
+	}
+	c.mu.Unlock()
+	c.changed()
+}
+
 func (c *catalog) expire(m mcp.Method) {
 	c.mu.Lock()
 	s := c.slot(m)
@@ -118,11 +132,9 @@ func (g *Gateway) lists(ctx context.Context, m *member, method mcp.Method) (*lis
 		}
 		if s.fetch == nil {
 			s.fetch = make(chan struct{})
-			g.retired.Add(1)
-			go func() {
-				defer g.retired.Done()
+			g.retired.Go(func() {
 				g.refresh(m, method, s)
-			}()
+			})
 		}
 		wait := s.fetch
 		c.mu.Unlock()
@@ -183,8 +195,12 @@ var capability = map[mcp.Method]string{
 }
 
 func (g *Gateway) pages(ctx context.Context, m *member, method mcp.Method) (*listing, error) {
-	if st := m.server.Status(); st.State == upstream.StateFailed {
-		return nil, errs.E(`server "`+m.Name+`"`, errs.Unavailable, "has failed: %s", st.Reason)
+	switch st := m.server.Status(); {
+	case st.State == upstream.StateFailed:
+		return nil, errs.E("gateway", errs.Unavailable, "server has failed: %s", st.Reason)
+	case st.State == upstream.StateStarting && m.catalog.last(method) != nil:
+		// It was waited for once; it is in the list as soon as it is up.
+		return nil, errs.E(`server "`+m.Name+`"`, errs.Unavailable, "is still starting")
 	}
 	peer, err := m.server.Peer(ctx)
 	if err != nil {
@@ -198,11 +214,11 @@ func (g *Gateway) pages(ctx context.Context, m *member, method mcp.Method) (*lis
 	ttl, bytes := int64(-1), 0
 	for cursor := []byte(nil); ; {
 		page, err := g.page(ctx, m, method, cursor)
+		if errors.Is(err, errNoMethod) {
+			break
+		}
 		if err != nil {
 			return nil, err
-		}
-		if page == nil {
-			break
 		}
 		l.pages++
 		bytes += len(page.Body)
@@ -247,7 +263,10 @@ func shorter(ttl int64, page *mcp.Raw, def time.Duration) int64 {
 	return min(ttl, ms)
 }
 
-// page asks for one page; nil when the server does not have the method after all.
+// errNoMethod: the server does not have the list after all.
+var errNoMethod = errors.New("no such method")
+
+// page asks for one page.
 func (g *Gateway) page(ctx context.Context, m *member, method mcp.Method, cursor []byte) (*mcp.Raw, error) {
 	body := []byte(`{"jsonrpc":"2.0","id":1,"method":"` + method.String() + `","params":{}}`)
 	if cursor != nil {
@@ -265,7 +284,7 @@ func (g *Gateway) page(ctx context.Context, m *member, method mcp.Method, cursor
 	defer out.Free()
 	if out.Kind == mcp.KindError {
 		if out.ErrorCode == mcp.CodeMethodNotFound {
-			return nil, nil
+			return nil, errNoMethod
 		}
 		text, _ := mcp.Text(out.Body, out.Get(mcp.KeyMessage), nil)
 		return nil, errs.E(`server "`+m.Name+`"`, errs.Protocol, "answers %s with an error: %.200s (%d)", method, text, out.ErrorCode)

@@ -98,7 +98,8 @@ func (x *Exchange) settleError() error {
 		x.Out.Edits.Replace(x.Out.Get(mcp.KeyCode), codeInvalidParams)
 		x.Out.ErrorCode = mcp.CodeInvalidParams
 	case mcp.CodeURLElicitation:
-		return errs.E(`server "`+x.member.Name+`"`, errs.Unsupported, "wants the user to open a URL first (URL elicitation); questions of legacy servers are not carried to modern clients")
+		return errs.E(`server "`+x.member.Name+`"`, errs.Unsupported, "wants the user to open a URL first (URL elicitation); "+
+			"questions of legacy servers are not carried to modern clients")
 	}
 	return nil
 }

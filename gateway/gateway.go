@@ -74,8 +74,8 @@ func (g *Gateway) metric(m *member, facts *toolFacts) *telemetry.Tool {
 // New makes a gateway without servers; Apply gives it a plan.
 func New(o Options) *Gateway {
 	g := &Gateway{o: o}
-	b := mcp.AppendString([]byte(`{"name":"toolcrib","title":"Toolcrib","version":`), o.Version)
-	g.info = append(b, '}')
+	g.info = mcp.AppendString([]byte(`{"name":"toolcrib","title":"Toolcrib","version":`), o.Version)
+	g.info = append(g.info, '}')
 	g.world.Store(&world{plan: plan.Compile(&v1.Config{}), keys: &identity.Keys{}, gen: new(atomic.Uint64), idle: make(chan struct{})})
 	return g
 }
@@ -133,9 +133,14 @@ func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member
 	m.server = upstream.Open(s.Spec, upstream.Options{
 		Name: s.Name, Version: g.o.Version, Log: g.o.Log, Guard: g.o.Guard,
 		MaxBytes: int(p.Config.Messages.MaxBytes), MaxDepth: p.Config.Messages.MaxDepth,
-		Changed:      m.catalog.invalidate,
-		StateChanged: func(st upstream.State) { g.o.Metrics.ServerState(s.Name, string(st)) },
-		Restarted:    func() { g.o.Metrics.Restart(s.Name) },
+		Changed: m.catalog.invalidate,
+		StateChanged: func(st upstream.State) {
+			g.o.Metrics.ServerState(s.Name, string(st))
+			if st == upstream.StateReady {
+				m.catalog.recovered()
+			}
+		},
+		Restarted: func() { g.o.Metrics.Restart(s.Name) },
 	})
 	return m
 }
@@ -153,9 +158,7 @@ func (g *Gateway) retire(old, next *world) {
 	if len(gone) == 0 {
 		return
 	}
-	g.retired.Add(1)
-	go func() {
-		defer g.retired.Done()
+	g.retired.Go(func() {
 		<-old.idle
 		for _, m := range gone {
 			m.server.Close()
@@ -163,7 +166,7 @@ func (g *Gateway) retire(old, next *world) {
 				g.o.Metrics.Remove(m.Name)
 			}
 		}
-	}()
+	})
 }
 
 // sameSpec tells whether nothing that concerns the running server changed; its prefix does not.
@@ -203,11 +206,9 @@ func (g *Gateway) Close() {
 	defer g.mu.Unlock()
 	var wg sync.WaitGroup
 	for _, m := range g.world.Load().order {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			m.server.Close()
-		}()
+		})
 	}
 	wg.Wait()
 	g.retired.Wait()
@@ -230,11 +231,9 @@ func (g *Gateway) Warm(ctx context.Context) {
 	defer g.release(w)
 	var wg sync.WaitGroup
 	for _, m := range w.order {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			_, _ = g.lists(ctx, m, mcp.MethodToolsList)
-		}()
+		})
 	}
 	wg.Wait()
 }

@@ -89,11 +89,9 @@ func (g *Gateway) join(ctx context.Context, w *world, k viewKey) (*view, error) 
 			parts[i] = l
 			continue
 		}
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			parts[i], _ = g.lists(ctx, m, k.method)
-		}()
+		})
 	}
 	wg.Wait()
 	if ctx.Err() != nil {
@@ -110,7 +108,7 @@ func (g *Gateway) join(ctx context.Context, w *world, k viewKey) (*view, error) 
 		}
 	}
 	if k.endpoint != "" {
-		return v, g.single(w, v, k, members[0], parts[0])
+		return v, v.single(w, k, parts[0])
 	}
 	if err := v.set(g.aggregate(w, k, members, parts)); err != nil {
 		return nil, err
@@ -201,7 +199,8 @@ func (g *Gateway) shown(w *world, method mcp.Method, m *member, it *item, owner 
 		return false
 	}
 	if n := len(m.Prefix) + len(it.key); n > nameMost {
-		g.warnOnce("name is too long for common clients", m.Name, m.Prefix+it.key, "it has "+strconv.Itoa(n)+" characters, clients take "+strconv.Itoa(nameMost)+"; set a shorter prefix")
+		g.warnOnce("name is too long for common clients", m.Name, m.Prefix+it.key,
+			"it has "+strconv.Itoa(n)+" characters, clients take "+strconv.Itoa(nameMost)+"; set a shorter prefix")
 	}
 	return true
 }
@@ -219,12 +218,13 @@ func (it *item) append(b []byte, prefix string, modern bool) []byte {
 }
 
 // single makes the list of one server's own endpoint: its first page as it came, with the elements of the others.
-func (g *Gateway) single(w *world, v *view, k viewKey, m *member, l *listing) error {
+func (v *view) single(w *world, k viewKey, l *listing) error {
 	if l.err != nil {
 		return l.err
 	}
 	if l.pages == 0 {
-		return v.set([]byte(`{"jsonrpc":"2.0","id":0,"result":{"resultType":"complete","ttlMs":0,"cacheScope":"` + scope(l.public) + `","` + listName(k.method) + `":[]}}`))
+		return v.set([]byte(`{"jsonrpc":"2.0","id":0,"result":{"resultType":"complete","ttlMs":0,"cacheScope":"` +
+			scope(l.public) + `","` + listName(k.method) + `":[]}}`))
 	}
 	page := l.first
 	page.Edits.Reset()

@@ -21,11 +21,9 @@ func (g *Gateway) resource(ctx context.Context, w *world, uri string) (*member, 
 	var wg sync.WaitGroup
 	for _, m := range w.order {
 		for _, method := range [...]mcp.Method{mcp.MethodResourcesList, mcp.MethodResourcesTemplatesList} {
-			wg.Add(1)
-			go func() {
-				defer wg.Done()
+			wg.Go(func() {
 				_, _ = g.lists(ctx, m, method) // a server that fails has no resources for now
-			}()
+			})
 		}
 	}
 	wg.Wait()

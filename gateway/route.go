@@ -29,7 +29,8 @@ func route(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	}
 	s, own := x.world.plan.Split(name)
 	if s == nil {
-		return false, errs.E("gateway", errs.NotFound, "unknown %s %.128q: it has no server's prefix; names are listed by %s", noun(x.In.Method), name, listOf(x.In.Method))
+		return false, errs.E("gateway", errs.NotFound, "unknown %s %.128q: it has no server's prefix; names are listed by %s",
+			noun(x.In.Method), name, listOf(x.In.Method))
 	}
 	x.member = x.world.members[s.Name]
 	x.rebase(span, own)

@@ -229,7 +229,10 @@ func (s *Server) refuseQuestion(q *mcp.Raw) []byte {
 	}
 	name, _ := mcp.Text(q.Body, q.MethodText, nil)
 	s.log.Warn("question of the server refused", "method", string(name))
-	return mcp.AppendError(nil, id, &mcp.Error{Code: mcp.CodeMethodNotFound, Message: "toolcrib declared no client capability: " + string(name) + " is not carried to clients"})
+	return mcp.AppendError(nil, id, &mcp.Error{
+		Code:    mcp.CodeMethodNotFound,
+		Message: "toolcrib declared no client capability: " + string(name) + " is not carried to clients",
+	})
 }
 
 // whole is the span of the top-level object of a scanned body.

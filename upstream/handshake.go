@@ -121,11 +121,11 @@ func oversizedID(head, tail []byte) (int64, bool) {
 		tail = tail[len(tail)-128:]
 	}
 	for _, part := range [][]byte{head, tail} {
-		i := bytes.Index(part, []byte(`"id":`))
-		if i < 0 {
+		_, after, ok := bytes.Cut(part, []byte(`"id":`))
+		if !ok {
 			continue
 		}
-		rest := bytes.TrimLeft(part[i+5:], " ")
+		rest := bytes.TrimLeft(after, " ")
 		n := 0
 		for n < len(rest) && rest[n] >= '0' && rest[n] <= '9' {
 			n++

@@ -103,7 +103,7 @@ func (l *httpLink) do(ctx context.Context, c *Call, out *mcp.Raw) error {
 		if p.Modern {
 			err = l.doModern(ctx, c, out)
 		} else {
-			err = l.doLegacy(ctx, p, c, out)
+			err = l.doLegacy(ctx, c, out)
 		}
 		var w *wrongEra
 		if err == nil || try > 0 || !errors.As(err, &w) {

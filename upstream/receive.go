@@ -80,7 +80,7 @@ func (l *httpLink) receive(ctx context.Context, f *flight, c *Call, out *mcp.Raw
 	case "text/event-stream":
 		return l.stream(ctx, f, c, out, ls, limit)
 	case "application/json":
-		return l.single(f, c, out, ls, limit)
+		return l.single(f, out, ls, limit)
 	default:
 		return l.notMCP(f, ls, kind)
 	}
@@ -108,7 +108,7 @@ func mediaType(v string) string {
 }
 
 // single reads an answer that is one JSON message.
-func (l *httpLink) single(f *flight, c *Call, out *mcp.Raw, ls *session, limit time.Duration) error {
+func (l *httpLink) single(f *flight, out *mcp.Raw, ls *session, limit time.Duration) error {
 	buf, err := l.readAll(f, limit)
 	if err != nil {
 		return err
@@ -185,7 +185,7 @@ func (l *httpLink) readAll(f *flight, limit time.Duration) (*mcp.Buffer, error) 
 		}
 		n, err := f.resp.Read(buf.B[len(buf.B):cap(buf.B)])
 		buf.B = buf.B[:len(buf.B)+n]
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return buf, nil
 		}
 		if err != nil {

@@ -111,7 +111,7 @@ type Server struct {
 	status atomic.Pointer[Status]
 	broken chan struct{}
 
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // the life of what Open started
 	cancel context.CancelFunc
 	mu     sync.Mutex // guards closed against wg.Add
 	closed bool
@@ -126,10 +126,10 @@ func Open(spec *v1.Server, o Options) *Server {
 	}
 	s := &Server{spec: spec, opts: o, log: o.Log.With("server", o.Name), ctx: ctx, cancel: cancel, broken: make(chan struct{}, 1)}
 	s.setState(StateStarting, "")
-	switch {
-	case spec.Type == "stdio":
+	switch spec.Type {
+	case "stdio":
 		s.link = newStdio(s)
-	case spec.Type == "sse":
+	case "sse":
 		s.link = refused{s.errorf(errs.Unsupported, "HTTP+SSE of 2024-11-05 is not supported; use the server's Streamable HTTP address")}
 	default:
 		s.link = newHTTP(s)
@@ -179,11 +179,9 @@ func (s *Server) spawn(f func(context.Context)) bool {
 	if s.closed {
 		return false
 	}
-	s.wg.Add(1)
-	go func() {
-		defer s.wg.Done()
+	s.wg.Go(func() {
 		f(s.ctx)
-	}()
+	})
 	return true
 }
 

@@ -117,13 +117,11 @@ func (l *httpLink) endSessions() {
 		if ls == nil || ls.id == "" {
 			continue
 		}
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			gate <- struct{}{}
 			defer func() { <-gate }()
 			l.end(ctx, ls)
-		}()
+		})
 	}
 	wg.Wait()
 }
@@ -144,7 +142,7 @@ func (l *httpLink) end(ctx context.Context, ls *session) {
 }
 
 // doLegacy calls within the caller's session, which is opened when there is none and renewed once when the server lost it.
-func (l *httpLink) doLegacy(ctx context.Context, p *Peer, c *Call, out *mcp.Raw) error {
+func (l *httpLink) doLegacy(ctx context.Context, c *Call, out *mcp.Raw) error {
 	sl, err := l.slot(c.Session)
 	if err != nil {
 		return err
