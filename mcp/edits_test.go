@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -204,8 +205,8 @@ func TestEditsMany(t *testing.T) {
 			e.Replace(names[i], []byte(`"crm__x"`))
 		}
 		want := bytes.Clone(body)
-		for i := len(names) - 1; i >= 0; i-- {
-			want = append(want[:names[i].Start:names[i].Start], append([]byte(`"crm__x"`), want[names[i].End:]...)...)
+		for _, name := range slices.Backward(names) {
+			want = slices.Replace(want, int(name.Start), int(name.End), []byte(`"crm__x"`)...)
 		}
 		if got := apply(t, &e, body); got != string(want) {
 			t.Error("wrong splices")

@@ -199,83 +199,73 @@ func (w *walker) literal(i int) int {
 // bit a level instead of recursing.
 func (w *walker) container(i int) int {
 	b := w.body
-	level, values, object := 0, w.values, false
-value:
-	if values--; values < 0 {
-		return w.fail(i, faultValues)
-	}
-	if uint(i) >= uint(len(b)) {
-		return w.fail(len(b), faultTruncated)
-	}
-	switch c := b[i]; {
-	case c == '"':
-		i = w.str(i)
-	case c == '{' || c == '[':
-		if level >= w.depth {
-			return w.fail(i, faultDepth)
+	level, values, closing := 0, w.values, byte(0)
+	for { // a value stands at i
+		if values--; values < 0 {
+			return w.fail(i, faultValues)
 		}
-		object = c == '{'
-		w.push(level, object)
-		level++
-		if i++; uint(i) < uint(len(b)) && b[i] <= ' ' {
-			i = w.space(i)
+		if uint(i) >= uint(len(b)) {
+			return w.fail(len(b), faultTruncated)
 		}
-		if uint(i) < uint(len(b)) && b[i] == c+2 { // '{'+2 is '}', '['+2 is ']'
-			goto closed
+		switch c := b[i]; c {
+		case '{', '[':
+			if level >= w.depth {
+				return w.fail(i, faultDepth)
+			}
+			closing = c + 2 // '{'+2 is '}', '['+2 is ']'
+			w.push(level, c == '{')
+			level++
+			i = w.token(i + 1)
+			if uint(i) >= uint(len(b)) || b[i] != closing {
+				if c == '{' {
+					if _, i = w.key(i); i < 0 {
+						return -1
+					}
+				}
+				continue
+			}
+		case '"':
+			i = w.str(i)
+		default:
+			i = w.scalar(i)
 		}
-		if object {
-			goto key
+		for { // a value ended at i
+			if uint(i) >= uint(len(b)) || b[i] <= ' ' {
+				if i = w.pause(i); i < 0 {
+					return -1
+				}
+			}
+			if c := b[i]; c == ',' {
+				break
+			} else if c != closing {
+				return w.fail(i, faultComma)
+			}
+			i++
+			if level--; level == 0 {
+				w.values = values
+				return i
+			}
+			closing = w.closing(level - 1)
 		}
-		goto value
-	case c-'0' <= 9 || c == '-':
-		i = w.number(i)
-	default:
-		i = w.literal(i)
-	}
-after:
-	if uint(i) >= uint(len(b)) {
-		return w.failedOr(i, faultTruncated)
-	}
-	if b[i] <= ' ' {
-		if i = w.space(i); uint(i) >= uint(len(b)) {
-			return w.fail(i, faultTruncated)
-		}
-	}
-	if c := b[i]; c == ',' {
-		if i++; uint(i) < uint(len(b)) && b[i] <= ' ' {
-			i = w.space(i)
-		}
-		if object {
-			goto key
-		}
-		goto value
-	} else if object && c != '}' || !object && c != ']' {
-		return w.fail(i, faultComma)
-	}
-closed:
-	i++
-	if level--; level == 0 {
-		w.values = values
-		return i
-	}
-	object = w.isObject(level - 1)
-	goto after
-key:
-	if uint(i) >= uint(len(b)) || b[i] != '"' {
-		return w.unexpected(i, faultKey)
-	}
-	if i = w.str(i); uint(i) >= uint(len(b)) {
-		return w.failedOr(i, faultTruncated)
-	}
-	if b[i] != ':' {
-		if i = w.space(i); uint(i) >= uint(len(b)) || b[i] != ':' {
-			return w.unexpected(i, faultColon)
+		i = w.token(i + 1)
+		if closing == '}' {
+			if _, i = w.key(i); i < 0 {
+				return -1
+			}
 		}
 	}
-	if i++; uint(i) < uint(len(b)) && b[i] <= ' ' {
-		i = w.space(i)
+}
+
+// pause steps over white space to a byte that must be there. An offset of -1
+// stays.
+func (w *walker) pause(i int) int {
+	if i < 0 {
+		return -1
 	}
-	goto value
+	if i = w.space(i); i >= len(w.body) {
+		return w.fail(i, faultTruncated)
+	}
+	return i
 }
 
 func (w *walker) push(level int, object bool) {
@@ -286,16 +276,12 @@ func (w *walker) push(level int, object bool) {
 	}
 }
 
-func (w *walker) isObject(level int) bool {
-	return w.objects[uint(level)/64%uint(len(w.objects))]>>(uint(level)%64)&1 != 0
-}
-
-// failedOr is for an offset that is either -1 after a fault or past the end.
-func (w *walker) failedOr(i int, f fault) int {
-	if i < 0 {
-		return -1
+// closing is the bracket that ends the container of that level.
+func (w *walker) closing(level int) byte {
+	if w.objects[uint(level)/64%uint(len(w.objects))]>>(uint(level)%64)&1 != 0 {
+		return '}'
 	}
-	return w.fail(i, f)
+	return ']'
 }
 
 // number checks the number at i and returns its end.

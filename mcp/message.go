@@ -105,18 +105,18 @@ func (w *walker) end(i int) int {
 // problem turns the walker's fault into the error to answer with: nil when
 // there is none.
 func (w *walker) problem(l Limits) *Error {
-	text := ""
+	var bound string
 	switch w.fault {
 	case faultNone:
 		return nil
 	case faultBytes:
-		text = fmt.Sprintf("; at most %d bytes are allowed", l.Bytes)
+		bound = fmt.Sprintf("at most %d bytes are allowed", l.Bytes)
 	case faultDepth:
-		text = fmt.Sprintf("; at most %d levels are allowed", l.Depth)
+		bound = fmt.Sprintf("at most %d levels are allowed", l.Depth)
 	case faultValues:
-		text = fmt.Sprintf("; at most %d values are allowed", l.Values)
+		bound = fmt.Sprintf("at most %d values are allowed", l.Values)
 	default:
 		return &Error{Code: CodeParse, Message: fmt.Sprintf("invalid JSON at byte %d: %s", w.at, faultTexts[w.fault])}
 	}
-	return &Error{Code: CodeInvalidRequest, Message: fmt.Sprintf("message refused at byte %d: %s%s", w.at, faultTexts[w.fault], text)}
+	return &Error{Code: CodeInvalidRequest, Message: fmt.Sprintf("message refused at byte %d: %s; %s", w.at, faultTexts[w.fault], bound)}
 }

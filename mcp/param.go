@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -31,15 +32,14 @@ func Params(schema []byte) ([]Param, error) {
 	lim := Limits{}.or()
 	var w walker
 	i := w.begin(schema, lim)
-	start := i
 	if i >= 0 {
-		i = w.end(w.value(i))
+		w.end(w.value(i))
 	}
 	if e := w.problem(lim); e != nil {
 		return nil, e
 	}
 	b := binder{schema: schema}
-	b.walk(Span{int32(start), int32(len(bytes.TrimRight(schema, " \t\r\n")))}, nil, true)
+	b.walk(Span{int32(i), int32(len(bytes.TrimRight(schema, " \t\r\n")))}, nil, true)
 	if b.err != nil {
 		return nil, b.err
 	}
@@ -102,7 +102,7 @@ func (b *binder) keyword(node Span, name string, value Span, path []string, stat
 func (b *binder) schemas(object Span, path []string, static bool) {
 	for m := membersOf(b.schema, object); b.err == nil && m.next(); {
 		name, _ := m.name()
-		b.walk(m.field.Span, append(path[:len(path):len(path)], string(name)), static)
+		b.walk(m.field.Span, append(slices.Clip(path), string(name)), static)
 	}
 }
 

@@ -171,7 +171,7 @@ func (e *EventReader) drop() error {
 
 // ended is what the end of the stream means here.
 func (e *EventReader) ended(err error) error {
-	if err == io.EOF && (e.fields || e.skipping || e.pos < e.end) {
+	if errors.Is(err, io.EOF) && (e.fields || e.skipping || e.pos < e.end) {
 		return io.ErrUnexpectedEOF
 	}
 	return err
@@ -252,15 +252,14 @@ func (e *EventReader) room() {
 	e.pos, e.end = n, held
 }
 
+var colon = []byte{':'}
+
 // field reads the field on the line buf[start:end].
 func (e *EventReader) field(start, end int) {
 	line := e.buf[start:end]
-	name, value := line, line[len(line):]
-	if i := bytes.IndexByte(line, ':'); i >= 0 {
-		name, value = line[:i], line[i+1:]
-		if len(value) > 0 && value[0] == ' ' {
-			value = value[1:]
-		}
+	name, value, _ := bytes.Cut(line, colon)
+	if len(value) > 0 && value[0] == ' ' {
+		value = value[1:]
 	}
 	switch string(name) {
 	case "data":

@@ -73,7 +73,7 @@ func TestEventReader(t *testing.T) {
 				"eof":   iotest.DataErrReader(strings.NewReader(s.stream)),
 			} {
 				got, err := events(mcp.NewEventReader(r, 100))
-				if err != s.err {
+				if !errors.Is(err, s.err) {
 					t.Errorf("%s: error %v, want %v", name, err, s.err)
 				}
 				if d := cmp.Diff(s.want, got); d != "" {
@@ -112,7 +112,7 @@ func TestEventReaderBound(t *testing.T) {
 			if err != nil || len(e.Data) != 99 {
 				t.Fatalf("%s: after it %v, %v", name, e, err)
 			}
-			if _, err = er.Next(); err != io.EOF {
+			if _, err = er.Next(); !errors.Is(err, io.EOF) {
 				t.Fatalf("%s: %v", name, err)
 			}
 		}
@@ -135,7 +135,7 @@ func TestEventReaderErrors(t *testing.T) {
 	}
 	er := mcp.NewEventReader(strings.NewReader("data: "+strings.Repeat("x", 1000)), 100)
 	_, _ = er.Next()
-	if _, err := er.Next(); err != io.ErrUnexpectedEOF {
+	if _, err := er.Next(); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Error(err)
 	}
 }
@@ -153,7 +153,7 @@ func TestEventReaderReset(t *testing.T) {
 	_, _ = er.Next()
 	er.Reset(strings.NewReader("\n\ufeff\n\ndata: c\n\n"))
 	got, err := events(er)
-	if d := cmp.Diff([]mcp.Event{{Data: []byte("c"), Retry: -1}}, got); d != "" || err != io.EOF {
+	if d := cmp.Diff([]mcp.Event{{Data: []byte("c"), Retry: -1}}, got); d != "" || !errors.Is(err, io.EOF) {
 		t.Error(d, err)
 	}
 }
@@ -230,7 +230,7 @@ func TestAppendEvent(t *testing.T) {
 		stream := mcp.AppendEvent([]byte(": before\n\n"), segments...)
 		got, err := events(mcp.NewEventReader(bytes.NewReader(stream), 1000))
 		want := []mcp.Event{{Name: "message", Data: []byte(c.want), Retry: -1}}
-		if d := cmp.Diff(want, got); d != "" || err != io.EOF {
+		if d := cmp.Diff(want, got); d != "" || !errors.Is(err, io.EOF) {
 			t.Errorf("%q: %v %s", c.segments, err, d)
 		}
 	}
@@ -300,7 +300,7 @@ func FuzzEventReader(f *testing.F) {
 			src = &stepReader{src, int(step)}
 		}
 		got, err := events(mcp.NewEventReader(src, 1<<20))
-		if d := cmp.Diff(want, got); d != "" || err != wantErr {
+		if d := cmp.Diff(want, got); d != "" || !errors.Is(err, wantErr) {
 			t.Fatalf("%q by %d: error %v, want %v\n%s", stream, step, err, wantErr, d)
 		}
 		// A tight bound loses large events only.

@@ -17,7 +17,7 @@ const (
 	LatestLegacy = Version20251125
 )
 
-// newest first
+// Newest first.
 var allVersions = []string{Version20260728, Version20251125, Version20250618, Version20250326, Version20241105}
 
 // IsModern reports whether v is a version date of the modern era, also one

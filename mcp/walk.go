@@ -21,8 +21,8 @@ func Split(body []byte, lim Limits) ([]Span, *Error) {
 	}
 	var spans []Span
 	if i >= 0 {
-		done := false
-		for i, done = w.open(i, ']'); i >= 0 && !done; {
+		i, done := w.open(i, ']')
+		for i >= 0 && !done {
 			start := i
 			if i = w.value(i); i < 0 {
 				break
