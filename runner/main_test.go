@@ -42,10 +42,11 @@ func guardArgv() []string { return []string{os.Args[0], "guard-for-test"} }
 
 // command is the test binary in a role.
 func command(role string) runner.Command {
-	return runner.Command{
-		Server: "test", Path: os.Args[0],
-		Env: runner.Environ(os.LookupEnv, map[string]string{childEnv: role}),
+	extra := map[string]string{childEnv: role, "GORACE": "atexit_sleep_ms=0"}
+	if testing.CoverMode() != "" {
+		extra["GOCOVERDIR"] = os.TempDir() // or the child complains on stderr
 	}
+	return runner.Command{Server: "test", Path: os.Args[0], Env: runner.Environ(os.LookupEnv, extra)}
 }
 
 // start runs a role until the end of the test.

@@ -96,24 +96,25 @@ func (in *inlet) fill() error {
 // consume drops the first n bytes of data; they must not be used afterwards.
 func (in *inlet) consume(n int) {
 	in.data = in.data[n:]
-	if len(in.data) == 0 {
-		in.data = nil
+	if len(in.data) == 0 && cap(in.chunk.B) < chunkSize {
 		in.drop()
 	}
 }
 
-// keep makes b, the rest of a read into other memory, the data.
+// keep makes b, the rest of a read into other memory, the data. There must be none.
 func (in *inlet) keep(b []byte) {
 	if len(b) == 0 {
 		return
 	}
+	in.drop()
 	in.chunk = mcp.GetBuffer(len(b))
 	in.chunk.B = append(in.chunk.B[:0], b...)
 	in.data = in.chunk.B
 }
 
-// drop gives the chunk back.
+// drop gives the chunk back, and the data in it.
 func (in *inlet) drop() {
+	in.data = nil
 	if in.chunk != nil {
 		in.chunk.Free()
 		in.chunk = nil
@@ -163,7 +164,9 @@ func (in *inlet) rest() {
 func (in *inlet) try(fd uintptr) bool {
 	dst := in.dst
 	if dst == nil {
-		in.chunk = mcp.GetBuffer(chunkSize)
+		if in.chunk == nil {
+			in.chunk = mcp.GetBuffer(chunkSize)
+		}
 		dst = in.chunk.B[:chunkSize]
 	}
 	n, err := syscall.Read(int(fd), dst)
@@ -174,9 +177,7 @@ func (in *inlet) try(fd uintptr) bool {
 		in.n = n
 		return true
 	}
-	if in.dst == nil {
-		in.drop()
-	}
+	in.drop()
 	if errors.Is(err, syscall.EAGAIN) {
 		return false
 	}
@@ -207,21 +208,21 @@ func (in *inlet) settle() {
 	if in.gone {
 		return
 	}
-	rest := append([]byte(nil), in.data...)
+	rest := &mcp.Buffer{B: append([]byte(nil), in.data...)}
 	in.drop()
 	for {
 		n, err := in.read(nil)
 		if n == 0 || err != nil {
 			break
 		}
-		rest = append(rest, in.chunk.B[:n]...)
-		in.drop()
+		rest.B = append(rest.B, in.chunk.B[:n]...)
 	}
-	in.data = rest
 	in.close()
+	in.chunk, in.data = rest, rest.B
 }
 
 func (in *inlet) close() {
 	in.gone = true
+	in.drop()
 	_ = in.file.Close()
 }

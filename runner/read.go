@@ -58,7 +58,7 @@ func (r *lines) next(m *mcp.Buffer) error {
 		if len(line) > r.max {
 			return r.skip(m)
 		}
-		grow(m, len(line))
+		r.grow(m, len(line))
 		m.B = append(m.B, line...)
 		r.in.consume(i + 1)
 		return nil
@@ -78,12 +78,12 @@ func (r *lines) next(m *mcp.Buffer) error {
 // more appends the next piece to the line in m.B and reports whether the line is complete.
 func (r *lines) more(m *mcp.Buffer) (bool, error) {
 	if n := len(r.in.data); n > 0 {
-		grow(m, 2*n)
+		r.grow(m, n+chunkSize)
 		m.B = append(m.B, r.in.data...)
 		r.in.consume(n)
 		return false, nil
 	}
-	grow(m, chunkSize)
+	r.grow(m, chunkSize)
 	from := len(m.B)
 	n, err := r.in.read(m.B[from:cap(m.B)])
 	if errors.Is(err, io.EOF) {
@@ -105,8 +105,8 @@ func (r *lines) more(m *mcp.Buffer) (bool, error) {
 
 // complete checks the whole line in m.B.
 func (r *lines) complete(m *mcp.Buffer) error {
-	m.B = trimCR(m.B)
-	if len(m.B) <= r.max {
+	if line := trimCR(m.B); len(line) <= r.max {
+		m.B = line
 		return nil
 	}
 	e := &LineTooLong{Max: r.max}
@@ -153,13 +153,17 @@ func (e *LineTooLong) add(b []byte) {
 	e.Tail = append(e.Tail, b...)
 }
 
-// grow makes room for n more bytes, at least doubling what it grows, so that a line of any size is
-// copied twice at most on the way.
-func grow(m *mcp.Buffer, n int) {
+// grow makes room for n more bytes. It at least doubles what it grows, so that a line of any size is
+// copied twice at most on the way, but goes no further than the longest line.
+func (r *lines) grow(m *mcp.Buffer, n int) {
 	if cap(m.B)-len(m.B) >= n {
 		return
 	}
-	larger := mcp.GetBuffer(max(len(m.B)+n, 2*cap(m.B)))
+	size, longest := max(len(m.B)+n, 2*cap(m.B)), r.max+chunkSize
+	if 2*size > longest {
+		size = max(len(m.B)+n, longest)
+	}
+	larger := mcp.GetBuffer(size)
 	larger.B = append(larger.B[:0], m.B...)
 	m.B, larger.B = larger.B, m.B
 	larger.Free()

@@ -39,6 +39,7 @@ var roles = map[string]func(arg string){
 	"pwd":      func(string) { dir, _ := os.Getwd(); fmt.Println(dir); _, _ = io.Copy(io.Discard, os.Stdin) },
 	"stray":    stray,
 	"parent":   parent,
+	"pour":     pour,
 }
 
 func number(s string) int {

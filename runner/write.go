@@ -23,29 +23,41 @@ func (p *Process) Write(segments [][]byte, timeout time.Duration) error {
 	if timeout <= 0 {
 		timeout = defaultWriteTimeout
 	}
-	deadline := time.Now().Add(timeout)
-	p.writing.Lock()
-	defer p.writing.Unlock()
-	if err := p.Err(); err != nil {
-		return err
-	}
-	if !time.Now().Before(deadline) {
-		return fmt.Errorf("%s: %w", p.name(), ErrWriteTimeout)
-	}
-	_ = p.stdin.SetWriteDeadline(deadline)
-	w := lineWriter{to: p.stdin}
-	err := w.line(segments)
+	err := p.write(segments, time.Now().Add(timeout))
 	if err == nil {
 		return nil
 	}
 	return p.unwritten(err)
 }
 
-// unwritten turns the error of a write into the reason behind it.
-func (p *Process) unwritten(err error) error {
+func (p *Process) write(segments [][]byte, deadline time.Time) error {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	if err := p.Err(); err != nil {
+		return err
+	}
+	if !time.Now().Before(deadline) {
+		return ErrWriteTimeout
+	}
+	_ = p.stdin.SetWriteDeadline(deadline)
+	w := lineWriter{to: p.stdin}
+	err := w.line(segments)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		p.kill(ErrWriteTimeout)
-		return fmt.Errorf("%s: %w", p.name(), ErrWriteTimeout)
+		return ErrWriteTimeout
+	}
+	return err
+}
+
+// unwritten names the reason behind a failed write: most often the end of the process, which may
+// show a moment later than the closed pipe.
+func (p *Process) unwritten(err error) error {
+	var ended *ExitError
+	if errors.As(err, &ended) {
+		return err
+	}
+	if errors.Is(err, ErrWriteTimeout) {
+		return fmt.Errorf("%s: %w", p.name(), err)
 	}
 	timer := time.NewTimer(exitWait)
 	defer timer.Stop()
