@@ -92,7 +92,7 @@ func (l *stdioLink) pause(ctx context.Context) error {
 		return nil
 	}
 	if wait > waitForPark {
-		return l.s.errorf(errs.Unavailable, "is started again in %s; it failed: %w", wait.Round(time.Second), last)
+		return l.s.errorf(errs.Unavailable, "is started again in %s; %w", wait.Round(time.Second), last)
 	}
 	select {
 	case <-time.After(wait):
@@ -128,7 +128,7 @@ func (l *stdioLink) launch(ctx context.Context) (*instance, error) {
 		Env: runner.Environ(os.LookupEnv, l.s.spec.Env),
 	}, runner.Options{Log: l.s.opts.Log, MaxLine: l.s.opts.MaxBytes, Guard: l.s.opts.Guard})
 	if err != nil {
-		return nil, l.s.errorf(errs.Unavailable, "cannot be started: %w", err)
+		return nil, errs.E("", errs.Unavailable, "%w", err)
 	}
 	in := &instance{s: l.s, p: p, info: l.info, pending: map[int64]*waiting{}, gone: make(chan struct{})}
 	if !l.s.spawn(func(context.Context) { in.read() }) {
@@ -152,7 +152,7 @@ func (l *stdioLink) watch(in *instance, up time.Time) {
 	if l.s.ctx.Err() != nil {
 		return
 	}
-	err := l.s.errorf(errs.Unavailable, "process ended: %w", in.exit())
+	err := errs.E("", errs.Unavailable, "%w", in.exit())
 	if time.Since(up) >= settled {
 		l.mu.Lock()
 		l.failures = 0
@@ -228,7 +228,7 @@ func (in *instance) read() {
 	lost := in.pending
 	in.pending = nil
 	in.mu.Unlock()
-	err := in.s.errorf(errs.Unavailable, "process ended in mid-call; the call may have been carried out: %w", in.exit())
+	err := errs.E("", errs.Unavailable, "%w; a call under way may have been carried out", in.exit())
 	for _, w := range lost {
 		w.err = err
 		close(w.answer)
