@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -35,10 +36,12 @@ func DecodeHeader(v string) (string, error) {
 	if !isFieldText(v) {
 		return "", errHeaderChar
 	}
-	if len(v) < len(sentinelStart)+len(sentinelEnd) || !isSentinel(v) {
+	inner, opened := strings.CutPrefix(v, sentinelStart)
+	inner, closed := strings.CutSuffix(inner, sentinelEnd)
+	if !opened || !closed {
 		return v, nil
 	}
-	text, err := base64.StdEncoding.Strict().DecodeString(v[len(sentinelStart) : len(v)-len(sentinelEnd)])
+	text, err := base64.StdEncoding.Strict().DecodeString(inner)
 	if err != nil || !utf8.Valid(text) {
 		return "", errHeaderBase64
 	}
@@ -49,14 +52,33 @@ func DecodeHeader(v string) (string, error) {
 // else as Base64 in its sentinel. The empty text is encoded too, since
 // receivers take an empty value for a missing one.
 func EncodeHeader(v string) string {
-	if v != "" && isFieldText(v) && strings.Trim(v, " \t") == v && !isSentinel(v) {
-		return v
+	if text := []byte(v); !isPlain(text) {
+		return string(AppendHeader(nil, text))
 	}
-	return sentinelStart + base64.StdEncoding.EncodeToString([]byte(v)) + sentinelEnd
+	return v
 }
 
-func isSentinel(v string) bool {
-	return strings.HasPrefix(v, sentinelStart) && strings.HasSuffix(v, sentinelEnd)
+// AppendHeader appends what [EncodeHeader] makes of text.
+func AppendHeader(dst, text []byte) []byte {
+	if isPlain(text) {
+		return append(dst, text...)
+	}
+	dst = append(dst, sentinelStart...)
+	dst = base64.StdEncoding.AppendEncode(dst, text)
+	return append(dst, sentinelEnd...)
+}
+
+// isPlain reports whether text may stand in a header as it is.
+func isPlain(text []byte) bool {
+	if len(text) == 0 || text[0] <= ' ' || text[len(text)-1] <= ' ' {
+		return false
+	}
+	for _, c := range text {
+		if c < ' ' && c != '\t' || c > '~' {
+			return false
+		}
+	}
+	return !bytes.HasPrefix(text, []byte(sentinelStart)) || !bytes.HasSuffix(text, []byte(sentinelEnd))
 }
 
 // isFieldText reports whether v is visible ASCII, spaces and tabs.

@@ -30,6 +30,9 @@ func TestHeaderCodec(t *testing.T) {
 		if got := mcp.EncodeHeader(text); got != want {
 			t.Errorf("EncodeHeader(%q) = %q, want %q", text, got, want)
 		}
+		if got := string(mcp.AppendHeader([]byte("x"), []byte(text))); got != "x"+want {
+			t.Errorf("AppendHeader(%q) = %q, want %q", text, got, want)
+		}
 		if got, err := mcp.DecodeHeader(" \t" + want + "\t "); got != text || err != nil {
 			t.Errorf("DecodeHeader(%q) = %q, %v, want %q", want, got, err, text)
 		}

@@ -193,7 +193,7 @@ func (p *Param) check(h http.Header, r *Raw) *Error {
 	if err != nil {
 		return mismatch("header %s %s is malformed: %v", name, quote(got), err)
 	}
-	if want, ok := p.text(r.Body, value); !ok || !p.same(sent, want) {
+	if want, ok := p.text(r.Body, value, nil); !ok || !p.same(sent, want) {
 		return mismatch("header %s is %s but arguments.%s is %s; send both with the same value",
 			name, quote(got), p.path(), clip(string(value.Of(r.Body))))
 	}
@@ -203,15 +203,15 @@ func (p *Param) check(h http.Header, r *Raw) *Error {
 func (p *Param) path() string { return clip(strings.Join(p.Path, ".")) }
 
 // same compares a header with the text of the argument, integers by value.
-func (p *Param) same(sent, want string) bool {
-	if sent == want {
+func (p *Param) same(sent string, want []byte) bool {
+	if sent == string(want) {
 		return true
 	}
 	if p.Type != "integer" {
 		return false
 	}
 	a, okA := Integer([]byte(sent), Span{0, int32(len(sent))})
-	b, okB := Integer([]byte(want), Span{0, int32(len(want))})
+	b, okB := Integer(want, Span{0, int32(len(want))})
 	return okA && okB && a == b
 }
 
@@ -232,25 +232,26 @@ func (p *Param) value(r *Raw) (Span, *Error) {
 }
 
 // text returns what the header of the argument says: the text of a string,
-// true or false, or an integer in decimal. ok is false for everything else.
-func (p *Param) text(body []byte, value Span) (string, bool) {
+// true or false, or an integer in decimal; in scratch when it is none of the
+// bytes of body. ok is false for everything else.
+func (p *Param) text(body []byte, value Span, scratch []byte) (text []byte, ok bool) {
 	raw := value.Of(body)
 	switch {
 	case len(raw) == 0:
-		return "", false
+		return nil, false
 	case raw[0] == '"':
-		text, ok := Text(body, value, nil)
-		return string(text), ok
+		return Text(body, value, scratch)
 	case string(raw) == "true" || string(raw) == "false":
-		return string(raw), true
+		return raw, true
 	}
 	n, ok := Integer(body, value)
-	return strconv.FormatInt(n, 10), ok
+	return strconv.AppendInt(scratch[:0], n, 10), ok
 }
 
 // AppendParamHeaders appends the header lines, each with CRLF, that repeat the
 // arguments of r. An argument that cannot be a header is an error.
 func AppendParamHeaders(dst []byte, ps []Param, r *Raw) ([]byte, *Error) {
+	var buf [128]byte
 	for i := range ps {
 		p := &ps[i]
 		value, e := p.value(r)
@@ -260,14 +261,14 @@ func AppendParamHeaders(dst []byte, ps []Param, r *Raw) ([]byte, *Error) {
 		if !value.Present() {
 			continue
 		}
-		text, ok := p.text(r.Body, value)
+		text, ok := p.text(r.Body, value, buf[:])
 		if !ok {
 			return dst, &Error{Code: CodeInvalidParams, Message: fmt.Sprintf(
 				"arguments.%s is sent as header %s%s and must be a string, a boolean or an integer within ±(2^53-1)",
 				p.path(), HeaderParamPrefix, p.Header)}
 		}
 		dst = append(append(dst, HeaderParamPrefix...), p.Header...)
-		dst = append(append(dst, ": "...), EncodeHeader(text)...)
+		dst = AppendHeader(append(dst, ": "...), text)
 		dst = append(dst, "\r\n"...)
 	}
 	return dst, nil

@@ -159,3 +159,12 @@ func TestAppendParamHeaders(t *testing.T) {
 		}
 	}
 }
+
+func TestAppendParamHeadersDoesNotAllocate(t *testing.T) {
+	ps := bound(t)
+	r := raw(t, call("tools/call", `"name":"x","arguments":{"region":"Zürich","where":{"properties":42},"dry":true},`))
+	dst := make([]byte, 0, 500)
+	if n := testing.AllocsPerRun(50, func() { dst, _ = mcp.AppendParamHeaders(dst[:0], ps, r) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
