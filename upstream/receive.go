@@ -49,8 +49,8 @@ func (l *httpLink) timeout(c *Call) time.Duration {
 func (l *httpLink) explain(err error, limit time.Duration) error {
 	var e *errs.Error
 	var w *wrongEra
-	if errors.As(err, &e) || errors.As(err, &w) {
-		return err
+	if errors.As(err, &e) || errors.As(err, &w) || errors.Is(err, errSessionLost) {
+		return err // the server answered: it is there, and what it is does not have to be found out again
 	}
 	var fault *h1.Error
 	errors.As(err, &fault)
