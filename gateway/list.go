@@ -66,6 +66,7 @@ func list(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 		if v, err = g.join(ctx, w, k); err != nil {
 			return false, err
 		}
+		now = time.Now() // servers were waited for
 	}
 	x.Out.Body, x.Out.Message = v.raw.Body, v.raw.Message
 	x.Out.Edits.Replace(v.raw.ID, x.In.ID.Of(x.In.Body))
