@@ -15,10 +15,11 @@ import (
 )
 
 // TestConformance runs the official suite against a server, and against the
-// same server behind the gateway. What the server passes, scored or not, it
-// must pass behind the gateway, but for the checks that a file lists with the
-// reason of each. The bridged legs put a server of the other era, and one on
-// stdio, behind the gateway and expect the same of it.
+// same server behind the gateway: at its own endpoint, and at the joined one
+// without a prefix. What the server passes, scored or not, it must pass behind
+// the gateway, but for the checks that a file lists with the reason of each.
+// Two more legs expect the same with a server of the other era and with one on
+// stdio behind the gateway.
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ revision, same, other string }{
@@ -34,16 +35,17 @@ func TestConformance(t *testing.T) {
 				"stdio":       {Command: filepath.Join(p.goBin, "everything-server")},
 			}
 			base := gateway(t, entries)
+			joined := gateway(t, map[string]server{"everything": {URL: entries[c.same].URL, Prefix: new(string)}})
 			direct := runSuite(t, p, entries[c.same].URL, c.revision)
-			for _, name := range []string{c.same, c.other, "stdio"} {
-				t.Run(name, func(t *testing.T) {
-					file := "expected-failures-" + c.revision
-					if name != c.same {
-						file += "-" + name
-					}
-					expected := readExpected(t, file+".yml")
-					through := runSuite(t, p, base+"/servers/"+name+"/mcp", c.revision)
-					compare(t, direct, through, expected)
+			for _, leg := range []struct{ name, url, expected string }{
+				{"same", base + "/servers/" + c.same + "/mcp", ""},
+				{"joined", joined + "/mcp", ""},
+				{c.other, base + "/servers/" + c.other + "/mcp", "-" + c.other},
+				{"stdio", base + "/servers/stdio/mcp", "-stdio"},
+			} {
+				t.Run(leg.name, func(t *testing.T) {
+					expected := readExpected(t, "expected-failures-"+c.revision+leg.expected+".yml")
+					compare(t, direct, runSuite(t, p, leg.url, c.revision), expected)
 				})
 			}
 		})

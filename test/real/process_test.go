@@ -161,6 +161,7 @@ type server struct {
 	Args    []string          `json:"args,omitempty"`
 	Env     map[string]string `json:"env,omitempty"`
 	Cwd     string            `json:"cwd,omitempty"`
+	Prefix  *string           `json:"prefix,omitempty"`
 	URL     string            `json:"url,omitempty"`
 }
 
