@@ -62,6 +62,9 @@ type Gateway struct {
 	err    error
 }
 
+// logShown is how much of a log a failed test shows.
+const logShown = 4 << 10
+
 // Options are what app.Serve gets besides the file, of which tests set some.
 type Options = app.Options
 
@@ -151,7 +154,8 @@ func (g *Gateway) Stop() {
 		g.err = nil
 	}
 	if g.t.Failed() {
-		g.t.Logf("log of the gateway:\n%s", g.log.String())
+		log := g.log.String()
+		g.t.Logf("end of the gateway's log:\n%s", log[max(0, len(log)-logShown):])
 		g.log.reset()
 	}
 }
