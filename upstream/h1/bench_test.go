@@ -1,9 +1,12 @@
+//go:build unix
+
 package h1_test
 
 import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -17,11 +20,14 @@ import (
 
 // cheapServer answers every POST with the same bytes and costs as little as a Go server can, so that the
 // clients' own costs show.
-func cheapServer(tb testing.TB, answer []byte) string {
+func cheapServer(tb testing.TB, cfg *tls.Config, answer []byte) string {
 	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
+	}
+	if cfg != nil {
+		l = tls.NewListener(l, cfg)
 	}
 	tb.Cleanup(func() { _ = l.Close() })
 	go func() {
@@ -70,8 +76,8 @@ func answerOf(size int) []byte {
 const benchHead = "POST /mcp HTTP/1.1\r\nHost: example.test\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n" +
 	"Mcp-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: echo\r\nUser-Agent: toolcrib\r\n"
 
-func benchClient(addr string, body []byte) func(ctx context.Context, sink []byte) (int, error) {
-	c := h1.New(h1.Options{Addr: addr})
+func benchClient(addr string, cfg *tls.Config, body []byte) func(ctx context.Context, sink []byte) (int, error) {
+	c := h1.New(h1.Options{Addr: addr, TLS: cfg})
 	q := &h1.Request{Head: []byte(benchHead), Body: [][]byte{body}, Timeout: time.Minute}
 	p := new(h1.Response)
 	return func(ctx context.Context, sink []byte) (int, error) {
@@ -83,10 +89,14 @@ func benchClient(addr string, body []byte) func(ctx context.Context, sink []byte
 	}
 }
 
-func benchTransport(addr string, body []byte) func(ctx context.Context, sink []byte) (int, error) {
-	rt := &http.Transport{MaxIdleConnsPerHost: 16, DisableCompression: true, ResponseHeaderTimeout: time.Minute}
+func benchTransport(addr string, cfg *tls.Config, body []byte) func(ctx context.Context, sink []byte) (int, error) {
+	scheme := "http://"
+	if cfg != nil {
+		scheme = "https://"
+	}
+	rt := &http.Transport{TLSClientConfig: cfg, MaxIdleConnsPerHost: 16, DisableCompression: true, ResponseHeaderTimeout: time.Minute}
 	return func(ctx context.Context, sink []byte) (int, error) {
-		r, err := http.NewRequestWithContext(ctx, "POST", "http://"+addr+"/mcp", bytes.NewReader(body))
+		r, err := http.NewRequestWithContext(ctx, "POST", scheme+addr+"/mcp", bytes.NewReader(body))
 		if err != nil {
 			return 0, err
 		}
@@ -126,16 +136,24 @@ func cpuTime() time.Duration {
 // BenchmarkCall compares the client with net/http's, the server's cost included in both. cpu-ns/op is user
 // and system time of the whole process.
 func BenchmarkCall(b *testing.B) {
+	server, trusting := certified(b)
 	for _, size := range []struct {
-		name      string
-		ask, tell int
-	}{{"small", 200, 200}, {"64KiB", 200, 64 << 10}, {"64KiB-up", 64 << 10, 200}} {
+		name         string
+		ask, tell    int
+		server, mine *tls.Config
+	}{
+		{"small", 200, 200, nil, nil},
+		{"64KiB", 200, 64 << 10, nil, nil},
+		{"64KiB-up", 64 << 10, 200, nil, nil},
+		{"small-tls", 200, 200, server, trusting},
+		{"64KiB-up-tls", 64 << 10, 200, server, trusting},
+	} {
 		for _, client := range []struct {
 			name string
-			make func(string, []byte) func(context.Context, []byte) (int, error)
+			make func(string, *tls.Config, []byte) func(context.Context, []byte) (int, error)
 		}{{"h1", benchClient}, {"net-http", benchTransport}} {
 			b.Run(size.name+"/"+client.name, func(b *testing.B) {
-				call := client.make(cheapServer(b, answerOf(size.tell)), bytes.Repeat([]byte("q"), size.ask))
+				call := client.make(cheapServer(b, size.server, answerOf(size.tell)), size.mine, bytes.Repeat([]byte("q"), size.ask))
 				sink := make([]byte, 64<<10)
 				b.ReportAllocs()
 				b.ResetTimer()

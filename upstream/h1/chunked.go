@@ -65,8 +65,11 @@ func (p *Response) chunkStep() error {
 	cn := p.cn
 	b := cn.buf[cn.r:cn.w]
 	i := bytes.IndexByte(b, '\n')
+	if err := p.hopeless(b, i); err != nil {
+		return err
+	}
 	if i < 0 {
-		return p.partialLine(b)
+		return errMore
 	}
 	if i == 0 || b[i-1] != '\r' {
 		return protocol("line of a chunked body without CRLF")
@@ -74,9 +77,6 @@ func (p *Response) chunkStep() error {
 	line := b[:i-1]
 	switch p.chunk {
 	case chunkEnd:
-		if len(line) > 0 {
-			return protocol("chunk is longer than its size")
-		}
 		p.chunk = chunkSize
 	case chunkSize:
 		if err := p.size(line); err != nil {
@@ -96,15 +96,18 @@ func (p *Response) chunkStep() error {
 	return nil
 }
 
-// partialLine refuses early what cannot become a valid line.
-func (p *Response) partialLine(b []byte) error {
+// hopeless refuses, before its LF at i has come, a line that cannot become valid.
+func (p *Response) hopeless(b []byte, i int) error {
+	if i < 0 {
+		i = len(b)
+	}
 	switch {
-	case p.chunk == chunkEnd && len(b) > 0 && (b[0] != '\r' || len(b) > 1):
+	case p.chunk == chunkEnd && len(b) > 0 && (b[0] != '\r' || len(b) > 1 && i != 1):
 		return protocol("chunk is longer than its size")
-	case p.chunk == chunkSize && len(b) > maxChunkLine:
+	case p.chunk == chunkSize && i > maxChunkLine:
 		return protocol("chunk size line is too long")
 	}
-	return errMore
+	return nil
 }
 
 // size parses a chunk's first line.
@@ -120,7 +123,7 @@ func (p *Response) size(line []byte) error {
 		}
 		n = n<<4 | d
 	}
-	if i == 0 || len(line) > maxChunkLine || !extension(line[i:]) {
+	if i == 0 || !extension(line[i:]) {
 		return protocol("chunk size is malformed")
 	}
 	p.left, p.chunk = n, chunkData

@@ -411,11 +411,16 @@ func TestEarlyResponseOfNetHTTP(t *testing.T) {
 		}
 	}))
 	t.Cleanup(s.Close)
-	c := client(t, h1.Options{Addr: address(s)})
+	st := httptest.NewTLSServer(s.Config.Handler)
+	t.Cleanup(st.Close)
+	plain := client(t, h1.Options{Addr: address(s)})
+	secure := client(t, h1.Options{Addr: address(st), TLS: st.Client().Transport.(*http.Transport).TLSClientConfig})
 	for _, size := range []int{2000, 200_000, 20 << 20} {
-		status, body, err := call(t.Context(), c, post("/", strings.Repeat("x", size)))
-		if status != 413 || body != "too big\n" || err != nil {
-			t.Errorf("size %d: status %d, body %q, error %v", size, status, body, err)
+		for name, c := range map[string]*h1.Client{"plain": plain, "TLS": secure} {
+			status, body, err := call(t.Context(), c, post("/", strings.Repeat("x", size)))
+			if status != 413 || body != "too big\n" || err != nil {
+				t.Errorf("%s, size %d: status %d, body %q, error %v", name, size, status, body, err)
+			}
 		}
 	}
 }
