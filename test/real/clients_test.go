@@ -57,7 +57,10 @@ func completeTemplate(uri, argument, value string) step {
 
 // conformanceSteps is for the Go SDK's everything-server.
 var conformanceSteps = []step{
-	{Op: "tools"}, {Op: "prompts"}, {Op: "resources"}, {Op: "templates"},
+	{Op: "tools"},
+	{Op: "prompts"},
+	{Op: "resources"},
+	{Op: "templates"},
 	call("test_simple_text", nil),
 	call("test_image_content", nil),
 	call("test_multiple_content_types", nil),
@@ -74,7 +77,10 @@ var conformanceSteps = []step{
 
 // everythingSteps is for the official server-everything.
 var everythingSteps = []step{
-	{Op: "tools"}, {Op: "prompts"}, {Op: "resources"}, {Op: "templates"},
+	{Op: "tools"},
+	{Op: "prompts"},
+	{Op: "resources"},
+	{Op: "templates"},
 	call("echo", map[string]any{"message": "\u00a0\u200d\u3000\ufeff \"\\ \u2028 ok"}),
 	call("get-sum", map[string]any{"a": 2, "b": 40}),
 	call("get-sum", map[string]any{"a": "no number"}),
@@ -91,7 +97,10 @@ var everythingSteps = []step{
 
 // exampleSteps is for the Go SDK's example server, whose tool names hold blanks.
 var exampleSteps = []step{
-	{Op: "tools"}, {Op: "prompts"}, {Op: "resources"}, {Op: "templates"},
+	{Op: "tools"},
+	{Op: "prompts"},
+	{Op: "resources"},
+	{Op: "templates"},
 	call("greet", map[string]any{"name": "you"}),
 	call("greet (structured)", map[string]any{"name": "you"}),
 	call("greet (content with ResourceLink)", map[string]any{"name": "you"}),
@@ -132,7 +141,8 @@ func fixtures(t *testing.T, p *parts) map[string]fixture {
 			call("read_text_file", map[string]any{"path": "/etc/hostname"}), // outside of what it may read
 		}},
 		"memory": {memory, []step{
-			{Op: "tools"}, {Op: "resources"},
+			{Op: "tools"},
+			{Op: "resources"},
 			call("read_graph", nil),
 			call("search_nodes", map[string]any{"query": "engine"}),
 			call("open_nodes", map[string]any{"names": []string{"Ada"}}),

@@ -256,8 +256,7 @@ func jsonInto(t *testing.T, from, to any) {
 
 func goError(err error) *clientError {
 	out := &clientError{Name: fmt.Sprintf("%T", err), Message: err.Error()}
-	var rpc *jsonrpc.Error
-	if errors.As(err, &rpc) {
+	if rpc, ok := errors.AsType[*jsonrpc.Error](err); ok {
 		out.Code = float64(rpc.Code)
 	}
 	return out

@@ -22,14 +22,23 @@ func TestInspector(t *testing.T) {
 		joined []string // at the joined endpoint
 	}{
 		{"tools", []string{"--method", "tools/list"}, nil},
-		{"call", []string{"--method", "tools/call", "--tool-name", "echo", "--tool-arg", "message=hi"},
-			[]string{"--method", "tools/call", "--tool-name", "everything__echo", "--tool-arg", "message=hi"}},
+		{
+			"call",
+			[]string{"--method", "tools/call", "--tool-name", "echo", "--tool-arg", "message=hi"},
+			[]string{"--method", "tools/call", "--tool-name", "everything__echo", "--tool-arg", "message=hi"},
+		},
 		{"prompts", []string{"--method", "prompts/list"}, nil},
-		{"prompt", []string{"--method", "prompts/get", "--prompt-name", "args-prompt", "--prompt-args", "city=Ulm"},
-			[]string{"--method", "prompts/get", "--prompt-name", "everything__args-prompt", "--prompt-args", "city=Ulm"}},
+		{
+			"prompt",
+			[]string{"--method", "prompts/get", "--prompt-name", "args-prompt", "--prompt-args", "city=Ulm"},
+			[]string{"--method", "prompts/get", "--prompt-name", "everything__args-prompt", "--prompt-args", "city=Ulm"},
+		},
 		{"resources", []string{"--method", "resources/list"}, []string{"--method", "resources/list"}},
-		{"read", []string{"--method", "resources/read", "--uri", "demo://resource/static/document/features.md"},
-			[]string{"--method", "resources/read", "--uri", "demo://resource/static/document/features.md"}},
+		{
+			"read",
+			[]string{"--method", "resources/read", "--uri", "demo://resource/static/document/features.md"},
+			[]string{"--method", "resources/read", "--uri", "demo://resource/static/document/features.md"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
