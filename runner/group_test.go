@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -30,12 +31,7 @@ func pids(t *testing.T, n int, next func() string) []int {
 func wantGone(t *testing.T, ids []int) {
 	t.Helper()
 	eventually(t, "all descendants end", func() bool {
-		for _, id := range ids {
-			if alive(id) {
-				return false
-			}
-		}
-		return true
+		return !slices.ContainsFunc(ids, alive)
 	})
 }
 

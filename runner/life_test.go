@@ -223,7 +223,7 @@ func TestChildDescriptors(t *testing.T) {
 	}
 	p := start(t, "fds", runner.Options{Guard: guardArgv()})
 	var numbers []string
-	for _, f := range strings.Fields(read(t, p)) {
+	for f := range strings.FieldsSeq(read(t, p)) {
 		n, target, _ := strings.Cut(f, "=")
 		numbers = append(numbers, n)
 		if !strings.HasPrefix(target, "pipe:") {

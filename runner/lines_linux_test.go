@@ -37,7 +37,7 @@ func naive(data []byte, bound int) (want []string) {
 	if len(data) == 0 {
 		return nil
 	}
-	for _, line := range bytes.Split(bytes.TrimSuffix(data, []byte("\n")), []byte("\n")) {
+	for line := range bytes.SplitSeq(bytes.TrimSuffix(data, []byte("\n")), []byte("\n")) {
 		if len(bytes.TrimSuffix(line, []byte("\r"))) > bound {
 			want = append(want, describe(&LineTooLong{Head: line[:min(edge, len(line))], Tail: line[max(0, len(line)-edge):], Size: len(line)}))
 			continue

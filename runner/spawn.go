@@ -1,7 +1,9 @@
 package runner
 
 import (
+	"errors"
 	"os"
+	"slices"
 	"syscall"
 )
 
@@ -9,7 +11,7 @@ import (
 func spawn(path string, c Command, files [3]*os.File) (child, error) {
 	env := c.Env
 	if c.Dir != "" {
-		env = append(env[:len(env):len(env)], "PWD="+c.Dir)
+		env = append(slices.Clip(env), "PWD="+c.Dir)
 	}
 	attr := &syscall.ProcAttr{Dir: c.Dir, Env: env}
 	for _, f := range files {
@@ -23,7 +25,7 @@ func reap(pid int) syscall.WaitStatus {
 	var status syscall.WaitStatus
 	for {
 		_, err := syscall.Wait4(pid, &status, 0, nil)
-		if err != syscall.EINTR { //nolint:errorlint // a bare errno
+		if !errors.Is(err, syscall.EINTR) {
 			return status
 		}
 	}

@@ -52,8 +52,7 @@ func (p *Process) write(segments [][]byte, deadline time.Time) error {
 // unwritten names the reason behind a failed write: most often the end of the process, which may
 // show a moment later than the closed pipe.
 func (p *Process) unwritten(err error) error {
-	var ended *ExitError
-	if errors.As(err, &ended) {
+	if _, ended := errors.AsType[*ExitError](err); ended {
 		return err
 	}
 	if errors.Is(err, ErrWriteTimeout) {
