@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -146,14 +145,4 @@ func wantPhase(t *testing.T, err error, phase h1.Phase, is error) *h1.Error {
 		t.Fatalf("error is %q (phase %s), want phase %s and %v", err, e.Phase, phase, is)
 	}
 	return e
-}
-
-// eventually waits for a condition that another goroutine brings about.
-func eventually(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !cond(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
-	}
 }
