@@ -61,8 +61,8 @@ type member struct {
 	other   *telemetry.Tool // counts calls of names that the server does not list
 }
 
-// otherTool is the label under which calls of unknown names are counted: clients must not make up labels.
-const otherTool = "_other"
+// otherLabel is the label under which unknown names are counted: clients must not make up labels.
+const otherLabel = "_other"
 
 func (g *Gateway) metric(m *member, facts *toolFacts) *telemetry.Tool {
 	if facts == nil {
@@ -128,7 +128,7 @@ func (m *member) moved(s *plan.Server, gen *atomic.Uint64) *member {
 }
 
 func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member {
-	m := &member{Server: s, catalog: newCatalog(), other: g.o.Metrics.Tool(s.Name, otherTool)}
+	m := &member{Server: s, catalog: newCatalog(), other: g.o.Metrics.Tool(s.Name, otherLabel)}
 	m.catalog.gen.Store(gen)
 	m.server = upstream.Open(s.Spec, upstream.Options{
 		Name: s.Name, Version: g.o.Version, Log: g.o.Log, Guard: g.o.Guard,

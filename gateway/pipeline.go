@@ -66,7 +66,11 @@ func (g *Gateway) Finish(x *Exchange, err error) {
 	if x.Client.Modern {
 		era = "modern"
 	}
-	g.o.Metrics.Request(x.In.Method.String(), era, outcome, took)
+	method := x.In.Method.String()
+	if method == "" {
+		method = otherLabel // clients must not make up labels
+	}
+	g.o.Metrics.Request(method, era, outcome, took)
 	if x.tool != nil {
 		x.tool.Observe(took, errorType(x, err))
 	}

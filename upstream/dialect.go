@@ -131,7 +131,8 @@ func (d *draft) legacy(c *Call) {
 }
 
 // finish turns a server's answer into the answer of the exchange: the client's id, and what its era demands.
-func (s *Server) finish(c *Call, out *mcp.Raw, modernServer bool) error {
+// asked is the question that was refused meanwhile, if any.
+func (s *Server) finish(c *Call, out *mcp.Raw, modernServer bool, asked string) error {
 	id := c.In.ID.Of(c.In.Body)
 	if out.ID.Present() {
 		out.Edits.Replace(out.ID, id)
@@ -139,7 +140,7 @@ func (s *Server) finish(c *Call, out *mcp.Raw, modernServer bool) error {
 		out.Edits.Insert(out.Body, whole(out.Body), wrap(`"id":`, id, ``))
 	}
 	if out.Kind == mcp.KindError {
-		return nil
+		return s.unanswered(out, asked)
 	}
 	if modernServer {
 		return s.checkResultType(out)
@@ -148,6 +149,15 @@ func (s *Server) finish(c *Call, out *mcp.Raw, modernServer bool) error {
 		s.modernise(c.In.Method, out)
 	}
 	return nil
+}
+
+// unanswered says why a call failed in which the server asked something: its own error would blame the client.
+func (s *Server) unanswered(out *mcp.Raw, asked string) error {
+	if asked == "" {
+		return nil
+	}
+	text, _ := mcp.Text(out.Body, out.Get(mcp.KeyMessage), nil)
+	return s.errorf(errs.Unsupported, "asked the client a question (%.60s), which this gateway does not carry, and gave up: %.200s", asked, text)
 }
 
 // checkResultType refuses results that the client could not make sense of (basic/index: an unknown resultType is invalid).
@@ -222,17 +232,18 @@ func wantsLog(c *Client, n *mcp.Raw) bool {
 }
 
 // refuseQuestion is the answer to a request of a server: nothing that a server asks can be carried to a client yet.
-func (s *Server) refuseQuestion(q *mcp.Raw) []byte {
+// It tells the method of the question, which is empty for a ping.
+func (s *Server) refuseQuestion(q *mcp.Raw) (reply []byte, asked string) {
 	id := q.ID.Of(q.Body)
 	if q.Method == mcp.MethodPing {
-		return mcp.AppendResult(nil, id, emptyObject)
+		return mcp.AppendResult(nil, id, emptyObject), ""
 	}
 	name, _ := mcp.Text(q.Body, q.MethodText, nil)
 	s.log.Warn("question of the server refused", "method", string(name))
 	return mcp.AppendError(nil, id, &mcp.Error{
 		Code:    mcp.CodeMethodNotFound,
 		Message: "toolcrib declared no client capability: " + string(name) + " is not carried to clients",
-	})
+	}), string(name)
 }
 
 // whole is the span of the top-level object of a scanned body.

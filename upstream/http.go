@@ -136,7 +136,7 @@ func (l *httpLink) doModern(ctx context.Context, c *Call, out *mcp.Raw) error {
 		out.Reset()
 		return &wrongEra{l.s.errorf(errs.Protocol, "does not speak %s any more", mcp.VersionModern)}
 	}
-	return l.s.finish(c, out, true)
+	return l.s.finish(c, out, true, "")
 }
 
 // modernRefusesUs tells an answer that only a server of another era gives to a well-formed modern request.
@@ -164,6 +164,7 @@ type flight struct {
 	events *mcp.EventReader
 	note   mcp.Raw
 	lastID string // of the last SSE event
+	asked  string // the question of the server that was refused
 	retry  time.Duration
 }
 
@@ -175,7 +176,7 @@ func (l *httpLink) put(f *flight) {
 	f.edits.Reset()
 	clear(f.segs[:cap(f.segs)])
 	f.req = h1.Request{}
-	f.lastID, f.retry = "", time.Second
+	f.lastID, f.asked, f.retry = "", "", time.Second
 	l.pool.Put(f)
 }
 
@@ -194,7 +195,8 @@ func (f *flight) modernHeaders(c *Call) error {
 	f.head = append(f.head, "MCP-Protocol-Version: "+mcp.VersionModern+"\r\n"...)
 	f.header("Mcp-Method", c.In.Method.String())
 	if c.Name != nil {
-		f.header("Mcp-Name", mcp.EncodeHeader(string(c.Name)))
+		f.head = append(f.head, mcp.HeaderName+": "...)
+		f.head = append(mcp.AppendHeader(f.head, c.Name), '\r', '\n')
 	}
 	if len(c.Params) > 0 {
 		var err *mcp.Error

@@ -264,7 +264,11 @@ func (l *httpLink) event(f *flight, c *Call, out *mcp.Raw, ls *session, data []b
 		if ls == nil {
 			return true, l.s.errorf(errs.Protocol, "sends a request of its own, which %s does not allow", mcp.VersionModern)
 		}
-		return false, l.reply(ls, l.s.refuseQuestion(n))
+		reply, asked := l.s.refuseQuestion(n)
+		if asked != "" {
+			f.asked = asked
+		}
+		return false, l.reply(ls, reply)
 	case mcp.KindResult, mcp.KindError:
 		if !bytes.Equal(n.ID.Of(data), f.id) && !(n.Kind == mcp.KindError && !n.ID.Present()) {
 			l.s.log.Warn("answer to another request dropped", "id", string(n.ID.Of(data)))

@@ -179,7 +179,7 @@ func (l *httpLink) callLegacy(ctx context.Context, ls *session, c *Call, out *mc
 	if err := l.send(ctx, f, c, out, ls); err != nil {
 		return err
 	}
-	return l.s.finish(c, out, false)
+	return l.s.finish(c, out, false, f.asked)
 }
 
 // setLevel makes the session at least as talkative as the call wants; each caller gets only what it asked for (relay).

@@ -65,10 +65,11 @@ func (l *stdioLink) do(ctx context.Context, c *Call, out *mcp.Raw) error {
 			return err
 		}
 	}
-	if err := in.call(ctx, in.peer.Modern, c, out); err != nil {
+	asked, err := in.call(ctx, in.peer.Modern, c, out)
+	if err != nil {
 		return err
 	}
-	return l.s.finish(c, out, in.peer.Modern)
+	return l.s.finish(c, out, in.peer.Modern, asked)
 }
 
 // start starts the child and finds its era, not before the pause that earlier failures earned it.
@@ -180,7 +181,8 @@ type instance struct {
 type waiting struct {
 	answer chan *mcp.Raw // room for one
 	notes  chan *mcp.Raw
-	err    error // set before answer is closed
+	err    error  // set before answer is closed
+	asked  string // set before the answer is sent
 }
 
 func (in *instance) exit() error {
@@ -250,7 +252,8 @@ func (in *instance) message(buf *mcp.Buffer) {
 	case mcp.KindNotification:
 		in.notified(m)
 	case mcp.KindRequest:
-		reply := in.s.refuseQuestion(m)
+		reply, asked := in.s.refuseQuestion(m)
+		in.blame(asked)
 		m.Free()
 		in.s.spawn(func(context.Context) { in.tell(reply) })
 	default:
@@ -344,6 +347,18 @@ func (in *instance) open(id int64) (*waiting, error) {
 	return w, nil
 }
 
+// blame notes a refused question with the call it came from, where that is certain: when no other is in flight.
+func (in *instance) blame(asked string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if asked == "" || len(in.pending) != 1 {
+		return
+	}
+	for _, only := range in.pending {
+		only.asked = asked
+	}
+}
+
 func (in *instance) abandon(id int64) {
 	in.mu.Lock()
 	delete(in.pending, id)
@@ -352,12 +367,12 @@ func (in *instance) abandon(id int64) {
 
 var drafts = sync.Pool{New: func() any { return new(draft) }}
 
-// call writes one request and waits for its answer.
-func (in *instance) call(ctx context.Context, modern bool, c *Call, out *mcp.Raw) error {
+// call writes one request and waits for its answer. asked is the question that the server asked meanwhile, if any.
+func (in *instance) call(ctx context.Context, modern bool, c *Call, out *mcp.Raw) (asked string, err error) {
 	id := in.s.ids.Add(1)
 	w, err := in.open(id)
 	if err != nil {
-		return err
+		return "", err
 	}
 	d := drafts.Get().(*draft)
 	d.reset(id)
@@ -371,13 +386,14 @@ func (in *instance) call(ctx context.Context, modern bool, c *Call, out *mcp.Raw
 	drafts.Put(d)
 	if err != nil {
 		in.abandon(id)
-		return in.s.errorf(errs.Unavailable, "does not take the request: %w", err)
+		return "", in.s.errorf(errs.Unavailable, "does not take the request: %w", err)
 	}
 	limit := time.Duration(in.s.spec.Timeouts.Call)
 	if c.In.Method.Facts().List {
 		limit = time.Duration(in.s.spec.Timeouts.List)
 	}
-	return in.await(ctx, c, id, w, limit, out)
+	err = in.await(ctx, c, id, w, limit, out)
+	return w.asked, err
 }
 
 func (in *instance) await(ctx context.Context, c *Call, id int64, w *waiting, limit time.Duration, out *mcp.Raw) error {
@@ -470,5 +486,6 @@ func (in *instance) own(ctx context.Context, modern bool, body []byte, out *mcp.
 	if err != nil {
 		return err
 	}
-	return in.call(ctx, modern, c, out)
+	_, err = in.call(ctx, modern, c, out)
+	return err
 }
