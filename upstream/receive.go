@@ -29,13 +29,17 @@ func (l *httpLink) send(ctx context.Context, f *flight, c *Call, out *mcp.Raw, l
 		return nil
 	}
 	out.Reset()
-	if ctx.Err() != nil {
-		if ls != nil {
-			l.cancelled(ls, f.id)
-		}
-		return ctx.Err()
+	left := ctx.Err()
+	if left != nil {
+		err = left
+	} else {
+		err = l.explain(err, limit)
 	}
-	return l.explain(err, limit)
+	gaveUp := left != nil || errs.Of(err).Kind == errs.Timeout
+	if gaveUp && ls != nil && c.In.Method != mcp.MethodInitialize { // which must not be cancelled
+		l.cancelled(ls, f.id)
+	}
+	return err
 }
 
 func (l *httpLink) timeout(c *Call) time.Duration {
