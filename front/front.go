@@ -196,12 +196,14 @@ func unsupportedVersion(requested string) error {
 func scanError(e *mcp.Error) error {
 	kind := errs.BadRequest
 	switch e.Code {
+	case mcp.CodeHeaderMismatch:
+		kind = errs.HeaderMismatch
 	case mcp.CodeParse:
 		kind = errs.Parse
 	case mcp.CodeInvalidParams:
 		kind = errs.Invalid
 	}
-	return errs.E("front", kind, "%w", e)
+	return errs.E("front", kind, "%s", e.Message)
 }
 
 // checkMedia demands JSON in, and a client that takes either form of answer (streamable-http "Sending Messages").

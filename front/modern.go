@@ -25,7 +25,7 @@ func (v *visit) modern(r *http.Request) error {
 		return err
 	}
 	if e := mcp.CheckHeaders(r.Header, &x.In); e != nil {
-		return errs.E("front", errs.HeaderMismatch, "%w", e)
+		return scanError(e)
 	}
 	version, _ := mcp.Text(x.In.Body, x.In.GetMeta(mcp.MetaProtocolVersion), nil)
 	if string(version) != mcp.VersionModern {
