@@ -3,12 +3,22 @@
 package system_test
 
 import (
+	"os"
+	"strconv"
 	"testing"
 
 	"github.com/toolcrib/toolcrib/internal/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+// canary is in the environment of every gateway of these tests, as a secret of its own would be.
+const canary = "TOOLCRIB_SYSTEM_CANARY"
+
+func TestMain(m *testing.M) {
+	if err := os.Setenv(canary, strconv.Itoa(os.Getpid())); err != nil { // another one in each child
+		panic(err)
+	}
+	testenv.Main(m)
+}
 
 // kind is one sort of server.
 type kind struct {

@@ -1,0 +1,92 @@
+package system_test
+
+import (
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/toolcrib/toolcrib/internal/testenv"
+)
+
+// TestReload: a changed file is applied without dropping a running call; what did not change stays as it is.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	h := hold(t, kinds[5])
+	still := testenv.StdioServer(t, testenv.Script{Tools: testenv.Tools(1)})
+	gone := testenv.StdioServer(t, testenv.Script{Tools: testenv.Tools(1)})
+	added := testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1)})
+	g := testenv.Serve(t, testenv.Config{Servers: map[string]*testenv.Server{"held": h.Server, "still": still, "gone": gone}})
+	client := g.Legacy("/mcp")
+	if r := client.Call("tools/list", ""); len(r.Names("tools")) != 4 {
+		t.Fatalf("%v", r)
+	}
+	first, pid, last := h.AwaitChild(1), still.AwaitChild(1).PID, gone.AwaitChild(1)
+	replies := make(chan *testenv.Reply, 1)
+	go func() {
+		r, err := client.Try(testenv.Within(t, testenv.Patience), testenv.Request{Method: "tools/call", Members: `"name":"held__hold"`})
+		if err != nil {
+			t.Error(err)
+		}
+		replies <- r
+	}()
+	<-h.calls
+	changed := h.Entry()
+	changed["env"] = maps.Clone(changed["env"].(map[string]any))
+	changed["env"].(map[string]any)["REGION"] = "eu"
+	g.Configure(testenv.Config{
+		Servers: map[string]*testenv.Server{"still": still, "added": added},
+		Entries: map[string]any{"held": changed},
+	})
+	testenv.Eventually(t, "the new list", func() bool {
+		return strings.Join(client.Call("tools/list", "").Names("tools"), " ") == "added__tool0000 held__hold held__echo still__tool0000"
+	})
+	if r := client.Tool("gone__tool0000", "{}"); !strings.Contains(r.String(), "-32602") {
+		t.Errorf("a tool of a removed server: %v", r)
+	}
+	if r := client.Tool("held__echo", "{}"); r.Texts() != "done" {
+		t.Errorf("the changed server: %v", r)
+	}
+	second := h.AwaitChild(2)
+	if !strings.Contains(strings.Join(second.Env, " "), "REGION=eu") {
+		t.Errorf("the changed server's child has the environment %v", second.Env)
+	}
+	close(h.let)
+	if r := <-replies; r.Texts() != "let go" {
+		t.Errorf("the running call: %v", r)
+	}
+	<-first.Done
+	<-last.Done
+	if kids := still.Children(); len(kids) != 1 || kids[0].PID != pid || !testenv.Alive(pid) {
+		t.Error("an unchanged server was started again")
+	}
+}
+
+// TestBadFile keeps the old plan and says why.
+func TestBadFile(t *testing.T) {
+	t.Parallel()
+	s := testenv.StdioServer(t, testenv.Script{Era: testenv.Legacy, Tools: testenv.Tools(1)})
+	g := testenv.Serve(t, testenv.One(s))
+	if code, body := g.Get("/health/ready", nil); code != 200 || strings.Contains(body, `"error"`) {
+		t.Errorf("HTTP %d %s", code, body)
+	}
+	bad := `{"mcpServers":{"one":{"comand":"x","args":"y"}},"listenn":1}`
+	g.Write([]byte(bad))
+	testenv.Eventually(t, "the reason in /health/ready", func() bool {
+		code, body := g.Get("/health/ready", nil)
+		return code == 200 && strings.Contains(body, "comand") && strings.Contains(body, "listenn") && strings.Contains(body, "degraded")
+	})
+	if r := g.Modern("/mcp").Tool("one__tool0000", "{}"); r.Texts() != "done" {
+		t.Errorf("the old plan: %v", r)
+	}
+	if !strings.Contains(g.Log(), "comand") {
+		t.Error("the log does not say why")
+	}
+	g.Configure(testenv.One(s))
+	testenv.Eventually(t, "readiness again", func() bool {
+		code, body := g.Get("/health/ready", nil)
+		return code == 200 && strings.Contains(body, `"status": "ready"`)
+	})
+	if n := len(s.Children()); n != 1 {
+		t.Errorf("%d children", n)
+	}
+}
