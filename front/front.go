@@ -31,6 +31,7 @@ type Handler struct {
 	o        Options
 	ring     atomic.Pointer[seal.Ring]
 	sessions sessionTable
+	opened   openedCache
 	running  running
 	pool     sync.Pool
 }

@@ -1,14 +1,17 @@
 package front
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"net/http"
 	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/gateway"
 	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/seal"
 	"github.com/toolcrib/toolcrib/upstream"
 )
 
@@ -135,15 +138,19 @@ func legacyCode(x *gateway.Exchange) {
 
 const (
 	infoMost    = 512 // bytes of clientInfo kept in a session id
+	idLen       = 16  // random bytes that tell sessions apart
 	sessionKind = "session"
 )
 
 // session is what a session id holds.
 type session struct {
-	id      [16]byte
+	id      [idLen]byte
 	version string
 	info    []byte // raw JSON; nil when it was too long
 	expires time.Time
+
+	principal, endpoint string // who may use it, and where
+	ring                *seal.Ring
 }
 
 // binding ties a session id to who may use it, and where.
@@ -185,13 +192,15 @@ func (v *visit) initialize(r *http.Request) error {
 
 func (v *visit) sealSession(version string) string {
 	x := &v.x
-	payload := make([]byte, 16, 16+len(version)+1+infoMost)
+	ttl := time.Duration(x.Plan().Config.Sessions.TTL)
+	payload := make([]byte, idLen, idLen+8+len(version)+1+infoMost)
 	rand.Read(payload)
+	payload = binary.BigEndian.AppendUint64(payload, uint64(time.Now().Add(ttl).UnixNano()))
 	payload = append(append(payload, version...), 0)
 	if info := x.In.Get(mcp.KeyClientInfo).Of(x.In.Body); len(info) > 0 && len(info) <= infoMost && info[0] == '{' {
 		payload = append(payload, info...)
 	}
-	return v.h.ring.Load().Seal(sessionKind, v.binding(), payload, time.Duration(x.Plan().Config.Sessions.TTL))
+	return v.h.ring.Load().Seal(sessionKind, v.binding(), payload, ttl)
 }
 
 // openSession opens the session id of a request. Whatever is wrong with it, the answer is the one that makes a client
@@ -202,26 +211,38 @@ func (v *visit) openSession(h http.Header) (*session, error) {
 	if len(tokens) != 1 {
 		return nil, gone
 	}
-	payload, err := v.h.ring.Load().Open(sessionKind, v.binding(), tokens[0], time.Now())
-	if err != nil || len(payload) < 17 {
-		return nil, gone
-	}
-	s := &session{expires: time.Now().Add(time.Duration(v.x.Plan().Config.Sessions.TTL))}
-	copy(s.id[:], payload)
-	rest := payload[16:]
-	for i, c := range rest {
-		if c == 0 {
-			s.version = string(rest[:i])
-			if info := rest[i+1:]; len(info) > 0 {
-				s.info = info
-			}
-			break
+	ring := v.h.ring.Load()
+	s := v.h.opened.get(ring, tokens[0], v.x.Principal.Key(), v.x.Endpoint)
+	if s == nil {
+		if s = v.unseal(ring, tokens[0]); s == nil {
+			return nil, gone
 		}
+		v.h.opened.put(tokens[0], s)
 	}
-	if s.version == "" || v.h.sessions.ended(s.id) {
+	if v.h.sessions.ended(s.id) {
 		return nil, gone
 	}
 	return s, nil
+}
+
+// unseal opens a session id; nil when it is not one that this caller may use here.
+func (v *visit) unseal(ring *seal.Ring, token string) *session {
+	payload, err := ring.Open(sessionKind, v.binding(), token, time.Now())
+	if err != nil || len(payload) < idLen+8 {
+		return nil
+	}
+	s := &session{ring: ring, principal: v.x.Principal.Key(), endpoint: v.x.Endpoint}
+	copy(s.id[:], payload)
+	s.expires = time.Unix(0, int64(binary.BigEndian.Uint64(payload[idLen:])))
+	version, info, ok := bytes.Cut(payload[idLen+8:], []byte{0})
+	if !ok {
+		return nil
+	}
+	s.version = string(version)
+	if len(info) > 0 {
+		s.info = info
+	}
+	return s
 }
 
 // endSession serves DELETE.
@@ -231,6 +252,7 @@ func (v *visit) endSession() error {
 		return err
 	}
 	v.h.sessions.end(s.id, s.expires)
+	v.h.opened.drop(v.x.Header["Mcp-Session-Id"][0])
 	v.h.running.cancelAll(s.id)
 	v.sink.status(http.StatusNoContent)
 	return nil

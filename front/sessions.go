@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/toolcrib/toolcrib/seal"
 )
 
 // sessionsMost bounds the table of mutable facts; when it is full the facts that end soonest are dropped first.
@@ -13,7 +15,7 @@ const sessionsMost = 100_000
 // sessionTable holds what changes in a session: its log level, and that it was ended.
 type sessionTable struct {
 	mu sync.RWMutex
-	m  map[[16]byte]sessionFacts
+	m  map[[idLen]byte]sessionFacts
 }
 
 type sessionFacts struct {
@@ -22,31 +24,31 @@ type sessionFacts struct {
 	expires time.Time
 }
 
-func (t *sessionTable) level(id [16]byte) string {
+func (t *sessionTable) level(id [idLen]byte) string {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.m[id].level
 }
 
-func (t *sessionTable) ended(id [16]byte) bool {
+func (t *sessionTable) ended(id [idLen]byte) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.m[id].ended
 }
 
-func (t *sessionTable) setLevel(id [16]byte, level string, expires time.Time) {
+func (t *sessionTable) setLevel(id [idLen]byte, level string, expires time.Time) {
 	t.change(id, expires, func(f *sessionFacts) { f.level = level })
 }
 
-func (t *sessionTable) end(id [16]byte, expires time.Time) {
+func (t *sessionTable) end(id [idLen]byte, expires time.Time) {
 	t.change(id, expires, func(f *sessionFacts) { f.ended = true })
 }
 
-func (t *sessionTable) change(id [16]byte, expires time.Time, f func(*sessionFacts)) {
+func (t *sessionTable) change(id [idLen]byte, expires time.Time, f func(*sessionFacts)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.m == nil {
-		t.m = map[[16]byte]sessionFacts{}
+		t.m = map[[idLen]byte]sessionFacts{}
 	}
 	if len(t.m) >= sessionsMost {
 		t.makeRoom()
@@ -81,11 +83,52 @@ func (t *sessionTable) makeRoom() {
 	}
 }
 
+// openedMost bounds the session ids kept open; the others are opened again when they come.
+const openedMost = 4096
+
+// openedCache remembers session ids that were opened, so that a session in use costs no cryptography.
+type openedCache struct {
+	mu sync.RWMutex
+	m  map[string]*session
+}
+
+// get finds a session that was opened with the same keys for the same caller at the same endpoint and has not expired.
+func (c *openedCache) get(ring *seal.Ring, token, principal, endpoint string) *session {
+	c.mu.RLock()
+	s := c.m[token]
+	c.mu.RUnlock()
+	if s == nil || s.ring != ring || s.principal != principal || s.endpoint != endpoint || !time.Now().Before(s.expires) {
+		return nil
+	}
+	return s
+}
+
+func (c *openedCache) put(token string, s *session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.m == nil {
+		c.m = map[string]*session{}
+	}
+	for old := range c.m {
+		if len(c.m) < openedMost {
+			break
+		}
+		delete(c.m, old)
+	}
+	c.m[token] = s
+}
+
+func (c *openedCache) drop(token string) {
+	c.mu.Lock()
+	delete(c.m, token)
+	c.mu.Unlock()
+}
+
 // errCancelled is the cause of a call that its client cancelled.
 var errCancelled = errors.New("cancelled by the client")
 
 type callKey struct {
-	session [16]byte
+	session [idLen]byte
 	id      string // raw JSON
 }
 
@@ -95,7 +138,7 @@ type running struct {
 	m  map[callKey]context.CancelCauseFunc
 }
 
-func (r *running) add(session [16]byte, id string, cancel context.CancelCauseFunc) bool {
+func (r *running) add(session [idLen]byte, id string, cancel context.CancelCauseFunc) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.m == nil {
@@ -109,13 +152,13 @@ func (r *running) add(session [16]byte, id string, cancel context.CancelCauseFun
 	return true
 }
 
-func (r *running) remove(session [16]byte, id string) {
+func (r *running) remove(session [idLen]byte, id string) {
 	r.mu.Lock()
 	delete(r.m, callKey{session, id})
 	r.mu.Unlock()
 }
 
-func (r *running) cancel(session [16]byte, id string) {
+func (r *running) cancel(session [idLen]byte, id string) {
 	r.mu.Lock()
 	cancel := r.m[callKey{session, id}]
 	r.mu.Unlock()
@@ -124,7 +167,7 @@ func (r *running) cancel(session [16]byte, id string) {
 	}
 }
 
-func (r *running) cancelAll(session [16]byte) {
+func (r *running) cancelAll(session [idLen]byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for k, cancel := range r.m {
