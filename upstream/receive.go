@@ -178,10 +178,6 @@ func (l *httpLink) readAll(f *flight, limit time.Duration) (*mcp.Buffer, error) 
 	buf := mcp.GetBuffer(8 << 10)
 	for {
 		if len(buf.B) == cap(buf.B) {
-			if len(buf.B) > most {
-				buf.Free()
-				return nil, l.tooLarge(most)
-			}
 			bigger := mcp.GetBuffer(2 * cap(buf.B))
 			bigger.B = append(bigger.B[:0], buf.B...)
 			buf.Free()
@@ -189,6 +185,10 @@ func (l *httpLink) readAll(f *flight, limit time.Duration) (*mcp.Buffer, error) 
 		}
 		n, err := f.resp.Read(buf.B[len(buf.B):cap(buf.B)])
 		buf.B = buf.B[:len(buf.B)+n]
+		if len(buf.B) > most {
+			buf.Free()
+			return nil, l.tooLarge(most)
+		}
 		if errors.Is(err, io.EOF) {
 			return buf, nil
 		}
