@@ -150,6 +150,9 @@ func (l *httpLink) doLegacy(ctx context.Context, c *Call, out *mcp.Raw) error {
 	for try := 0; ; try++ {
 		ls, err := sl.get(ctx, l.s, l.initialize)
 		if err != nil {
+			if errs.Of(err).Kind == errs.Protocol {
+				return &wrongEra{err} // it is there, but has no sessions to open any more
+			}
 			return err
 		}
 		err = l.callLegacy(ctx, ls, c, out)
@@ -178,6 +181,10 @@ func (l *httpLink) callLegacy(ctx context.Context, ls *session, c *Call, out *mc
 	ls.headers(f)
 	if err := l.send(ctx, f, c, out, ls); err != nil {
 		return err
+	}
+	if out.Kind == mcp.KindError && (out.ErrorCode == mcp.CodeHeaderMismatch || out.ErrorCode == mcp.CodeUnsupportedVersion) {
+		out.Free()
+		return &wrongEra{l.s.errorf(errs.Protocol, "does not speak %s any more", ls.version)}
 	}
 	return l.s.finish(c, out, false, f.asked)
 }
