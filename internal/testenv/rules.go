@@ -10,42 +10,59 @@ import (
 
 const metaPrefix = "io.modelcontextprotocol/"
 
+// refusal is how a message is refused; the zero refusal takes it.
+type refusal struct {
+	status, code int
+	breach       string // the rule that was broken, for which the test fails
+}
+
 // obeys holds a message to the rules of the server's era. What breaks them fails the test, since only the gateway speaks to
-// the server; but a server may be asked in the other era to find out which it speaks.
+// the server; but a server may be asked in the other era to find out which it speaks, or since it was of that era before.
 func (s *Server) obeys(r *Record, c *Call) bool {
-	why, status, code := "", http.StatusBadRequest, 0
-	switch {
-	case s.Era() == Legacy && r.Method == "server/discover":
-		code = -32601
-	case s.Era() == Modern && (r.Method == "initialize" || r.Method == "notifications/initialized"):
-		status, code = http.StatusNotFound, -32601
-	case s.Era() == Modern && r.ID != "":
-		why, code = modernFault(r), -32020
-	case s.Era() == Legacy && c.HTTP != nil && !s.script.Sessionless && r.Method != "initialize":
-		if !s.knows(r.Header.Get("Mcp-Session-Id")) {
-			c.HTTP.Status(http.StatusNotFound, "application/json", `{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"session not found"}}`)
-			return false
-		}
-		fallthrough
-	case s.Era() == Legacy:
-		why, code = s.legacyFault(r, c), -32600
+	no := s.judge(r, c)
+	if no.breach != "" {
+		s.t.Errorf("a %s server got a message that breaks the rules: %s\n%v\n%.2000s", s.Era(), no.breach, r.Header, r.Body)
 	}
-	if why != "" {
-		s.t.Errorf("a %s server got a message that breaks the rules: %s\n%v\n%.2000s", s.Era(), why, r.Header, r.Body)
-	} else if code != -32601 {
+	if no.code == 0 {
 		return true
 	}
-	if r.ID != "" {
-		body := fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"error":{"code":%d,"message":%q}}`, r.ID, code, why)
-		if c.HTTP != nil {
-			c.HTTP.Status(status, "application/json", body)
-		} else {
-			c.Child.Print(body + "\n")
-		}
-	} else if c.HTTP != nil {
-		c.HTTP.Status(status, "", "")
+	id := r.ID
+	if id == "" || no.status == http.StatusNotFound {
+		id = "null"
+	}
+	body := fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"error":{"code":%d,"message":"refused: %s"}}`, id, no.code, no.breach)
+	if c.HTTP != nil {
+		c.HTTP.Status(no.status, "application/json", body)
+	} else if r.ID != "" {
+		c.Child.Print(body + "\n")
 	}
 	return false
+}
+
+func (s *Server) judge(r *Record, c *Call) refusal {
+	if s.Era() == Modern {
+		switch {
+		case r.Method == "initialize" || r.Method == "notifications/initialized":
+			return refusal{http.StatusBadRequest, -32022, ""}
+		case s.changed.Load() && r.Header.Get("Mcp-Session-Id") != "":
+			return refusal{http.StatusBadRequest, -32022, ""}
+		case r.ID != "":
+			if why := modernFault(r); why != "" {
+				return refusal{http.StatusBadRequest, -32020, why}
+			}
+		}
+		return refusal{}
+	}
+	switch {
+	case r.Method == "server/discover":
+		return refusal{http.StatusBadRequest, -32601, ""}
+	case c.HTTP != nil && !s.script.Sessionless && r.Method != "initialize" && !s.knows(r.Header.Get("Mcp-Session-Id")):
+		return refusal{http.StatusNotFound, -32001, ""}
+	}
+	if why := s.legacyFault(r, c); why != "" {
+		return refusal{http.StatusBadRequest, -32600, why}
+	}
+	return refusal{}
 }
 
 func (s *Server) knows(session string) bool {

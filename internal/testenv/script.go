@@ -99,12 +99,13 @@ type Server struct {
 	// URL is where an HTTP server listens; empty for a stdio server.
 	URL string
 
-	t      testing.TB
-	script Script
-	era    atomic.Int32
-	http   *httpServer
-	stdio  *stdioServer
-	ctx    context.Context
+	t       testing.TB
+	script  Script
+	era     atomic.Int32
+	changed atomic.Bool // it was of the other era before
+	http    *httpServer
+	stdio   *stdioServer
+	ctx     context.Context
 
 	mu       sync.Mutex
 	records  []*Record
@@ -136,7 +137,10 @@ func (s *Server) close() {
 func (s *Server) Era() Era { return Era(s.era.Load()) }
 
 // SetEra has the server speak another era from now on.
-func (s *Server) SetEra(e Era) { s.era.Store(int32(e)) }
+func (s *Server) SetEra(e Era) {
+	s.changed.Store(true)
+	s.era.Store(int32(e))
+}
 
 // Received are the messages received so far with that method; all for "".
 func (s *Server) Received(method string) []*Record {
