@@ -18,6 +18,7 @@ const (
 	writeTime   = 10 * time.Second
 	settled     = 5 * time.Second // a child that lived this long after it was ready did not crash on start
 	waitForPark = time.Second     // a call waits this long for the next start; beyond that it is told
+	lingering   = time.Second     // how long a child may live on after it closed its output
 	notesMost   = 256             // notifications kept for a call whose client reads slowly
 )
 
@@ -56,6 +57,17 @@ func (l *stdioLink) close() {
 }
 
 func (l *stdioLink) do(ctx context.Context, c *Call, out *mcp.Raw) error {
+	err := l.attempt(ctx, c, out)
+	if errors.Is(err, errGone) {
+		err = l.attempt(ctx, c, out) // nothing was sent; there is a new child, or a reason why there is none
+	}
+	return err
+}
+
+// errGone: the child had ended before the request was sent.
+var errGone = errors.New("process has ended")
+
+func (l *stdioLink) attempt(ctx context.Context, c *Call, out *mcp.Raw) error {
 	in, err := l.inst.get(ctx, l.s, l.start)
 	if err != nil {
 		return err
@@ -132,6 +144,7 @@ func (l *stdioLink) launch(ctx context.Context) (*instance, error) {
 		return nil, errs.E("", errs.Unavailable, "%w", err)
 	}
 	in := &instance{s: l.s, p: p, info: l.info, pending: map[int64]*waiting{}, gone: make(chan struct{})}
+	in.drop = func() { l.inst.drop(in) }
 	if !l.s.spawn(func(context.Context) { in.read() }) {
 		in.stop()
 		return nil, l.s.closedError()
@@ -169,6 +182,7 @@ type instance struct {
 	p    *runner.Process
 	info []byte
 	peer *Peer
+	drop func() // has the next call start another child
 
 	mu      sync.Mutex
 	pending map[int64]*waiting
@@ -222,9 +236,12 @@ func (in *instance) read() {
 		buf.Free()
 		break
 	}
-	if err := in.p.Write(nil, 0); err == nil {
+	select {
+	case <-in.p.Done():
+	case <-time.After(lingering):
 		in.stop() // its output ended but it still runs: it is of no use any more
 	}
+	in.drop()
 	in.mu.Lock()
 	in.closed = true
 	lost := in.pending
@@ -341,7 +358,8 @@ func (in *instance) open(id int64) (*waiting, error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.closed {
-		return nil, in.s.errorf(errs.Unavailable, "process has ended")
+		in.drop()
+		return nil, in.s.errorf(errs.Unavailable, "%w", errGone)
 	}
 	in.pending[id] = w
 	return w, nil
