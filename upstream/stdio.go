@@ -50,11 +50,8 @@ func (l *stdioLink) ready(ctx context.Context) (*Peer, error) {
 	return in.peer, nil
 }
 
-func (l *stdioLink) close() {
-	if in := l.inst.peek(); in != nil {
-		in.stop()
-	}
-}
+// close does nothing: the one who watches a child stops it when the server's life ends.
+func (l *stdioLink) close() {}
 
 func (l *stdioLink) do(ctx context.Context, c *Call, out *mcp.Raw) error {
 	err := l.attempt(ctx, c, out)
@@ -155,15 +152,23 @@ func (l *stdioLink) launch(ctx context.Context) (*instance, error) {
 		return nil, err
 	}
 	up := time.Now()
-	l.s.spawn(func(context.Context) { l.watch(in, up) })
+	if !l.s.spawn(func(ctx context.Context) { l.watch(ctx, in, up) }) {
+		in.stop()
+		return nil, l.s.closedError()
+	}
 	return in, nil
 }
 
-// watch waits for the end of the child and has it started again.
-func (l *stdioLink) watch(in *instance, up time.Time) {
-	<-in.gone
-	l.inst.drop(in)
-	if l.s.ctx.Err() != nil {
+// watch waits for the end of the child and has it started again; when the server's life ends first, it stops the child.
+func (l *stdioLink) watch(ctx context.Context, in *instance, up time.Time) {
+	select {
+	case <-in.gone:
+	case <-ctx.Done():
+		in.stop()
+		<-in.gone
+		return
+	}
+	if ctx.Err() != nil {
 		return
 	}
 	err := errs.E("", errs.Unavailable, "%w", in.exit())
