@@ -21,6 +21,9 @@ func hold(t *testing.T, k kind) *held {
 	h := &held{calls: make(chan *testenv.Call, 1), let: make(chan struct{}), left: make(chan bool, 1)}
 	h.Server = k.server(t, testenv.Script{Tools: []string{testenv.Tool("hold"), testenv.Tool("echo")}, On: map[string]func(*testenv.Call){
 		"tools/call hold": func(c *testenv.Call) {
+			if c.Token() != "" {
+				c.Progress(1)
+			}
 			h.calls <- c
 			select {
 			case <-c.Done:
@@ -95,7 +98,6 @@ func TestModernDisconnectInStream(t *testing.T) {
 			streams <- s
 		}()
 		c := <-h.calls
-		c.Progress(1)
 		s := <-streams
 		if m, err := s.Next(); err != nil || !strings.Contains(string(m), `"progressToken":1.0`) {
 			t.Errorf("progress: %s, %v", m, err)
