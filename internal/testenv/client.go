@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -78,7 +79,9 @@ func (c *Client) Initialize(version string) *Reply {
 	c.t.Helper()
 	c.Session, c.Version = "", ""
 	r := c.Do(Request{Method: "initialize", Members: `"protocolVersion":"` + version + `","capabilities":{},"clientInfo":{"name":"raw","version":"1"}`})
-	var result struct{ ProtocolVersion string }
+	var result struct {
+		ProtocolVersion string `json:"protocolVersion"`
+	}
 	if err := json.Unmarshal(r.Result(), &result); err != nil || r.Header.Get("Mcp-Session-Id") == "" {
 		c.t.Fatalf("initialize: %v, header %v", r, r.Header)
 	}
@@ -165,11 +168,13 @@ func (c *Client) Open(ctx context.Context, q Request) (*Stream, error) {
 			r.Host = values[0]
 		}
 	}
-	resp, err := c.http.Do(r)
+	resp, err := c.http.Do(r) //nolint:bodyclose // Stream.Close does
 	if err != nil {
 		return nil, err
 	}
-	return &Stream{Status: resp.StatusCode, Header: resp.Header, body: resp.Body, lines: bufio.NewReader(resp.Body)}, nil
+	return &Stream{
+		Status: resp.StatusCode, Header: resp.Header, body: resp.Body, lines: bufio.NewReader(resp.Body),
+	}, nil
 }
 
 // Try sends a request and reads the whole answer.
@@ -182,7 +187,7 @@ func (c *Client) Try(ctx context.Context, q Request) (*Reply, error) {
 	r := &Reply{Status: s.Status, Header: s.Header}
 	for {
 		m, err := s.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return r, nil
 		}
 		if err != nil {
@@ -225,7 +230,7 @@ func (c *Client) Post(body []byte) *Reply {
 // Delete ends the client's session.
 func (c *Client) Delete() int {
 	c.t.Helper()
-	r, err := http.NewRequest(http.MethodDelete, c.URL, nil)
+	r, err := http.NewRequestWithContext(context.Background(), http.MethodDelete, c.URL, nil)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -241,7 +246,7 @@ func (c *Client) Delete() int {
 // Get fetches a path of the gateway.
 func (g *Gateway) Get(path string, header http.Header) (int, string) {
 	g.t.Helper()
-	r, err := http.NewRequest(http.MethodGet, g.URL+path, nil)
+	r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, g.URL+path, nil)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -329,13 +334,13 @@ func (r *Reply) Last() json.RawMessage {
 }
 
 type answer struct {
-	ID     json.RawMessage
-	Result json.RawMessage
+	ID     json.RawMessage `json:"id"`
+	Result json.RawMessage `json:"result"`
 	Error  *struct {
-		Code    int64
-		Message string
-		Data    json.RawMessage
-	}
+		Code    int64           `json:"code"`
+		Message string          `json:"message"`
+		Data    json.RawMessage `json:"data"`
+	} `json:"error"`
 }
 
 func (r *Reply) answer() answer {
@@ -375,13 +380,17 @@ func (r *Reply) Member(name string) string {
 
 // Names are the names, or else the URIs, of a list's elements.
 func (r *Reply) Names(list string) []string {
-	var all []struct{ Name, URI, URITemplate string }
+	var all []struct {
+		Name     string `json:"name"`
+		URI      string `json:"uri"`
+		Template string `json:"uriTemplate"`
+	}
 	_ = json.Unmarshal([]byte(r.Member(list)), &all) // as above
 	names := make([]string, len(all))
 	for i, e := range all {
 		names[i] = e.Name
-		if e.URI+e.URITemplate != "" {
-			names[i] = e.URI + e.URITemplate
+		if e.URI+e.Template != "" {
+			names[i] = e.URI + e.Template
 		}
 	}
 	return names
@@ -389,7 +398,9 @@ func (r *Reply) Names(list string) []string {
 
 // Texts are the texts of a tool's result, joined.
 func (r *Reply) Texts() string {
-	var all []struct{ Text string }
+	var all []struct {
+		Text string `json:"text"`
+	}
 	_ = json.Unmarshal([]byte(r.Member("content")), &all) // as above
 	var b strings.Builder
 	for _, c := range all {

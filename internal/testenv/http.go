@@ -44,7 +44,7 @@ func (h *httpServer) enter() bool {
 func (s *Server) Start() {
 	s.t.Helper()
 	h := s.http
-	ln, err := net.Listen("tcp", h.addr)
+	ln, err := new(net.ListenConfig).Listen(s.ctx, "tcp", h.addr)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func (s *Server) Start() {
 	defer h.mu.Unlock()
 	h.addr = ln.Addr().String()
 	s.URL = "http://" + h.addr + "/mcp"
-	h.srv, h.done = &http.Server{Handler: h}, make(chan struct{})
+	h.srv, h.done = &http.Server{Handler: h, ReadHeaderTimeout: Patience}, make(chan struct{})
 	go func(srv *http.Server, done chan struct{}) {
 		defer close(done)
 		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {

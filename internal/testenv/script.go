@@ -8,10 +8,13 @@ import (
 	"maps"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/toolcrib/toolcrib/mcp"
 )
 
 // Era is a protocol era.
@@ -105,7 +108,7 @@ type Server struct {
 	changed atomic.Bool // it was of the other era before
 	http    *httpServer
 	stdio   *stdioServer
-	ctx     context.Context
+	ctx     context.Context //nolint:containedctx // ends with the test
 
 	mu       sync.Mutex
 	records  []*Record
@@ -242,18 +245,13 @@ func (c *Call) Complete(members string) {
 
 // Text answers with a text.
 func (c *Call) Text(text string) {
-	quoted, _ := json.Marshal(text) // a string always has a form
-	c.Complete(`"content":[{"type":"text","text":` + string(quoted) + `}]`)
+	c.Complete(`"content":[{"type":"text","text":` + string(mcp.AppendString(nil, text)) + `}]`)
 }
 
 // Error answers with an error; more are members after the message, each with its comma.
 func (c *Call) Error(code int, message string, more ...string) {
-	quoted, _ := json.Marshal(message)
-	b := `{"jsonrpc":"2.0","id":` + c.ID + `,"error":{"code":` + strconv.Itoa(code) + `,"message":` + string(quoted)
-	for _, m := range more {
-		b += m
-	}
-	c.Send(b + "}}")
+	c.Send(`{"jsonrpc":"2.0","id":` + c.ID + `,"error":{"code":` + strconv.Itoa(code) +
+		`,"message":` + string(mcp.AppendString(nil, message)) + strings.Join(more, "") + "}}")
 }
 
 // Progress sends a progress notification.
@@ -267,9 +265,9 @@ func (c *Call) Hang() { <-c.Done }
 // parse reads a message just far enough to dispatch it.
 func parse(body []byte, h http.Header) *Record {
 	var m struct {
-		ID     json.RawMessage
-		Method string
-		Params map[string]json.RawMessage
+		ID     json.RawMessage            `json:"id"`
+		Method string                     `json:"method"`
+		Params map[string]json.RawMessage `json:"params"`
 	}
 	_ = json.Unmarshal(body, &m) // what cannot be read has no method
 	return &Record{Method: m.Method, ID: string(m.ID), Body: bytes.Clone(body), Header: h, params: m.Params}

@@ -19,12 +19,12 @@ import (
 // StdioServer makes a scripted stdio server for the test; whoever runs its command starts a child of it.
 func StdioServer(t testing.TB, script Script) *Server {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "tc") // not t.TempDir: a socket's path must be short
+	dir, err := os.MkdirTemp("", "tc") //nolint:usetesting // a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	ln, err := net.Listen("unix", filepath.Join(dir, "s"))
+	ln, err := new(net.ListenConfig).Listen(context.Background(), "unix", filepath.Join(dir, "s"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,13 +73,11 @@ func (p *stdioServer) accept() {
 		p.mu.Lock()
 		p.kids = append(p.kids, c)
 		p.mu.Unlock()
-		p.wg.Add(1)
-		go func() {
-			defer p.wg.Done()
+		p.wg.Go(func() {
 			defer close(c.Done)
 			defer conn.Close()
 			c.serve(p.server)
-		}()
+		})
 	}
 }
 
@@ -105,9 +103,9 @@ func (s *Server) AwaitChild(n int) *Child {
 
 // hello is the first line of a child.
 type hello struct {
-	PID int
-	Env []string
-	Dir string
+	PID int      `json:"pid"`
+	Env []string `json:"env"`
+	Dir string   `json:"dir"`
 }
 
 // serve reads the lines that the child gets on its standard input.
@@ -168,13 +166,12 @@ func (c *Child) frame(kind byte, raw string) {
 
 // child is the body of a child process: its standard input goes to the test, and what the test sends comes out of it.
 func child(socket string) {
-	conn, err := net.Dial("unix", socket)
+	conn, err := new(net.Dialer).DialContext(context.Background(), "unix", socket)
 	if err != nil {
 		os.Exit(70)
 	}
 	dir, _ := os.Getwd()
-	line, _ := json.Marshal(hello{os.Getpid(), os.Environ(), dir})
-	if _, err := conn.Write(append(line, '\n')); err != nil {
+	if err := json.NewEncoder(conn).Encode(hello{os.Getpid(), os.Environ(), dir}); err != nil {
 		os.Exit(71)
 	}
 	go func() {

@@ -65,11 +65,13 @@ func TestHealth(t *testing.T) {
 // TestMetrics have the names and labels that dashboards are built on.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	s := testenv.HTTPServer(t, testenv.Script{Tools: []string{testenv.Tool("good"), testenv.Tool("bad"), testenv.Tool("refuse")},
+	s := testenv.HTTPServer(t, testenv.Script{
+		Tools: []string{testenv.Tool("good"), testenv.Tool("bad"), testenv.Tool("refuse")},
 		On: map[string]func(*testenv.Call){
 			"tools/call bad":    func(c *testenv.Call) { c.Complete(`"content":[],"isError":true`) },
 			"tools/call refuse": func(c *testenv.Call) { c.Error(-32000, "no") },
-		}})
+		},
+	})
 	g := testenv.Serve(t, testenv.One(s))
 	client := g.Modern("/mcp")
 	client.Call("tools/list", "")
