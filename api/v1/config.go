@@ -16,7 +16,7 @@ package v1
 type Config struct {
 	// Listen is the address that serves clients, as host:port. Port 0 picks a
 	// free port. An address that is not loopback needs auth.apiKeys, or the flag
-	// that allows unauthenticated use.
+	// that allows unauthenticated use. A change takes effect after a restart.
 	Listen string `json:"listen,omitempty" default:"127.0.0.1:8080" env:"TOOLCRIB_LISTEN"`
 	// PublicURL is the http or https URL under which clients reach this gateway,
 	// when that is not the listen address: behind a load balancer, for example.
@@ -24,7 +24,9 @@ type Config struct {
 	PublicURL string `json:"publicURL,omitempty" example:"https://tools.example.com" env:"TOOLCRIB_PUBLIC_URL"`
 	// AllowedHosts are further values of the Host header that are accepted, next
 	// to loopback names and the host of publicURL. A host without a port is
-	// accepted with every port. The check guards against DNS rebinding.
+	// accepted with every port. The check guards against DNS rebinding. A gateway
+	// that listens on a loopback address makes it always; on any other address it
+	// is made once allowedHosts or publicURL is set.
 	AllowedHosts []string `json:"allowedHosts,omitempty" example:"tools.internal"`
 	// AllowedOrigins are further values of the Origin header that are accepted,
 	// next to loopback origins and that of publicURL, as scheme://host[:port].
@@ -49,7 +51,7 @@ type Config struct {
 	Seal Seal `json:"seal,omitzero"`
 	// StateDir is the directory for what is kept between starts, such as the seal
 	// keys. Default: $XDG_STATE_HOME/toolcrib, else ~/.local/state/toolcrib. A
-	// leading ~/ is the home directory.
+	// leading ~/ is the home directory. A change takes effect after a restart.
 	StateDir string `json:"stateDir,omitempty" example:"/var/lib/toolcrib" env:"TOOLCRIB_STATE_DIR"`
 	// Log says what is logged to stderr, and how.
 	Log Log `json:"log,omitzero"`
@@ -57,8 +59,8 @@ type Config struct {
 	// to stop.
 	DrainTimeout Duration `json:"drainTimeout" default:"30s" env:"TOOLCRIB_DRAIN_TIMEOUT"`
 
-	// Warnings tell what a parsed file holds that has no effect here, each with
-	// line and path. They are not part of the configuration.
+	// Warnings tell what a parsed file holds that has no effect here or serves
+	// nobody, each with line and path. They are not part of the configuration.
 	Warnings []string `json:"-"`
 }
 
@@ -67,12 +69,14 @@ type Config struct {
 // one of command and url is given.
 type Server struct {
 	// Type is how the server is spoken to: stdio, http (Streamable HTTP) or sse
-	// (the HTTP+SSE transport of 2024-11-05). Left out, it follows from command or
-	// url. The spellings streamable-http, streamable_http and streamableHttp mean
+	// (the HTTP+SSE transport of 2024-11-05, which is not supported: use the
+	// server's Streamable HTTP address). Left out, it follows from command or url.
+	// The spellings streamable-http, streamable_http and streamableHttp mean
 	// http; the key may also be written transport or transportType.
 	Type string `json:"type,omitempty" enum:"stdio,http,sse" alias:"transport,transportType"`
 	// Command is the program to start: a name that is looked up in PATH, or a
-	// path.
+	// path. A relative path starts at cwd: unless that is set, at the folder where
+	// the gateway was started, not at that of the file.
 	Command string `json:"command,omitempty" example:"npx"`
 	// Args are the arguments of the command.
 	Args []string `json:"args,omitempty" example:"-y"`
@@ -81,8 +85,8 @@ type Server struct {
 	// else of the gateway's environment is passed on. Numbers and booleans are
 	// taken as they are written; null leaves the variable out.
 	Env map[string]string `json:"env,omitempty" scalar:"any"`
-	// Cwd is the working directory of the command. Default: that of the gateway.
-	// A leading ~/ is the home directory.
+	// Cwd is the working directory of the command. Default: the folder where
+	// the gateway was started. A leading ~/ is the home directory.
 	Cwd string `json:"cwd,omitempty"`
 	// URL is the http or https address of a running server. The keys serverUrl
 	// and httpUrl mean the same.
@@ -173,6 +177,7 @@ type Seal struct {
 type Log struct {
 	// Level is the lowest level that is logged.
 	Level string `json:"level,omitempty" default:"info" enum:"debug,info,warn,error" env:"TOOLCRIB_LOG_LEVEL,LOG_LEVEL"`
-	// Format is text for people or json for machines.
+	// Format is text for people or json for machines. A change takes effect after
+	// a restart.
 	Format string `json:"format,omitempty" default:"text" enum:"text,json" env:"TOOLCRIB_LOG_FORMAT"`
 }

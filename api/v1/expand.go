@@ -15,7 +15,7 @@ const maxReference = 1 << 20
 
 // expand replaces the references of a value: ${NAME}, ${env:NAME},
 // ${NAME:-default} and ${file:/path}. $${ stands for a literal ${. What a
-// reference yields is not expanded again.
+// reference yields is not expanded again. ${userHome} of the editors is HOME.
 func expand(s string, opts *Options) (string, []error) {
 	var out strings.Builder
 	var errs []error
@@ -49,7 +49,11 @@ func resolve(ref string, opts *Options) (string, error) {
 		return resolveFile(path, opts)
 	}
 	name, fallback, hasFallback := strings.Cut(strings.TrimPrefix(ref, "env:"), ":-")
+	editors := editorVariable(ref)
 	if !isEnvName(name) {
+		if editors != "" {
+			return "", errors.New(editors)
+		}
 		return "", fmt.Errorf("has the reference ${%s}, which is not known; write ${NAME}, ${env:NAME}, ${NAME:-default} or ${file:/path}, "+
 			`and $${ for a literal "${"`, clip(ref))
 	}
@@ -57,6 +61,10 @@ func resolve(ref string, opts *Options) (string, error) {
 	switch {
 	case hasFallback && value == "":
 		return fallback, nil
+	case !ok && ref == "userHome":
+		return resolve("env:HOME", opts)
+	case !ok && editors != "":
+		return "", errors.New(editors)
 	case !ok:
 		return "", fmt.Errorf("needs the environment variable %s, which is not set; set it, or give a default: ${%s:-value}", name, name)
 	}

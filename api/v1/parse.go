@@ -43,19 +43,21 @@ func Parse(data []byte, opts Options) (*Config, Problems) {
 	}
 	d := &decoder{opts: opts, lines: map[string]int{}, origins: map[string]string{}}
 	c := &Config{}
-	if root, p := load(data); p != nil {
-		return nil, Problems{*p}
-	} else if root != nil {
-		d.document(root, c)
-	} else {
-		d.document(&yaml.Node{Kind: yaml.MappingNode, Line: 1}, c)
+	root, p := load(data)
+	if p == nil {
+		p = unfit(root)
 	}
+	if p != nil {
+		return nil, Problems{*p}
+	}
+	d.document(root, c)
 	d.override(c)
 	d.normalise(c)
 	d.validated(c.Validate())
 	if len(d.problems) > 0 {
 		return nil, d.problems.sorted()
 	}
+	d.idle(c)
 	for _, w := range d.warnings.sorted() {
 		c.Warnings = append(c.Warnings, w.String())
 	}
@@ -91,6 +93,37 @@ func load(data []byte) (*yaml.Node, *Problem) {
 		return doc.Content[0], nil
 	}
 	return nil, nil
+}
+
+// unfit says why a document is no configuration at all. An empty one is refused,
+// although every key has a default: a file that is being written, or that was
+// emptied by mistake, must not take every server away.
+func unfit(root *yaml.Node) *Problem {
+	switch {
+	case root == nil || root.Kind == yaml.ScalarNode && root.ShortTag() == "!!null",
+		root.Kind == yaml.MappingNode && len(root.Content) == 0:
+		return &Problem{Message: "the file is empty: name servers under mcpServers; to serve none, write mcpServers: {}"}
+	case root.Kind == yaml.MappingNode:
+		return stateFile(root)
+	}
+	return nil
+}
+
+// idle warns of what is valid but serves nobody.
+func (d *decoder) idle(c *Config) {
+	if len(c.ServerNames()) == 0 {
+		reason := "holds no server, so that clients find nothing"
+		if len(c.MCPServers) > 0 {
+			reason = "holds no server that is not disabled, so that clients find nothing"
+		}
+		d.warn(d.lines["mcpServers"], "mcpServers", reason)
+	}
+	for _, name := range c.ServerNames() {
+		if c.MCPServers[name].Type == TypeSSE {
+			path := childPath("mcpServers", name) + ".type"
+			d.warn(d.lineOf(path), path, "is sse, which is not supported, so that every call of this server fails; use its Streamable HTTP address, with type: http")
+		}
+	}
 }
 
 // yamlTerms puts the terms of the YAML specification in those of this package.

@@ -138,12 +138,13 @@ func TestEnvironmentOverrides(t *testing.T) {
 		t.Fatal(problems)
 	}
 	want := v1.New()
+	want.Warnings = []string{"mcpServers: holds no server, so that clients find nothing"}
 	want.Listen, want.PublicURL, want.StateDir = "127.0.0.1:2", "https://a.example", "/home/ann/state"
 	want.DrainTimeout, want.Log, want.Messages.MaxBytes = v1.Duration(60e9), v1.Log{Level: "error", Format: "json"}, 2<<20
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if c, _ := parse("", "LOG_LEVEL", "debug", "TOOLCRIB_LOG_LEVEL", "warn"); c.Log.Level != "warn" {
+	if c, _ := parse("mcpServers: {}", "LOG_LEVEL", "debug", "TOOLCRIB_LOG_LEVEL", "warn"); c.Log.Level != "warn" {
 		t.Errorf("level %q; TOOLCRIB_LOG_LEVEL stands over LOG_LEVEL", c.Log.Level)
 	}
 	if c, _ := parse("listen: 127.0.0.1:1", "TOOLCRIB_LISTEN", ""); c.Listen != "127.0.0.1:1" {
@@ -185,6 +186,18 @@ func TestFileReferences(t *testing.T) {
 		if len(problems) != 1 || !strings.Contains(problems[0].Message, want) {
 			t.Errorf("%s: got %v, want %q", name, problems, want)
 		}
+	}
+}
+
+// TestEditorVariables has variables of editors that the environment may fill.
+func TestEditorVariables(t *testing.T) {
+	const text = `mcpServers: {a: {command: "${workspaceFolder}", args: ["${userHome}/x", "${cwd:-here}"]}}`
+	c, problems := parse(text, "workspaceFolder", "/work")
+	if problems != nil || c.MCPServers["a"].Command != "/work" {
+		t.Fatalf("a variable that is set: %+v, %v", c, problems)
+	}
+	if diff := cmp.Diff([]string{"/home/ann/x", "here"}, c.MCPServers["a"].Args); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
@@ -264,7 +277,7 @@ func TestStateDir(t *testing.T) {
 		{[]string{"XDG_STATE_HOME", "relative"}, "/home/ann/.local/state/toolcrib"},
 		{[]string{"HOME", ""}, filepath.Join(os.TempDir(), fmt.Sprintf("toolcrib-%d", os.Getuid()))},
 	} {
-		if c, problems := parse("", test.env...); problems != nil || c.StateDir != test.want {
+		if c, problems := parse("mcpServers: {}", test.env...); problems != nil || c.StateDir != test.want {
 			t.Errorf("%v: %q, %v, want %q", test.env, c.StateDir, problems, test.want)
 		}
 	}
