@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -78,7 +79,8 @@ func (e *Error) Unwrap() error {
 	return e.Problems.Err()
 }
 
-// Load reads the file. Its error is an *[Error].
+// Load reads the file; relative paths of files that it refers to start at its
+// folder. Its error is an *[Error].
 func (f *File) Load() (*v1.Config, error) {
 	var next state
 	data, err := readAll(f.Path)
@@ -89,7 +91,7 @@ func (f *File) Load() (*v1.Config, error) {
 		return nil, &Error{Path: f.Path, Err: err}
 	}
 	contents := map[string][]byte{}
-	config, problems := v1.Parse(data, v1.Options{ReadFile: func(name string) ([]byte, error) {
+	config, problems := v1.Parse(data, v1.Options{Dir: filepath.Dir(f.Path), ReadFile: func(name string) ([]byte, error) {
 		content, err := readAll(name)
 		if _, seen := contents[name]; !seen && len(contents) < maxReferences {
 			next.references = append(next.references, name)

@@ -125,6 +125,30 @@ func TestWatchReportsABadFileOnce(t *testing.T) {
 	})
 }
 
+// TestWatchRefusesAnEmptyFile has a file that is caught half written: it takes
+// no server away.
+func TestWatchRefusesAnEmptyFile(t *testing.T) {
+	watch(t, "listen: 127.0.0.1:1", func(w *watched) {
+		for _, empty := range []string{"", "# nothing\n", "{}"} {
+			w.write(empty)
+			w.fails(w.after(time.Second), w.path+": the file is empty: ")
+		}
+	})
+}
+
+func TestReferencesStartAtTheFile(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{"port": "7", "toolcrib.yaml": "listen: 127.0.0.1:${file:port}"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := (&source.File{Path: filepath.Join(dir, "toolcrib.yaml")}).Load()
+	if err != nil || c.Listen != "127.0.0.1:7" {
+		t.Errorf("got %+v, %v", c, err)
+	}
+}
+
 func TestWatchBeginsWithABadFile(t *testing.T) {
 	watch(t, "lisen: x", func(w *watched) {
 		w.quiet(w.after(time.Minute)) // Load has reported it
