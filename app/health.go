@@ -44,17 +44,22 @@ func operators(mux *http.ServeMux, r *http.Request) (http.Handler, string) {
 // keyed demands a key where keys are configured: metrics name servers and tools.
 func (s *server) keyed(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		keys, err := identity.NewKeys(s.gw.Plan().Config.Auth.APIKeys)
-		if err == nil {
-			_, err = keys.Identify(r.Header)
-		}
-		if err != nil {
+		if err := s.identify(r); err != nil {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="toolcrib"`)
 			http.Error(w, err.Error(), errs.Of(err).Kind.HTTP())
 			return
 		}
 		h.ServeHTTP(w, r)
 	})
+}
+
+// identify tells why the caller of an operator's route is nobody known; nil where no keys are configured.
+func (s *server) identify(r *http.Request) error {
+	keys, err := identity.NewKeys(s.gw.Plan().Config.Auth.APIKeys)
+	if err == nil {
+		_, err = keys.Identify(r.Header)
+	}
+	return err
 }
 
 func (s *server) alive(w http.ResponseWriter, _ *http.Request) {
@@ -72,7 +77,8 @@ type readiness struct {
 }
 
 // ready answers 503 only when this replica cannot do its work: it is stopping, or every server has failed.
-func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
+// Why a server failed may tell addresses and what it printed, so where keys are configured it takes one to read that.
+func (s *server) ready(w http.ResponseWriter, req *http.Request) {
 	r := readiness{
 		Status: "ready", Version: s.o.Version, Uptime: time.Since(s.started).Round(time.Second).String(),
 		Config: s.applied.Load(), Servers: s.gw.Status(),
@@ -98,6 +104,14 @@ func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
 	if s.draining.Load() {
 		r.Status, code = "unready", http.StatusServiceUnavailable
 		r.Reasons = append(r.Reasons, "draining: this replica is stopping")
+	}
+	if s.identify(req) != nil {
+		r.Reasons = nil
+		for name, st := range r.Servers {
+			st.Reason = ""
+			r.Servers[name] = st
+		}
+		r.Config = &configState{At: r.Config.At}
 	}
 	writeJSON(w, code, r)
 }

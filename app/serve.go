@@ -18,6 +18,7 @@ import (
 	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/front"
 	"github.com/toolcrib/toolcrib/gateway"
 	"github.com/toolcrib/toolcrib/plan"
@@ -64,9 +65,12 @@ type server struct {
 	source   *source.File
 	loopback bool
 	started  time.Time
+	first    *v1.Config // what Serve began with
 	draining atomic.Bool
 	applied  atomic.Pointer[configState]
 	tasks    sync.WaitGroup
+	life     context.Context //nolint:containedctx // of all calls
+	abort    context.CancelCauseFunc
 }
 
 // configState is how the last change of configuration went.
@@ -85,11 +89,15 @@ func Serve(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	s.first = config
 	ln, err := s.listen(ctx, config)
 	if err != nil {
 		return err
 	}
 	defer ln.Close()
+	life, abort := context.WithCancelCause(context.Background())
+	defer abort(nil)
+	s.life, s.abort = life, abort
 	if err := s.build(config); err != nil {
 		return err
 	}
@@ -148,7 +156,7 @@ func (s *server) build(c *v1.Config) error {
 	}
 	s.metrics = telemetry.NewMetrics(s.o.Version)
 	s.gw = gateway.New(gateway.Options{Version: s.o.Version, Log: s.log, Metrics: s.metrics, Guard: s.o.Guard})
-	s.front = front.New(front.Options{Gateway: s.gw, Log: s.log, Ring: ring, Loopback: s.loopback})
+	s.front = front.New(front.Options{Gateway: s.gw, Log: s.log, Ring: ring, Loopback: s.loopback, Life: s.life})
 	if err := s.gw.Apply(plan.Compile(c)); err != nil {
 		return err
 	}
@@ -231,22 +239,45 @@ func (s *server) apply(ctx context.Context, c *v1.Config, err error) {
 	}
 	s.front.SetRing(r)
 	s.setLevel(c)
+	s.warnUnapplied(c)
 	s.warn(c)
 	s.applied.Store(&configState{At: time.Now()})
 	s.log.Info("configuration applied", "servers", len(c.ServerNames()))
 	s.task(func() { s.gw.Warm(ctx) })
 }
 
+// cutOffTime is how long calls that are cut off may take to tell their clients so.
+const cutOffTime = time.Second
+
+func (s *server) cutOff(h *http.Server) error {
+	s.abort(errs.E("gateway", errs.Draining, "the gateway is stopping and the call did not finish within drainTimeout; call again"))
+	last, cancel := context.WithTimeout(context.Background(), cutOffTime)
+	defer cancel()
+	if h.Shutdown(last) == nil {
+		return nil
+	}
+	return h.Close()
+}
+
+// warnUnapplied names what changed but takes a restart.
+func (s *server) warnUnapplied(c *v1.Config) {
+	for _, key := range []struct{ name, was, is string }{
+		{"listen", s.first.Listen, c.Listen}, {"log.format", s.first.Log.Format, c.Log.Format}, {"stateDir", s.first.StateDir, c.StateDir},
+	} {
+		if key.was != key.is {
+			s.log.Warn("changed, but takes effect only after a restart", "key", key.name)
+		}
+	}
+}
+
 // run serves until ctx ends and then drains.
 func (s *server) run(ctx context.Context, ln net.Listener, c *v1.Config) error {
-	calls, abort := context.WithCancel(context.Background())
-	defer abort()
 	h := &http.Server{
 		Handler:           s.handler(),
 		ReadHeaderTimeout: headerTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    headerMost,
-		BaseContext:       func(net.Listener) context.Context { return calls },
+		BaseContext:       func(net.Listener) context.Context { return s.life },
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, 1)
@@ -269,8 +300,7 @@ func (s *server) run(ctx context.Context, ln net.Listener, c *v1.Config) error {
 	err := h.Shutdown(drain)
 	if err != nil {
 		s.log.Warn("calls cut off: they did not finish within drainTimeout")
-		abort()
-		err = h.Close()
+		err = s.cutOff(h)
 	}
 	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)

@@ -19,7 +19,7 @@ func (v *visit) batch(r *http.Request, s *session) error {
 	if e != nil {
 		return scanError(e)
 	}
-	out := &batchWriter{outer: &v.sink}
+	out := &batchWriter{outer: &v.sink, most: int(c.Messages.MaxBytes)}
 	var wg sync.WaitGroup
 	gate := make(chan struct{}, batchParallel)
 	for _, span := range spans {
@@ -52,17 +52,18 @@ func (v *visit) element(r *http.Request, s *session, body []byte, out *batchWrit
 		} else if e.x.In.Kind == mcp.KindBatch {
 			err = errs.E("front", errs.BadRequest, "a batch inside a batch")
 		} else {
-			err = e.message(r.Context(), s)
+			err = e.message(s)
 		}
 	}
 	if err != nil {
 		e.refuse(err)
 	}
 	gw.Finish(&e.x, err)
+	id := append([]byte(nil), e.x.In.ID.Of(body)...)
 	e.x.In.Body = nil
 	e.x.Reset()
 	e.sink.close()
-	out.add(rec.body)
+	out.add(id, rec.body)
 }
 
 // recorder takes the answer to one element instead of a connection.
@@ -84,6 +85,7 @@ type batchWriter struct {
 	outer *sink
 	mu    sync.Mutex
 	body  []byte
+	most  int // bytes of all answers together
 }
 
 // notify turns the batch's answer into a stream, whose last event is the array.
@@ -93,12 +95,16 @@ func (b *batchWriter) notify(n *mcp.Raw) {
 	b.outer.notify(n)
 }
 
-func (b *batchWriter) add(answer []byte) {
+// add takes the answer to the request with that id; what does not fit any more is replaced by an error.
+func (b *batchWriter) add(id, answer []byte) {
 	if len(answer) == 0 {
 		return // a notification, which has no answer
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if len(b.body)+len(answer) > b.most {
+		answer = errorBody(id, errs.E("front", errs.TooLarge, "the answers to the batch are larger than %d bytes; send the request by itself", b.most))
+	}
 	if len(b.body) > 0 {
 		b.body = append(b.body, ',')
 	}

@@ -2,6 +2,7 @@ package front
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/gateway"
@@ -24,6 +26,8 @@ type Options struct {
 	Ring *seal.Ring
 	// Loopback says that the listener is reachable from this machine only.
 	Loopback bool
+	// Life ends when calls are cut off that outlived their client; its cause is told to the clients that are still there.
+	Life context.Context //nolint:containedctx // the parent of calls that do not end with their connection
 }
 
 // Handler serves the MCP endpoints: /mcp and /servers/{name}/mcp.
@@ -38,6 +42,9 @@ type Handler struct {
 
 // New makes the handler.
 func New(o Options) *Handler {
+	if o.Life == nil {
+		o.Life = context.Background()
+	}
 	h := &Handler{o: o}
 	h.ring.Store(o.Ring)
 	h.pool.New = func() any { return &visit{} }
@@ -123,9 +130,18 @@ func (v *visit) admitted(r *http.Request) {
 		}
 	}
 	if err != nil {
+		err = v.h.cutOff(err)
 		v.refuse(err)
 	}
 	gw.Finish(&v.x, err)
+}
+
+// cutOff gives the reason instead of the fact where the gateway itself ended a call.
+func (h *Handler) cutOff(err error) error {
+	if errs.Of(err).Kind == errs.Canceled && h.o.Life.Err() != nil {
+		return context.Cause(h.o.Life)
+	}
+	return err
 }
 
 // refuse answers with an error. Legacy clients do not read the body of another status than 200, so for them only what
@@ -147,7 +163,7 @@ func (v *visit) post(r *http.Request) error {
 	if err := checkMedia(r.Header); err != nil {
 		return err
 	}
-	if err := v.read(r); err != nil {
+	if err := v.read(v.sink.w, r); err != nil {
 		return err
 	}
 	c := v.x.Plan().Config
@@ -157,14 +173,14 @@ func (v *visit) post(r *http.Request) error {
 	}
 	version := r.Header["Mcp-Protocol-Version"]
 	switch {
-	case len(version) == 1 && mcp.IsModern(version[0]) && in.Kind != mcp.KindBatch:
+	case len(version) == 1 && mcp.IsModern(version[0]):
 		return v.modern(r)
+	case in.Method == mcp.MethodInitialize:
+		return v.initialize(r)
 	case r.Header["Mcp-Session-Id"] != nil:
 		return v.session(r)
 	case in.GetMeta(mcp.MetaProtocolVersion).Present():
 		return v.modern(r)
-	case in.Method == mcp.MethodInitialize:
-		return v.initialize(r)
 	}
 	return noEra(version)
 }
@@ -212,6 +228,9 @@ func checkMedia(h http.Header) error {
 	if ct := h["Content-Type"]; len(ct) != 1 || !isJSON(ct[0]) {
 		return errs.E("front", errs.MediaType, "Content-Type is %.80q; it must be application/json", strings.Join(ct, ", "))
 	}
+	if ce := h["Content-Encoding"]; ce != nil && (len(ce) != 1 || !strings.EqualFold(ce[0], "identity")) {
+		return errs.E("front", errs.MediaType, "Content-Encoding is %.80q; send the body as it is", strings.Join(ce, ", "))
+	}
 	accept := h["Accept"]
 	if len(accept) == 0 || (len(accept) == 1 && (accept[0] == "application/json, text/event-stream" || accept[0] == "*/*")) {
 		return nil
@@ -235,29 +254,55 @@ func isJSON(ct string) bool {
 	return strings.EqualFold(strings.TrimSpace(kind), "application/json")
 }
 
-// read takes the body into a pooled buffer, within its bound.
-func (v *visit) read(r *http.Request) error {
+const (
+	bodyTime  = 30 * time.Second // for a body to arrive, and a second more for each bodyRate bytes
+	bodyRate  = 64 << 10
+	bodyFirst = 256 << 10 // what is made room for before anything arrived
+)
+
+// read takes the body into a pooled buffer, within its bound and in time.
+func (v *visit) read(w http.ResponseWriter, r *http.Request) error {
 	most := int64(v.x.Plan().Config.Messages.MaxBytes)
 	if r.ContentLength > most {
 		return tooLarge(most)
 	}
-	if r.ContentLength >= 0 {
-		b := mcp.GetBuffer(int(r.ContentLength))
-		b.B = b.B[:r.ContentLength]
-		v.x.In.Own(b)
-		if _, err := io.ReadFull(r.Body, b.B); err != nil {
-			return errs.E("front", errs.BadRequest, "body ends after fewer bytes than Content-Length says: %w", err)
+	want := r.ContentLength
+	if want < 0 {
+		want = most
+	}
+	limit := bodyTime + time.Duration(want/bodyRate)*time.Second
+	rc := http.NewResponseController(w)
+	if err := rc.SetReadDeadline(time.Now().Add(limit)); err == nil {
+		defer func() { _ = rc.SetReadDeadline(time.Time{}) }() // it worked a moment ago
+	}
+	buf := mcp.GetBuffer(int(min(want, bodyFirst)))
+	n, err := 0, error(nil)
+	for err == nil {
+		if n == cap(buf.B) && int64(n) < want {
+			bigger := mcp.GetBuffer(2 * n)
+			bigger.B = append(bigger.B[:0], buf.B[:n]...)
+			buf.Free()
+			buf = bigger
 		}
-		return nil
+		if int64(n) == want {
+			break
+		}
+		var got int
+		got, err = r.Body.Read(buf.B[n:min(int64(cap(buf.B)), want)])
+		n += got
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, most+1))
-	if err != nil {
-		return errs.E("front", errs.BadRequest, "body cannot be read: %w", err)
+	buf.B = buf.B[:n]
+	v.x.In.Own(buf)
+	switch {
+	case r.ContentLength < 0 && int64(n) == most && err == nil:
+		if more, _ := r.Body.Read(make([]byte, 1)); more > 0 {
+			return tooLarge(most)
+		}
+	case err != nil && !errors.Is(err, io.EOF):
+		return errs.E("front", errs.BadRequest, "body did not arrive whole within %s: %w", limit, err)
+	case int64(n) < r.ContentLength:
+		return errs.E("front", errs.BadRequest, "body ends after %d bytes, Content-Length says %d", n, r.ContentLength)
 	}
-	if int64(len(body)) > most {
-		return tooLarge(most)
-	}
-	v.x.In.Body = body
 	return nil
 }
 

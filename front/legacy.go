@@ -30,11 +30,11 @@ func (v *visit) session(r *http.Request) error {
 		}
 		return v.batch(r, s)
 	}
-	return v.message(r.Context(), s)
+	return v.message(s)
 }
 
 // message serves one message of a session.
-func (v *visit) message(ctx context.Context, s *session) error {
+func (v *visit) message(s *session) error {
 	x := &v.x
 	switch x.In.Kind {
 	case mcp.KindNotification:
@@ -48,14 +48,17 @@ func (v *visit) message(ctx context.Context, s *session) error {
 		v.sink.status(http.StatusAccepted)
 		return nil
 	case mcp.KindRequest:
-		return v.request(ctx, s)
+		return v.request(s)
 	}
 	return errs.E("front", errs.BadRequest, "the body is a %s; a session takes requests, notifications and responses", x.In.Kind)
 }
 
+// legacyMost bounds a call whose client may be gone without that ending it.
+const legacyMost = time.Hour
+
 var emptyObject = []byte("{}")
 
-func (v *visit) request(ctx context.Context, s *session) error {
+func (v *visit) request(s *session) error {
 	x := &v.x
 	switch x.In.Method {
 	case mcp.MethodInitialize:
@@ -72,8 +75,8 @@ func (v *visit) request(ctx context.Context, s *session) error {
 	x.Client = upstream.Client{Info: s.info, LogLevel: v.h.sessions.level(s.id)}
 	x.Notify = v.notify()
 	// A legacy client that only loses its connection did not cancel (2025-11-25 transports); notifications/cancelled does.
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cancel(nil)
+	ctx, cancel := context.WithTimeoutCause(v.h.o.Life, legacyMost, errs.E("front", errs.Timeout, "the call took longer than %s", legacyMost))
+	defer cancel()
 	id := string(x.In.ID.Of(x.In.Body))
 	if !v.h.running.add(s.id, id, cancel) {
 		return errs.E("front", errs.BadRequest, "id %.60s is in use by another request of this session", id)
@@ -172,8 +175,10 @@ func (v *visit) initialize(r *http.Request) error {
 	if !mcp.Known(version) || mcp.IsModern(version) {
 		version = mcp.LatestLegacy
 	}
+	v.sink.header("Mcp-Session-Id", v.sealSession(version)) // now: a server that starts slowly may have the answer streamed
 	d, err := v.h.o.Gateway.Describe(r.Context(), x)
 	if err != nil {
+		v.sink.header("Mcp-Session-Id", "")
 		return err
 	}
 	b := mcp.AppendString([]byte(`{"protocolVersion":`), version)
@@ -185,7 +190,6 @@ func (v *visit) initialize(r *http.Request) error {
 	if err := x.Answer(append(b, '}')); err != nil {
 		return err
 	}
-	v.sink.w.Header().Set("Mcp-Session-Id", v.sealSession(version))
 	v.sink.answer(&x.Out, http.StatusOK)
 	return nil
 }

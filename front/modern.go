@@ -18,6 +18,8 @@ func (v *visit) modern(r *http.Request) error {
 		v.sink.status(http.StatusAccepted)
 		return nil
 	case mcp.KindRequest:
+	case mcp.KindBatch:
+		return errs.E("front", errs.BadRequest, "the body is an array; %s has no batches: send each message by itself", mcp.VersionModern)
 	default:
 		return errs.E("front", errs.BadRequest, "the body is a %s; %s takes one request or notification", x.In.Kind, mcp.VersionModern)
 	}

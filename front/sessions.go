@@ -2,7 +2,6 @@ package front
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -59,7 +58,7 @@ func (t *sessionTable) change(id [idLen]byte, expires time.Time, f func(*session
 	t.m[id] = facts
 }
 
-// makeRoom drops what expired, else log levels, which only cost their session its level.
+// makeRoom drops what expired, else a tenth of the log levels, which only cost their sessions the level, else of the marks.
 func (t *sessionTable) makeRoom() {
 	now := time.Now()
 	for id, f := range t.m {
@@ -67,19 +66,16 @@ func (t *sessionTable) makeRoom() {
 			delete(t.m, id)
 		}
 	}
-	for id, f := range t.m {
-		if len(t.m) < sessionsMost {
-			return
+	const enough = sessionsMost - sessionsMost/10
+	for _, marks := range []bool{false, true} {
+		for id, f := range t.m {
+			if len(t.m) <= enough {
+				return
+			}
+			if f.ended == marks {
+				delete(t.m, id)
+			}
 		}
-		if !f.ended {
-			delete(t.m, id)
-		}
-	}
-	for id := range t.m {
-		if len(t.m) < sessionsMost {
-			return
-		}
-		delete(t.m, id)
 	}
 }
 
@@ -124,9 +120,6 @@ func (c *openedCache) drop(token string) {
 	c.mu.Unlock()
 }
 
-// errCancelled is the cause of a call that its client cancelled.
-var errCancelled = errors.New("cancelled by the client")
-
 type callKey struct {
 	session [idLen]byte
 	id      string // raw JSON
@@ -135,14 +128,14 @@ type callKey struct {
 // running are the calls of sessions that notifications/cancelled can end. It is bounded by the requests under way.
 type running struct {
 	mu sync.Mutex
-	m  map[callKey]context.CancelCauseFunc
+	m  map[callKey]context.CancelFunc
 }
 
-func (r *running) add(session [idLen]byte, id string, cancel context.CancelCauseFunc) bool {
+func (r *running) add(session [idLen]byte, id string, cancel context.CancelFunc) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.m == nil {
-		r.m = map[callKey]context.CancelCauseFunc{}
+		r.m = map[callKey]context.CancelFunc{}
 	}
 	k := callKey{session, id}
 	if r.m[k] != nil {
@@ -163,7 +156,7 @@ func (r *running) cancel(session [idLen]byte, id string) {
 	cancel := r.m[callKey{session, id}]
 	r.mu.Unlock()
 	if cancel != nil {
-		cancel(errCancelled)
+		cancel()
 	}
 }
 
@@ -172,7 +165,7 @@ func (r *running) cancelAll(session [idLen]byte) {
 	defer r.mu.Unlock()
 	for k, cancel := range r.m {
 		if k.session == session {
-			cancel(errCancelled)
+			cancel()
 		}
 	}
 }

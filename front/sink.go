@@ -83,7 +83,32 @@ func (s *sink) stream() {
 	s.w.WriteHeader(http.StatusOK)
 }
 
+// header sets a header of the answer, or takes it back when the value is empty, unless it is too late for that.
+func (s *sink) header(name, value string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.streaming {
+		return
+	}
+	if value == "" {
+		s.w.Header().Del(name)
+		return
+	}
+	s.w.Header().Set(name, value)
+}
+
+// writeTime is how long a client may leave what it is sent unread.
+const writeTime = 30 * time.Second
+
+// hurry gives the client a new time limit to read in; a writer without deadlines has none.
+func (s *sink) hurry() {
+	if d, ok := s.w.(interface{ SetWriteDeadline(t time.Time) error }); ok {
+		_ = d.SetWriteDeadline(time.Now().Add(writeTime)) // a connection that is gone fails the write as well
+	}
+}
+
 func (s *sink) write(b []byte) {
+	s.hurry()
 	if _, err := s.w.Write(b); err != nil {
 		return // the client is gone; its context says so to whoever works for it
 	}
@@ -118,6 +143,7 @@ func (s *sink) answer(a *mcp.Raw, status int) {
 		s.event(a)
 		return
 	}
+	s.hurry()
 	h := s.w.Header()
 	h["Content-Type"] = jsonType
 	h["Content-Length"] = []string{strconv.Itoa(a.Len())}
@@ -157,6 +183,7 @@ func (s *sink) fail(id []byte, e *errs.Error, status int) {
 		s.write(s.buf)
 		return
 	}
+	s.hurry()
 	h := s.w.Header()
 	h["Content-Type"] = jsonType
 	if e.Kind == errs.Unauthenticated {

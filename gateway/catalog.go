@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -182,7 +183,11 @@ func (g *Gateway) fetch(m *member, method mcp.Method) *listing {
 		if ctx.Err() != nil {
 			err = errs.E(`server "`+m.Name+`"`, errs.Timeout, "did not give %s within %s", method, time.Duration(m.Spec.Timeouts.List))
 		}
-		g.o.Log.Warn("server left out of a list", "server", m.Name, "method", method.String(), "error", err)
+		level := slog.LevelWarn
+		if m.server.Status().State != upstream.StateReady {
+			level = slog.LevelDebug // that it failed was said when it did
+		}
+		g.o.Log.Log(context.Background(), level, "server left out of a list", "server", m.Name, "method", method.String(), "error", err)
 		return &listing{err: err, expires: time.Now().Add(retryList)}
 	}
 	return l
@@ -212,6 +217,7 @@ func (g *Gateway) pages(ctx context.Context, m *member, method mcp.Method) (*lis
 		return l, nil
 	}
 	ttl, bytes := int64(-1), 0
+	seen := map[string]bool{}
 	for cursor := []byte(nil); ; {
 		page, err := g.page(ctx, m, method, cursor)
 		if errors.Is(err, errNoMethod) {
@@ -225,7 +231,7 @@ func (g *Gateway) pages(ctx context.Context, m *member, method mcp.Method) (*lis
 		if l.pages == 1 {
 			l.first = *page
 		}
-		l.take(g, m, method, peer, page)
+		l.take(g, m, method, peer, page, seen)
 		ttl = shorter(ttl, page, time.Duration(m.Spec.ListTTL))
 		l.public = l.public && string(page.Get(mcp.KeyCacheScope).Of(page.Body)) == `"public"`
 		next := page.Get(mcp.KeyNextCursor).Of(page.Body)
@@ -301,11 +307,7 @@ func (g *Gateway) page(ctx context.Context, m *member, method mcp.Method, cursor
 }
 
 // take adds the elements of a page.
-func (l *listing) take(g *Gateway, m *member, method mcp.Method, peer *upstream.Peer, page *mcp.Raw) {
-	seen := map[string]bool{}
-	for i := range l.items {
-		seen[l.items[i].key] = true
-	}
+func (l *listing) take(g *Gateway, m *member, method mcp.Method, peer *upstream.Peer, page *mcp.Raw, seen map[string]bool) {
 	mcp.Elements(page.Body, page.Get(method.Facts().ListKey), func(e mcp.Span) bool {
 		it, why := newItem(method, page.Body, e)
 		switch {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
@@ -32,6 +33,9 @@ func (g *Gateway) Describe(ctx context.Context, x *Exchange) (*Description, erro
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(m.Spec.Timeouts.Start))
 	defer cancel()
 	p, err := m.server.Peer(ctx)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return nil, errs.E(`server "`+m.Name+`"`, errs.Timeout, "is not up after %s; raise timeouts.start if it needs longer", time.Duration(m.Spec.Timeouts.Start))
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -23,12 +23,25 @@ func forward(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	}
 	err := x.member.server.Do(ctx, c, &x.Out)
 	if err == nil && mirrorsRefused(x) {
-		err = g.again(ctx, x)
+		x.member.catalog.expire(mcp.MethodToolsList)
+		if !x.Client.Modern { // a modern client asks for the list itself and makes the headers anew
+			err = g.again(ctx, x)
+		}
 	}
 	if err != nil {
 		return false, err
 	}
+	x.keepPrivate()
 	return true, x.settleError()
+}
+
+var private = []byte(`"private"`)
+
+// keepPrivate: where callers need a key, what one of them was given is not for everyone.
+func (x *Exchange) keepPrivate() {
+	if scope := x.Out.Get(mcp.KeyCacheScope); scope.Present() && x.Out.Kind == mcp.KindResult && x.world.keys.Required() {
+		x.Out.Edits.Replace(scope, private)
+	}
 }
 
 // parameters sees to the headers that mirror arguments (streamable-http "Mcp-Param"): what the client sent is checked
@@ -36,6 +49,7 @@ func forward(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
 	m := x.member
 	facts := m.catalog.tool(x.name)
+	x.tool = g.metric(m, facts)
 	p, err := m.server.Peer(ctx)
 	if err != nil {
 		return err
@@ -71,12 +85,11 @@ func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
 
 // mirrorsRefused: the server's idea of the tool's headers is newer than the one that the headers were made by.
 func mirrorsRefused(x *Exchange) bool {
-	return x.Out.Kind == mcp.KindError && x.Out.ErrorCode == mcp.CodeHeaderMismatch && !x.Client.Modern && x.In.Method == mcp.MethodToolsCall
+	return x.Out.Kind == mcp.KindError && x.Out.ErrorCode == mcp.CodeHeaderMismatch && x.In.Method == mcp.MethodToolsCall
 }
 
 // again asks for the tool's definition anew and repeats a call that was refused for its headers, once.
 func (g *Gateway) again(ctx context.Context, x *Exchange) error {
-	x.member.catalog.expire(mcp.MethodToolsList)
 	if _, err := g.lists(ctx, x.member, mcp.MethodToolsList); err != nil {
 		return err
 	}

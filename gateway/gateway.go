@@ -32,6 +32,7 @@ type Gateway struct {
 
 	mu      sync.Mutex // one Apply at a time
 	retired sync.WaitGroup
+	closing chan struct{}
 
 	warned   sync.Map // what warnOnce said
 	warnings atomic.Int64
@@ -49,8 +50,10 @@ type world struct {
 
 	refs    atomic.Int64
 	old     atomic.Bool
-	idle    chan struct{}
+	idle    chan struct{} // closed when it is old and its last exchange is over
 	idleOne sync.Once
+	ended   chan struct{} // closed when that holds for all worlds before it too
+	before  <-chan struct{}
 }
 
 // member is one server of a world, with what is known of its lists.
@@ -73,10 +76,12 @@ func (g *Gateway) metric(m *member, facts *toolFacts) *telemetry.Tool {
 
 // New makes a gateway without servers; Apply gives it a plan.
 func New(o Options) *Gateway {
-	g := &Gateway{o: o}
+	g := &Gateway{o: o, closing: make(chan struct{})}
+	none := make(chan struct{})
+	close(none)
 	g.info = mcp.AppendString([]byte(`{"name":"toolcrib","title":"Toolcrib","version":`), o.Version)
 	g.info = append(g.info, '}')
-	g.world.Store(&world{plan: plan.Compile(&v1.Config{}), keys: &identity.Keys{}, gen: new(atomic.Uint64), idle: make(chan struct{})})
+	g.world.Store(&world{plan: plan.Compile(&v1.Config{}), keys: &identity.Keys{}, gen: new(atomic.Uint64), idle: make(chan struct{}), ended: make(chan struct{}), before: none})
 	return g
 }
 
@@ -93,7 +98,7 @@ func (g *Gateway) Apply(p *plan.Plan) error {
 		return err
 	}
 	was := g.world.Load()
-	next := &world{plan: p, keys: keys, members: map[string]*member{}, gen: new(atomic.Uint64), idle: make(chan struct{})}
+	next := &world{plan: p, keys: keys, members: map[string]*member{}, gen: new(atomic.Uint64), idle: make(chan struct{}), ended: make(chan struct{})}
 	for _, s := range p.Servers {
 		m := was.keep(s, p)
 		if m == nil {
@@ -107,6 +112,7 @@ func (g *Gateway) Apply(p *plan.Plan) error {
 	if len(next.order) == 1 {
 		next.single = next.order[0]
 	}
+	next.before = was.ended
 	g.world.Store(next)
 	g.retire(was, next)
 	return nil
@@ -135,6 +141,9 @@ func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member
 		MaxBytes: int(p.Config.Messages.MaxBytes), MaxDepth: p.Config.Messages.MaxDepth,
 		Changed: m.catalog.invalidate,
 		StateChanged: func(st upstream.State) {
+			if st == upstream.StateStopped {
+				return // another may have its name by now; Remove clears what is gone
+			}
 			g.o.Metrics.ServerState(s.Name, string(st))
 			if st == upstream.StateReady {
 				m.catalog.recovered()
@@ -145,7 +154,8 @@ func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member
 	return m
 }
 
-// retire closes what only the old world needs, once its last exchange is over.
+// retire closes what only the old world needs, once its last exchange is over, and that of every world before it: a server
+// may have been handed on from world to world.
 func (g *Gateway) retire(old, next *world) {
 	var gone []*member
 	for name, m := range old.members {
@@ -155,17 +165,24 @@ func (g *Gateway) retire(old, next *world) {
 	}
 	old.old.Store(true)
 	old.settle()
-	if len(gone) == 0 {
-		return
-	}
 	g.retired.Go(func() {
-		<-old.idle
-		for _, m := range gone {
-			m.server.Close()
-			if g.world.Load().members[m.Name] == nil {
-				g.o.Metrics.Remove(m.Name)
+		defer close(old.ended)
+		for _, over := range []<-chan struct{}{old.idle, old.before} {
+			select {
+			case <-over:
+			case <-g.closing:
 			}
 		}
+		var wg sync.WaitGroup
+		for _, m := range gone {
+			wg.Go(func() {
+				m.server.Close()
+				if g.world.Load().members[m.Name] == nil {
+					g.o.Metrics.Remove(m.Name)
+				}
+			})
+		}
+		wg.Wait()
 	})
 }
 
@@ -204,6 +221,7 @@ func (w *world) settle() {
 func (g *Gateway) Close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	close(g.closing)
 	var wg sync.WaitGroup
 	for _, m := range g.world.Load().order {
 		wg.Go(func() {

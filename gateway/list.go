@@ -225,7 +225,7 @@ func (v *view) single(w *world, k viewKey, l *listing) error {
 	}
 	if l.pages == 0 {
 		return v.set([]byte(`{"jsonrpc":"2.0","id":0,"result":{"resultType":"complete","ttlMs":0,"cacheScope":"` +
-			scope(l.public) + `","` + listName(k.method) + `":[]}}`))
+			scope(l.public && !w.keys.Required()) + `","` + listName(k.method) + `":[]}}`))
 	}
 	page := l.first
 	page.Edits.Reset()
@@ -248,8 +248,8 @@ func (v *view) single(w *world, k viewKey, l *listing) error {
 		if add := lacking(&page); add != "" {
 			page.Edits.Insert(page.Body, page.Payload, []byte(add))
 		}
-		if s := page.Get(mcp.KeyCacheScope); s.Present() && !l.public {
-			page.Edits.Replace(s, []byte(`"private"`)) // pages of one list share one scope
+		if s := page.Get(mcp.KeyCacheScope); s.Present() && (!l.public || w.keys.Required()) {
+			page.Edits.Replace(s, private) // pages of one list share one scope
 		}
 	}
 	if err := v.set(page.Append(make([]byte, 0, page.Len()))); err != nil {

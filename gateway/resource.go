@@ -15,8 +15,11 @@ func (g *Gateway) resource(ctx context.Context, w *world, uri string) (*member, 
 	if w.single != nil {
 		return w.single, nil
 	}
-	if m := w.owner(uri, false); m != nil {
-		return m, nil
+	// Who owns a URI is decided only once all servers were asked, so that it does not depend on what was asked before.
+	if w.knowsResources() {
+		if m := w.owner(uri); m != nil {
+			return m, nil
+		}
 	}
 	var wg sync.WaitGroup
 	for _, m := range w.order {
@@ -30,7 +33,7 @@ func (g *Gateway) resource(ctx context.Context, w *world, uri string) (*member, 
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	if m := w.owner(uri, true); m != nil {
+	if m := w.owner(uri); m != nil {
 		return m, nil
 	}
 	e := errs.E("gateway", errs.NotFound, "unknown resource %.200q: no server lists it, has a template for it, or is alone with its scheme", uri)
@@ -38,8 +41,18 @@ func (g *Gateway) resource(ctx context.Context, w *world, uri string) (*member, 
 	return nil, e
 }
 
-// owner searches the lists last had; the scheme decides only when they are complete.
-func (w *world) owner(uri string, byScheme bool) *member {
+// knowsResources tells whether every server gave its resources and templates, or failed to, at least once.
+func (w *world) knowsResources() bool {
+	for _, m := range w.order {
+		if m.catalog.last(mcp.MethodResourcesList) == nil || m.catalog.last(mcp.MethodResourcesTemplatesList) == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// owner searches the lists last had.
+func (w *world) owner(uri string) *member {
 	var best *member
 	bestLen := -1
 	for _, m := range w.order {
@@ -54,7 +67,7 @@ func (w *world) owner(uri string, byScheme bool) *member {
 			}
 		}
 	}
-	if best != nil || !byScheme {
+	if best != nil {
 		return best
 	}
 	return w.byScheme(uri)

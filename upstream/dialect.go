@@ -136,6 +136,8 @@ func (s *Server) finish(c *Call, out *mcp.Raw, modernServer bool, asked string) 
 	id := c.In.ID.Of(c.In.Body)
 	if out.ID.Present() {
 		out.Edits.Replace(out.ID, id)
+	} else if null, _ := mcp.Lookup(out.Body, whole(out.Body), "id"); null.Present() {
+		out.Edits.Replace(null.Span, id)
 	} else {
 		out.Edits.Insert(out.Body, whole(out.Body), wrap(`"id":`, id, ``))
 	}
@@ -239,7 +241,7 @@ func (s *Server) refuseQuestion(q *mcp.Raw) (reply []byte, asked string) {
 		return mcp.AppendResult(nil, id, emptyObject), ""
 	}
 	name, _ := mcp.Text(q.Body, q.MethodText, nil)
-	s.log.Warn("question of the server refused", "method", string(name))
+	s.warnings.warn(s.log, "question of the server refused", "method", clip(name))
 	return mcp.AppendError(nil, id, &mcp.Error{
 		Code:    mcp.CodeMethodNotFound,
 		Message: "toolcrib declared no client capability: " + string(name) + " is not carried to clients",

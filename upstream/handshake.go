@@ -3,6 +3,7 @@ package upstream
 import (
 	"bytes"
 	"context"
+	"regexp"
 	"strconv"
 	"time"
 
@@ -111,28 +112,37 @@ func setLevelBody(level string) []byte {
 
 func idBytes(id int64) []byte { return strconv.AppendInt(make([]byte, 0, 20), id, 10) }
 
-// oversizedID looks for the id of an answer of which only the first and last bytes were kept. It stands beside "jsonrpc" in
-// what servers write, so a match elsewhere in the message is unlikely, and a wrong one fails a call with the right reason.
-func oversizedID(head, tail []byte) (int64, bool) {
-	if len(head) > 128 {
-		head = head[:128]
+// oversized is what an oversized line shows itself to be.
+type oversized uint8
+
+const (
+	oversizedUnknown oversized = iota
+	oversizedAnswer
+	oversizedNotice
+)
+
+// oversizedID finds the id of an answer of which only the first and last bytes were kept. It is taken only where no result
+// can hold it: before the second brace, or as the last member. A message with a method answers nothing.
+func oversizedID(head, tail []byte) (int64, oversized) {
+	head = bytes.TrimPrefix(head, []byte("{"))
+	if i := bytes.IndexAny(head, "{["); i >= 0 {
+		head = head[:i]
 	}
-	if len(tail) > 128 {
-		tail = tail[len(tail)-128:]
+	if bytes.Contains(head, []byte(`"method"`)) {
+		return 0, oversizedNotice
 	}
-	for _, part := range [][]byte{head, tail} {
-		_, after, ok := bytes.Cut(part, []byte(`"id":`))
-		if !ok {
+	for _, found := range [][][]byte{idInHead.FindSubmatch(head), idInTail.FindSubmatch(tail)} {
+		if found == nil {
 			continue
 		}
-		rest := bytes.TrimLeft(after, " ")
-		n := 0
-		for n < len(rest) && rest[n] >= '0' && rest[n] <= '9' {
-			n++
-		}
-		if id, err := strconv.ParseInt(string(rest[:n]), 10, 64); err == nil {
-			return id, true
+		if id, err := strconv.ParseInt(string(found[1]), 10, 64); err == nil {
+			return id, oversizedAnswer
 		}
 	}
-	return 0, false
+	return 0, oversizedUnknown
 }
+
+var (
+	idInHead = regexp.MustCompile(`"id"\s*:\s*(\d{1,18})\s*[,}]`)
+	idInTail = regexp.MustCompile(`[}\]"\deln]\s*,\s*"id"\s*:\s*(\d{1,18})\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$`)
+)

@@ -40,7 +40,7 @@ func newHTTP(s *Server) *httpLink {
 		u = &url.URL{Scheme: "http", Host: "invalid."}
 	}
 	l := &httpLink{s: s, info: clientInfo(s.opts.Version), session: map[string]*sessionSlot{}}
-	l.pool.New = func() any { return &flight{events: mcp.NewEventReader(nil, l.maxBytes())} }
+	l.pool.New = func() any { return &flight{events: mcp.NewEventReader(nil, l.maxBytes()), retry: time.Second} }
 	o := h1.Options{
 		Addr: hostPort(u), MaxIdle: maxIdleConns, MaxConns: maxConns, IdleTimeout: idleTimeout,
 		DialTimeout: time.Duration(s.spec.Timeouts.Connect), MaxHeader: 64 << 10,
@@ -126,7 +126,7 @@ func (l *httpLink) doModern(ctx context.Context, c *Call, out *mcp.Raw) error {
 	f.modern(c, l.info)
 	f.post(l.start)
 	if err := f.modernHeaders(c); err != nil {
-		return l.s.errorf(errs.HeaderMismatch, "%w", err)
+		return l.s.errorf(errs.Invalid, "cannot take the arguments: %w", err)
 	}
 	err := l.send(ctx, f, c, out, nil)
 	if err != nil {
@@ -165,6 +165,7 @@ type flight struct {
 	note   mcp.Raw
 	lastID string // of the last SSE event
 	asked  string // the question of the server that was refused
+	heard  bool   // a message came since the stream was opened or resumed
 	retry  time.Duration
 }
 

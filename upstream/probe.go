@@ -9,35 +9,53 @@ import (
 	"github.com/toolcrib/toolcrib/mcp"
 )
 
+// discoverTime is how long an HTTP server has for server/discover before initialize is tried.
+const discoverTime = 10 * time.Second
+
 var discoverBody = []byte(`{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{}}`)
 
 // probe finds the era of an HTTP server: server/discover first, initialize when that shows no modern server
 // (basic/versioning, and streamable-http "Backward Compatibility").
 func (l *httpLink) probe(ctx context.Context) (*Peer, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(l.s.spec.Timeouts.Start))
+	limit := time.Duration(l.s.spec.Timeouts.Start)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	var out mcp.Raw
-	defer out.Free()
-	err := l.own(ctx, nil, discoverBody, &out)
-	var w *wrongEra
-	if err != nil && !errors.As(err, &w) && errs.Of(err).Kind != errs.Protocol {
+	if p, err := l.discover(ctx); p != nil || err != nil {
+		return p, err
+	}
+	sl, err := l.slot("")
+	if err != nil {
 		return nil, err
 	}
-	if err == nil {
-		if p := modernPeer(&out); p != nil {
-			return p, nil
-		}
+	if old := sl.peek(); old != nil { // a probe follows a failure: what the server said before may not hold any more
+		sl.drop(old)
+		l.end(ctx, old)
 	}
-	sl, serr := l.slot("")
-	if serr != nil {
-		return nil, serr
-	}
-	sl.drop(sl.peek()) // a probe follows a failure: what the server said before may not hold any more
 	ls, err := sl.get(ctx, l.s, l.initialize)
+	if ctx.Err() != nil {
+		return nil, l.s.errorf(errs.Timeout, "answers neither server/discover nor initialize within %s; raise timeouts.start", limit)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return ls.peer, nil
+}
+
+// discover asks an HTTP server whether it is modern; no peer and no error mean that it is not.
+func (l *httpLink) discover(ctx context.Context) (*Peer, error) {
+	short, cancel := context.WithTimeout(ctx, discoverTime)
+	defer cancel()
+	var out mcp.Raw
+	defer out.Free()
+	err := l.own(short, nil, discoverBody, &out)
+	if err == nil {
+		return modernPeer(&out), nil
+	}
+	var w *wrongEra
+	if errors.As(err, &w) || errs.Of(err).Kind == errs.Protocol || (short.Err() != nil && ctx.Err() == nil) {
+		return nil, nil //nolint:nilnil // not modern is an answer
+	}
+	return nil, err
 }
 
 // modernPeer reads an answer to server/discover; nil when it is not that of a server that speaks our modern version.
@@ -104,6 +122,9 @@ func (l *httpLink) initialize(ctx context.Context) (*session, error) {
 	f.post(l.start)
 	opening := newSession("", &Peer{})
 	if err := l.send(ctx, f, c, &out, opening); err != nil {
+		if ctx.Err() != nil {
+			err = l.s.errorf(errs.Timeout, "did not answer initialize within %s; raise timeouts.start", time.Duration(l.s.spec.Timeouts.Start))
+		}
 		return nil, err
 	}
 	p, err := l.s.legacyPeer(&out)

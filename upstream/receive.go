@@ -60,12 +60,12 @@ func (l *httpLink) explain(err error, limit time.Duration) error {
 	errors.As(err, &fault)
 	early := fault != nil && (fault.Phase == h1.PhaseDial || fault.Phase == h1.PhaseTLS)
 	if errors.Is(err, os.ErrDeadlineExceeded) && !early {
-		return l.s.errorf(errs.Timeout, "was silent for %s; raise its timeouts if it needs longer", limit)
+		return l.s.errorf(errs.Timeout, "was silent for %s; raise timeouts.call (timeouts.list for lists) if it needs longer", limit)
+	}
+	if !early {
+		return l.s.errorf(errs.Unavailable, "connection broke in mid-call; the call may have been carried out: %w", err)
 	}
 	out := l.s.errorf(errs.Unavailable, "cannot be reached at its url: %w", err)
-	if !early {
-		out = l.s.errorf(errs.Unavailable, "connection broke in mid-call; the call may have been carried out: %w", err)
-	}
 	l.s.fail(out)
 	return out
 }
@@ -76,7 +76,7 @@ func (l *httpLink) receive(ctx context.Context, f *flight, c *Call, out *mcp.Raw
 	case status == 401 || status == 403:
 		return l.s.errorf(errs.Unavailable, "refuses the gateway's credential (HTTP %d); set it under headers", status)
 	case status == 429 || status == 503:
-		return l.s.errorf(errs.Overloaded, "is overloaded (HTTP %d)", status)
+		return l.s.errorf(errs.Unavailable, "is overloaded (HTTP %d); try again later", status)
 	case status >= 300 && status < 400:
 		return l.s.errorf(errs.Unavailable, "answers a redirect (HTTP %d), which is not followed; set url to the final address", status)
 	}
@@ -84,7 +84,7 @@ func (l *httpLink) receive(ctx context.Context, f *flight, c *Call, out *mcp.Raw
 	case "text/event-stream":
 		return l.stream(ctx, f, c, out, ls, limit)
 	case "application/json":
-		return l.single(f, out, ls, limit)
+		return l.single(f, c, out, ls, limit)
 	default:
 		return l.notMCP(f, ls, kind)
 	}
@@ -112,7 +112,7 @@ func mediaType(v string) string {
 }
 
 // single reads an answer that is one JSON message.
-func (l *httpLink) single(f *flight, out *mcp.Raw, ls *session, limit time.Duration) error {
+func (l *httpLink) single(f *flight, c *Call, out *mcp.Raw, ls *session, limit time.Duration) error {
 	buf, err := l.readAll(f, limit)
 	if err != nil {
 		return err
@@ -122,7 +122,16 @@ func (l *httpLink) single(f *flight, out *mcp.Raw, ls *session, limit time.Durat
 		out.Reset()
 		return l.garbage(e)
 	}
-	return l.check(f, out, ls)
+	if out.Kind != mcp.KindBatch {
+		return l.check(f, out, ls)
+	}
+	defer buf.Free()
+	data := out.Body
+	out.Reset()
+	if done, err := l.batch(f, c, out, ls, data); done || err != nil {
+		return err
+	}
+	return l.s.errorf(errs.Protocol, "answers a request with a batch that lacks its answer")
 }
 
 func (l *httpLink) garbage(e *mcp.Error) error {
@@ -150,6 +159,9 @@ func (l *httpLink) check(f *flight, out *mcp.Raw, ls *session) error {
 func lostSession(status int, out *mcp.Raw) bool {
 	if out.Kind != mcp.KindError {
 		return false
+	}
+	if out.ID.Present() {
+		return false // it knows the request: it took it up
 	}
 	if status == 404 {
 		return out.ErrorCode != mcp.CodeMethodNotFound
@@ -213,9 +225,13 @@ func (l *httpLink) tooLarge(most int) error {
 // stream reads an answer that comes as server-sent events, resuming it where a legacy server lets go of the connection.
 func (l *httpLink) stream(ctx context.Context, f *flight, c *Call, out *mcp.Raw, ls *session, limit time.Duration) error {
 	for try := 0; ; try++ {
+		f.heard = false
 		done, err := l.readEvents(f, c, out, ls, limit)
 		if done || (err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF)) {
 			return err
+		}
+		if f.heard {
+			try = 0 // the server lets go after each event, as it may
 		}
 		if ls == nil || f.lastID == "" || try >= resumeMost {
 			return l.s.errorf(errs.Protocol, "ended its stream before the answer; the call may have been carried out")
@@ -247,6 +263,7 @@ func (l *httpLink) readEvents(f *flight, c *Call, out *mcp.Raw, ls *session, lim
 		if len(ev.Data) == 0 || (ev.Name != "" && ev.Name != "message") {
 			continue
 		}
+		f.heard = true
 		if done, err := l.event(f, c, out, ls, ev.Data); done || err != nil {
 			return true, err
 		}
@@ -272,10 +289,15 @@ func (l *httpLink) event(f *flight, c *Call, out *mcp.Raw, ls *session, data []b
 		if asked != "" {
 			f.asked = asked
 		}
-		return false, l.reply(ls, reply)
+		if err := l.reply(ls, reply); err != nil {
+			// The call goes on: only the server knows what the missing answer means to it.
+			l.s.warnings.warn(l.s.log, "answer to the server's question not delivered", "error", err)
+		}
+	case mcp.KindBatch:
+		return l.batch(f, c, out, ls, data)
 	case mcp.KindResult, mcp.KindError:
 		if !bytes.Equal(n.ID.Of(data), f.id) && !(n.Kind == mcp.KindError && !n.ID.Present()) {
-			l.s.log.Warn("answer to another request dropped", "id", string(n.ID.Of(data)))
+			l.s.warnings.warn(l.s.log, "answer to another request dropped", "id", string(n.ID.Of(data)))
 			return false, nil
 		}
 		buf := mcp.GetBuffer(len(data))
@@ -284,6 +306,24 @@ func (l *httpLink) event(f *flight, c *Call, out *mcp.Raw, ls *session, data []b
 		out.Message = n.Message
 		l.drain(f)
 		return true, nil
+	}
+	return false, nil
+}
+
+// batch handles an array of messages, which servers of 2025-03-26 may send (basic "Batching").
+func (l *httpLink) batch(f *flight, c *Call, out *mcp.Raw, ls *session, data []byte) (done bool, err error) {
+	spans, e := mcp.Split(data, l.s.limits())
+	if e != nil {
+		return true, l.garbage(e)
+	}
+	for _, span := range spans {
+		element := span.Of(data)
+		if element[0] == '[' {
+			return true, l.s.errorf(errs.Protocol, "sends a batch inside a batch")
+		}
+		if done, err := l.event(f, c, out, ls, element); done || err != nil {
+			return done, err
+		}
 	}
 	return false, nil
 }

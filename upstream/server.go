@@ -110,6 +110,8 @@ type Server struct {
 	ids    atomic.Int64
 	status atomic.Pointer[Status]
 	broken chan struct{}
+	// warnings are those that a server can cause as often as it likes.
+	warnings throttle
 
 	ctx    context.Context //nolint:containedctx // the life of what Open started
 	cancel context.CancelFunc
@@ -185,6 +187,25 @@ func (s *Server) spawn(f func(context.Context)) bool {
 	return true
 }
 
+// throttle lets one warning a second through and counts the others.
+type throttle struct {
+	next    atomic.Int64 // unix nanoseconds
+	skipped atomic.Int64
+}
+
+func (t *throttle) warn(log *slog.Logger, msg string, args ...any) {
+	now := time.Now().UnixNano()
+	next := t.next.Load()
+	if now < next || !t.next.CompareAndSwap(next, now+int64(time.Second)) {
+		t.skipped.Add(1)
+		return
+	}
+	if n := t.skipped.Swap(0); n > 0 {
+		args = append(args, "suppressed", n)
+	}
+	log.Warn(msg, args...)
+}
+
 const (
 	retryFirst = 100 * time.Millisecond
 	retryMost  = 30 * time.Second
@@ -194,10 +215,10 @@ const (
 func (s *Server) supervise(ctx context.Context) {
 	var pause time.Duration
 	for ctx.Err() == nil {
+		s.drainBroken()
 		peer, err := s.link.ready(ctx)
 		if err == nil {
 			pause = 0
-			s.drainBroken()
 			s.setReady(peer)
 			select {
 			case <-ctx.Done():

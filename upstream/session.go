@@ -32,6 +32,7 @@ type session struct {
 type sessionSlot struct {
 	shared[session]
 	used atomic.Int64 // unix nanoseconds
+	busy atomic.Int32 // calls under way
 }
 
 func (ls *session) headers(f *flight) { f.head = append(f.head, ls.lines...) }
@@ -70,14 +71,22 @@ func (l *httpLink) slot(key string) (*sessionSlot, error) {
 func (l *httpLink) evict() bool {
 	limit := time.Now().Add(-sessionIdle).UnixNano()
 	n := len(l.session)
+	var old []*session
 	for key, sl := range l.session {
-		if sl.used.Load() > limit {
+		if sl.used.Load() > limit || sl.busy.Load() > 0 {
 			continue
 		}
 		delete(l.session, key)
 		if ls := sl.peek(); ls != nil {
-			l.s.spawn(func(ctx context.Context) { l.end(ctx, ls) })
+			old = append(old, ls)
 		}
+	}
+	if len(old) > 0 {
+		l.s.spawn(func(ctx context.Context) {
+			for _, ls := range old {
+				l.end(ctx, ls)
+			}
+		})
 	}
 	return len(l.session) < n
 }
@@ -147,6 +156,11 @@ func (l *httpLink) doLegacy(ctx context.Context, c *Call, out *mcp.Raw) error {
 	if err != nil {
 		return err
 	}
+	sl.busy.Add(1)
+	defer func() {
+		sl.used.Store(time.Now().UnixNano())
+		sl.busy.Add(-1)
+	}()
 	for try := 0; ; try++ {
 		ls, err := sl.get(ctx, l.s, l.initialize)
 		if err != nil {
@@ -169,9 +183,7 @@ func (l *httpLink) doLegacy(ctx context.Context, c *Call, out *mcp.Raw) error {
 
 func (l *httpLink) callLegacy(ctx context.Context, ls *session, c *Call, out *mcp.Raw) error {
 	if c.Client.LogLevel != "" {
-		if err := l.setLevel(ctx, ls, c.Client.LogLevel); err != nil {
-			return err
-		}
+		l.setLevel(ctx, ls, c.Client.LogLevel)
 	}
 	f := l.take()
 	defer l.put(f)
@@ -190,24 +202,27 @@ func (l *httpLink) callLegacy(ctx context.Context, ls *session, c *Call, out *mc
 }
 
 // setLevel makes the session at least as talkative as the call wants; each caller gets only what it asked for (relay).
-func (l *httpLink) setLevel(ctx context.Context, ls *session, level string) error {
+// A server that does not take the level costs the caller its messages, not the call.
+func (l *httpLink) setLevel(ctx context.Context, ls *session, level string) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if ls.level != "" && severities[ls.level] <= severities[level] {
-		return nil
+		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, sideCall)
+	defer cancel()
 	logs, _ := mcp.Lookup(ls.peer.Capabilities, whole(ls.peer.Capabilities), "logging")
 	if len(ls.peer.Capabilities) == 0 || !logs.Present() {
 		ls.level = level
-		return nil
+		return
 	}
 	var out mcp.Raw
 	defer out.Free()
 	if err := l.own(ctx, ls, setLevelBody(level), &out); err != nil {
-		return err
+		l.s.warnings.warn(l.s.log, "log level not set at the server", "error", err)
+		return
 	}
 	ls.level = level
-	return nil
 }
 
 // own sends a request of the gateway itself, within a session or (ls nil) as a modern request.

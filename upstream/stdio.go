@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -16,6 +17,7 @@ import (
 
 const (
 	writeTime   = 10 * time.Second
+	queueMost   = 64              // notices and replies that may wait for a child to read
 	settled     = 5 * time.Second // a child that lived this long after it was ready did not crash on start
 	waitForPark = time.Second     // a call waits this long for the next start; beyond that it is told
 	lingering   = time.Second     // how long a child may live on after it closed its output
@@ -140,13 +142,19 @@ func (l *stdioLink) launch(ctx context.Context) (*instance, error) {
 	if err != nil {
 		return nil, errs.E("", errs.Unavailable, "%w", err)
 	}
-	in := &instance{s: l.s, p: p, info: l.info, pending: map[int64]*waiting{}, gone: make(chan struct{})}
+	in := &instance{s: l.s, p: p, info: l.info, pending: map[int64]*waiting{}, gone: make(chan struct{}), queue: make(chan []byte, queueMost)}
 	in.drop = func() { l.inst.drop(in) }
-	if !l.s.spawn(func(context.Context) { in.read() }) {
+	if !l.s.spawn(func(context.Context) { in.read() }) || !l.s.spawn(func(context.Context) { in.talk() }) {
 		in.stop()
 		return nil, l.s.closedError()
 	}
 	if in.peer, err = in.handshake(ctx, l.blunt.Load()); err != nil {
+		if ended := in.p.Err(); ended != nil {
+			err = errs.E("", errs.Unavailable, "%w", ended)
+		} else if ctx.Err() != nil && l.s.ctx.Err() == nil {
+			err = l.s.errorf(errs.Timeout, "answers neither server/discover nor initialize within %s%s; raise timeouts.start if it needs longer",
+				time.Duration(l.s.spec.Timeouts.Start), in.complaint())
+		}
 		l.blunt.Store(!l.blunt.Load() && in.p.Err() != nil)
 		in.stop()
 		return nil, err
@@ -194,6 +202,9 @@ type instance struct {
 	level   string
 	closed  bool
 	gone    chan struct{} // closed when nothing more can arrive
+	queue   chan []byte   // notices and replies on their way to the child
+	garbage atomic.Int64  // lines on stdout that were no message
+	issued  atomic.Int64  // the last id given out
 }
 
 // waiting is one call in flight.
@@ -210,6 +221,15 @@ func (in *instance) exit() error {
 		return err
 	}
 	return errors.New("exited without an error")
+}
+
+// state tells how the process ended, without what it printed: that may be another caller's.
+func (in *instance) state() string {
+	var e *runner.ExitError
+	if errors.As(in.exit(), &e) {
+		return e.State()
+	}
+	return "unknown"
 }
 
 func (in *instance) stop() {
@@ -252,7 +272,7 @@ func (in *instance) read() {
 	lost := in.pending
 	in.pending = nil
 	in.mu.Unlock()
-	err := errs.E("", errs.Unavailable, "%w; a call under way may have been carried out", in.exit())
+	err := in.s.errorf(errs.Unavailable, "process ended (%s); a request under way may have been carried out", in.state())
 	for _, w := range lost {
 		w.err = err
 		close(w.answer)
@@ -264,7 +284,8 @@ func (in *instance) message(buf *mcp.Buffer) {
 	m := &mcp.Raw{}
 	m.Own(buf)
 	if e := mcp.Scan(m.Body, &m.Message, in.s.limits()); e != nil {
-		in.s.log.Warn("line on stdout is no MCP message", "error", e.Message, "line", clip(m.Body))
+		in.garbage.Add(1)
+		in.s.warnings.warn(in.s.log, "line on stdout is no MCP message", "error", e.Message, "line", clip(m.Body))
 		m.Free()
 		return
 	}
@@ -277,10 +298,28 @@ func (in *instance) message(buf *mcp.Buffer) {
 		reply, asked := in.s.refuseQuestion(m)
 		in.blame(asked)
 		m.Free()
-		in.s.spawn(func(context.Context) { in.tell(reply) })
-	default:
-		in.s.log.Warn("batch on stdout dropped: the server was not told that batches are understood")
-		m.Free()
+		in.tell(reply)
+	case mcp.KindBatch:
+		in.batch(m)
+	}
+}
+
+// batch takes an array of messages apart, which servers of 2025-03-26 may send (basic "Batching").
+func (in *instance) batch(m *mcp.Raw) {
+	defer m.Free()
+	spans, e := mcp.Split(m.Body, in.s.limits())
+	if e != nil {
+		in.s.warnings.warn(in.s.log, "batch on stdout is not valid", "error", e.Message)
+		return
+	}
+	for _, span := range spans {
+		element := span.Of(m.Body)
+		if element[0] == '[' {
+			continue // no batch has batches
+		}
+		buf := mcp.GetBuffer(len(element))
+		buf.B = append(buf.B[:0], element...)
+		in.message(buf)
 	}
 }
 
@@ -300,7 +339,9 @@ func (in *instance) answered(m *mcp.Raw) {
 	}
 	in.mu.Unlock()
 	if !ok || w == nil {
-		in.s.log.Warn("answer to no open request dropped", "id", clip(m.ID.Of(m.Body)))
+		if !ok || id > in.issued.Load() {
+			in.s.warnings.warn(in.s.log, "answer to a request that was never sent dropped", "id", clip(m.ID.Of(m.Body)))
+		}
 		m.Free()
 		return
 	}
@@ -340,9 +381,9 @@ func (in *instance) notified(m *mcp.Raw) {
 // tooLong fails the call that an oversized line answers, and only that.
 func (in *instance) tooLong(long *runner.LineTooLong) {
 	in.mu.Lock()
-	id, ok := oversizedID(long.Head, long.Tail)
+	id, kind := oversizedID(long.Head, long.Tail)
 	w := in.pending[id]
-	if (!ok || w == nil) && len(in.pending) == 1 {
+	if kind == oversizedUnknown && len(in.pending) == 1 {
 		for id, w = range in.pending {
 		}
 	}
@@ -351,7 +392,7 @@ func (in *instance) tooLong(long *runner.LineTooLong) {
 	}
 	in.mu.Unlock()
 	if w == nil {
-		in.s.log.Warn("line over the size limit dropped", "bytes", long.Size)
+		in.s.warnings.warn(in.s.log, "line over the size limit dropped", "bytes", long.Size)
 		return
 	}
 	w.err = in.s.errorf(errs.Protocol, "answers %d bytes, more than the limit; raise messages.maxBytes if that is right", long.Size)
@@ -367,6 +408,7 @@ func (in *instance) open(id int64) (*waiting, error) {
 		return nil, in.s.errorf(errs.Unavailable, "%w", errGone)
 	}
 	in.pending[id] = w
+	in.issued.Store(max(id, in.issued.Load()))
 	return w, nil
 }
 
@@ -404,7 +446,7 @@ func (in *instance) call(ctx context.Context, modern bool, c *Call, out *mcp.Raw
 	} else {
 		d.legacy(c)
 	}
-	err = in.p.Write(d.segs, writeTime)
+	err = in.p.Write(d.segs, in.patience())
 	clear(d.segs)
 	drafts.Put(d)
 	if err != nil {
@@ -447,7 +489,7 @@ func (in *instance) await(ctx context.Context, c *Call, id int64, w *waiting, li
 			return ctx.Err()
 		case <-timer.C:
 			in.giveUp(id)
-			return in.s.errorf(errs.Timeout, "was silent for %s; raise its timeouts if it needs longer", limit)
+			return in.s.errorf(errs.Timeout, "was silent for %s%s; raise timeouts.call (timeouts.list for lists) if it needs longer", limit, in.complaint())
 		}
 	}
 }
@@ -472,13 +514,43 @@ func discard(w *waiting) {
 // giveUp forgets a call and tells the server so.
 func (in *instance) giveUp(id int64) {
 	in.abandon(id)
-	in.s.spawn(func(context.Context) { in.tell(cancelNotice(idBytes(id))) })
+	in.tell(cancelNotice(idBytes(id)))
 }
 
+// tell has a notice or reply sent; a child that does not read loses it.
 func (in *instance) tell(body []byte) {
-	if err := in.p.Write([][]byte{body}, writeTime); err != nil {
-		in.s.log.Debug("message not delivered to the child", "error", err)
+	select {
+	case in.queue <- body:
+	default:
+		in.s.warnings.warn(in.s.log, "message to the child dropped: it does not read its stdin")
 	}
+}
+
+// talk writes what tell queued. A child that is busy may take as long as a call to read it.
+func (in *instance) talk() {
+	for {
+		select {
+		case body := <-in.queue:
+			if err := in.p.Write([][]byte{body}, in.patience()); err != nil {
+				in.s.log.Debug("message not delivered to the child", "error", err)
+			}
+		case <-in.gone:
+			return
+		}
+	}
+}
+
+// patience is how long a child may leave its stdin unread.
+func (in *instance) patience() time.Duration {
+	return max(time.Duration(in.s.spec.Timeouts.Call), writeTime)
+}
+
+// complaint tells what a child did instead of answering.
+func (in *instance) complaint() string {
+	if n := in.garbage.Load(); n > 0 {
+		return fmt.Sprintf(" (it printed %d lines on stdout that are no MCP message)", n)
+	}
+	return ""
 }
 
 // setLevel makes the child at least as talkative as the call wants.

@@ -29,7 +29,10 @@ func TestOpenAddress(t *testing.T) {
 	}
 	g.Configure(testenv.Config{More: open})
 	testenv.Eventually(t, "refusal of a file without keys", func() bool {
-		_, body := g.Get("/health/ready", nil)
+		if _, body := g.Get("/health/ready", nil); strings.Contains(body, "auth.apiKeys") {
+			t.Errorf("reasons are told without a key: %s", body)
+		}
+		_, body := g.Get("/health/ready", http.Header{"Authorization": {"Bearer " + aliceKey}})
 		return strings.Contains(body, "auth.apiKeys")
 	})
 }

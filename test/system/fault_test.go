@@ -104,7 +104,7 @@ var stdioFaults = map[string]fault{
 	"too large":     {func(c *testenv.Call) { c.Result(big(2 * mostBytes)) }, "maxBytes"},
 	"endless line":  {func(c *testenv.Call) { c.Child.Print(strings.Repeat("x", 3*mostBytes) + "\n"); c.Hang() }, "maxBytes"},
 	"never answers": {(*testenv.Call).Hang, "silent"},
-	"exits":         {func(c *testenv.Call) { c.Child.Complain("\nout of cheese\n"); c.Child.Exit(9) }, "out of cheese"},
+	"exits":         {func(c *testenv.Call) { c.Child.Complain("\nout of cheese\n"); c.Child.Exit(9) }, "exit status 9"},
 	"half a line":   {func(c *testenv.Call) { c.Child.Print(`{"jsonrpc":"2.0",`); c.Child.Exit(0) }, "process ended"},
 }
 
