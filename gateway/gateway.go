@@ -56,6 +56,13 @@ type world struct {
 	before  <-chan struct{}
 }
 
+func newWorld(p *plan.Plan, keys *identity.Keys) *world {
+	return &world{
+		plan: p, keys: keys, members: map[string]*member{}, gen: new(atomic.Uint64),
+		idle: make(chan struct{}), ended: make(chan struct{}),
+	}
+}
+
 // member is one server of a world, with what is known of its lists.
 type member struct {
 	*plan.Server
@@ -81,7 +88,9 @@ func New(o Options) *Gateway {
 	close(none)
 	g.info = mcp.AppendString([]byte(`{"name":"toolcrib","title":"Toolcrib","version":`), o.Version)
 	g.info = append(g.info, '}')
-	g.world.Store(&world{plan: plan.Compile(&v1.Config{}), keys: &identity.Keys{}, gen: new(atomic.Uint64), idle: make(chan struct{}), ended: make(chan struct{}), before: none})
+	first := newWorld(plan.Compile(&v1.Config{}), &identity.Keys{})
+	first.before = none
+	g.world.Store(first)
 	return g
 }
 
@@ -98,7 +107,7 @@ func (g *Gateway) Apply(p *plan.Plan) error {
 		return err
 	}
 	was := g.world.Load()
-	next := &world{plan: p, keys: keys, members: map[string]*member{}, gen: new(atomic.Uint64), idle: make(chan struct{}), ended: make(chan struct{})}
+	next := newWorld(p, keys)
 	for _, s := range p.Servers {
 		m := was.keep(s, p)
 		if m == nil {

@@ -225,8 +225,7 @@ func (in *instance) exit() error {
 
 // state tells how the process ended, without what it printed: that may be another caller's.
 func (in *instance) state() string {
-	var e *runner.ExitError
-	if errors.As(in.exit(), &e) {
+	if e, ok := errors.AsType[*runner.ExitError](in.exit()); ok {
 		return e.State()
 	}
 	return "unknown"

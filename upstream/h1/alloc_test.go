@@ -16,7 +16,7 @@ func TestAllocations(t *testing.T) {
 	defer cancel()
 	for _, tc := range []struct {
 		name      string
-		ctx       context.Context
+		ctx       context.Context //nolint:containedctx // a row of a table
 		ask, tell int
 		most      float64
 	}{

@@ -51,7 +51,7 @@ func (p *Response) readChunked(b []byte) (n int, err error) {
 func (p *Response) nextChunk(wait bool) error {
 	for p.chunk != chunkData {
 		err := p.chunkStep()
-		if err == errMore && wait {
+		if errors.Is(err, errMore) && wait {
 			err = p.fill()
 		}
 		if err != nil {

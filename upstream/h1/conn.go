@@ -101,7 +101,7 @@ func (cn *conn) quiet() bool {
 	b := cn.sock.one[:]
 	if cn.wire == nil {
 		_, err := cn.sock.readNow(b)
-		return err == os.ErrDeadlineExceeded
+		return errors.Is(err, os.ErrDeadlineExceeded)
 	}
 	// crypto/tls consumes session tickets and alerts that came since, and knows what it holds decrypted.
 	cn.wire.probing = true
@@ -261,7 +261,7 @@ func (cn *conn) readHead(limit int) ([]byte, error) {
 		}
 		from = max(0, len(b)-len(headEnd)+1)
 		if err := cn.fill(limit); err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = errCutHead
 				if len(b) == 0 {
 					err = errNoAnswer

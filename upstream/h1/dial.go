@@ -76,6 +76,6 @@ func (w *wire) Read(b []byte) (n int, err error) {
 		return w.sock.readNow(b)
 	}
 	n, err = w.Conn.Read(b)
-	w.ended = w.ended || err == io.EOF
+	w.ended = w.ended || errors.Is(err, io.EOF)
 	return n, err
 }

@@ -322,7 +322,7 @@ func TestSlowBody(t *testing.T) {
 		for {
 			n, err := p.Read(b)
 			got = append(got, b[:n]...)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err == nil {
@@ -375,7 +375,7 @@ func TestStream(t *testing.T) {
 		}
 		next <- struct{}{}
 	}
-	if n, err := p.Read(b); n != 0 || err != io.EOF {
+	if n, err := p.Read(b); n != 0 || !errors.Is(err, io.EOF) {
 		t.Fatalf("%d, %v", n, err)
 	}
 }
@@ -445,9 +445,9 @@ func TestVectors(t *testing.T) {
 			q.Body = append(q.Body, s)
 			want = append(want, s...)
 		}
-		before := fmt.Sprint(len(q.Body), bytes.Join(q.Body, nil)[:min(len(want), 10)])
+		before := fmt.Sprint(len(q.Body), string(bytes.Join(q.Body, nil)[:min(len(want), 10)]))
 		mustCall(t, c, q, string(want))
-		if after := fmt.Sprint(len(q.Body), bytes.Join(q.Body, nil)[:min(len(want), 10)]); after != before {
+		if after := fmt.Sprint(len(q.Body), string(bytes.Join(q.Body, nil)[:min(len(want), 10)])); after != before {
 			t.Error("the request was changed")
 		}
 	}

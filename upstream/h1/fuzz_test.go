@@ -66,7 +66,7 @@ func play(data []byte, method string, step, buffer int) (o outcome, p *h1.Respon
 	for {
 		n, err := p.Read(b)
 		body = append(body, b[:n]...)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -129,7 +129,7 @@ func sameAsNetHTTP(t *testing.T, data []byte, method string, p *h1.Response, all
 	var res *http.Response
 	for res == nil || res.StatusCode < 200 {
 		var err error
-		if res, err = http.ReadResponse(r, &http.Request{Method: method}); err != nil {
+		if res, err = http.ReadResponse(r, &http.Request{Method: method}); err != nil { //nolint:bodyclose // it is read from memory
 			if strings.Contains(err.Error(), "trailer") { // a Trailer header that names what may not be one; it is not read here
 				return
 			}

@@ -9,6 +9,7 @@ package h1
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"os"
 	"sync"
@@ -46,7 +47,7 @@ type Options struct {
 // Client is a pool of connections to one server. It is safe for concurrent use.
 type Client struct {
 	o     Options
-	life  context.Context // ends with Abort; dials hang on it
+	life  context.Context //nolint:containedctx // ends with Abort; dials hang on it
 	abort context.CancelFunc
 
 	mu      sync.Mutex
@@ -220,7 +221,7 @@ func (p *Response) roundTrip(c *Client, q *Request, f facts, deadline time.Time)
 		if n == 0 && cn.reused {
 			return true, sent
 		}
-		if sent != errEarly {
+		if !errors.Is(sent, errEarly) {
 			cn.setDeadline(earlier(deadline, time.Now().Add(afterFailedWrite)))
 		}
 	}
@@ -230,7 +231,7 @@ func (p *Response) roundTrip(c *Client, q *Request, f facts, deadline time.Time)
 		return false, nil
 	}
 	again = q.Safe && cn.reused && cn.w == 0 && cn.heads == 0 && ctx.Err() == nil && !isTimeout(err)
-	if sent != nil && sent != errEarly && cn.w == 0 && cn.heads == 0 {
+	if sent != nil && !errors.Is(sent, errEarly) && cn.w == 0 && cn.heads == 0 {
 		phase, err = PhaseWrite, sent
 	}
 	return again, err

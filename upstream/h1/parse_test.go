@@ -67,7 +67,7 @@ func TestResponses(t *testing.T) {
 			}
 			p.Close()
 			p.Close()
-			if n, err := p.Read(make([]byte, 1)); n != 0 || err == nil || err == io.EOF {
+			if n, err := p.Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, io.EOF) {
 				t.Errorf("Read after Close: %d, %v", n, err)
 			}
 			if st := c.Stats(); st.Active != 0 {

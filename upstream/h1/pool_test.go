@@ -60,10 +60,10 @@ func TestIdleTimeout(t *testing.T) {
 			time.Sleep(4 * time.Second)
 		}
 		for _, want := range []struct {
-			after time.Duration
+			after int // seconds
 			idle  int
 		}{{0, 2}, {1, 2}, {2, 1}, {2, 1}, {1, 0}, {100, 0}} { // at 12, 13, 15, 17, 18 and 118 seconds
-			time.Sleep(want.after * time.Second)
+			time.Sleep(time.Duration(want.after) * time.Second)
 			synctest.Wait()
 			if st := c.Stats(); st.Idle != want.idle || st.Active != 0 {
 				t.Errorf("%+v, want %d idle", st, want.idle)
@@ -135,8 +135,10 @@ func TestTimeLimitsExactly(t *testing.T) {
 
 func TestDialTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := h1.New(h1.Options{Addr: "a:1", DialTimeout: 4 * time.Second, MaxConns: 1,
-			Dial: func(ctx context.Context, _, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }})
+		c := h1.New(h1.Options{
+			Addr: "a:1", DialTimeout: 4 * time.Second, MaxConns: 1,
+			Dial: func(ctx context.Context, _, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() },
+		})
 		defer c.Close()
 		for range 2 { // the place is given back
 			begun := time.Now()

@@ -2,6 +2,7 @@ package h1
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"time"
@@ -26,9 +27,9 @@ const (
 type Response struct {
 	head
 	client  *Client
-	cn      *conn // nil once the connection has been given back
-	ctx     context.Context
-	stop    func() bool // ends watching ctx; nil when there was nothing to watch
+	cn      *conn           // nil once the connection has been given back
+	ctx     context.Context //nolint:containedctx // of the exchange that the response belongs to
+	stop    func() bool     // ends watching ctx; nil when there was nothing to watch
 	timeout time.Duration
 	err     error // what Read returns from now on
 	reused  bool
@@ -185,7 +186,7 @@ func (p *Response) read(b []byte) (int, error) {
 		return p.readChunked(b)
 	case framedClose:
 		n, err := p.take(b)
-		if err == io.EOF && p.cn.ended() {
+		if errors.Is(err, io.EOF) && p.cn.ended() {
 			p.finish()
 		}
 		return n, err
@@ -200,7 +201,7 @@ func (p *Response) read(b []byte) (int, error) {
 // fail turns a failed read into what Read returns. Only a time-out leaves the body readable.
 func (p *Response) fail(err error) error {
 	switch {
-	case err == io.EOF && p.err == io.EOF:
+	case errors.Is(err, io.EOF) && errors.Is(p.err, io.EOF):
 		return err
 	case p.ctx.Err() != nil:
 		err = p.ctx.Err()
@@ -208,7 +209,7 @@ func (p *Response) fail(err error) error {
 		err = &Error{Phase: PhaseBody, Reused: p.reused, Err: ErrClosed}
 	case isTimeout(err):
 		return os.ErrDeadlineExceeded
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		err = &Error{Phase: PhaseBody, Reused: p.reused, Err: errCutBody}
 	default:
 		err = &Error{Phase: PhaseBody, Reused: p.reused, Err: err}

@@ -17,6 +17,7 @@ import (
 
 // certified returns a server's configuration and a client's that trusts it.
 func certified(tb testing.TB) (server, client *tls.Config) {
+	tb.Helper()
 	s := httptest.NewTLSServer(http.NotFoundHandler())
 	defer s.Close()
 	return &tls.Config{Certificates: s.TLS.Certificates, MinVersion: tls.VersionTLS12},
@@ -194,7 +195,7 @@ func TestTLSSlowBody(t *testing.T) {
 	for {
 		n, err := p.Read(b)
 		got = append(got, b[:n]...)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
