@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"strconv"
 	"text/tabwriter"
 
@@ -20,8 +19,9 @@ type validateCmd struct {
 
 func (*validateCmd) Help() string {
 	return `Reports all problems at once, each with line and path, and shows the servers
-when there is none. Nothing is started or connected to. Variables that FILE
-refers to must be set, as for serve.
+when there is none, with warnings of what has no effect or will be refused.
+Nothing is started or connected to. Variables that FILE refers to must be set,
+as for serve.
 
 Examples:
 
@@ -34,6 +34,10 @@ Exit codes: 0 valid, 1 problems found, 2 the file cannot be read.
 
 func (c *validateCmd) Run(sys *system) error {
 	config, err := readConfig(c.File)
+	if err == nil && exposed(config) {
+		config.Warnings = append(config.Warnings, "listen: others can reach "+config.Listen+
+			" and no API key is configured; serve refuses this without --allow-unauthenticated")
+	}
 	problems, ok := errors.AsType[v1.Problems](err)
 	switch {
 	case c.Output == "json" && ok:
@@ -92,19 +96,6 @@ func validationText(out io.Writer, file string, c *v1.Config) error {
 		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", name, s.Type, c.PrefixOf(name)+"*", where(s))
 	}
 	return w.Flush()
-}
-
-// where names the command or the host of a server, and nothing that could hold
-// a secret: arguments, paths and queries may.
-func where(s *v1.Server) string {
-	if s.Command != "" {
-		return s.Command
-	}
-	u, err := url.Parse(s.URL)
-	if err != nil {
-		return ""
-	}
-	return u.Scheme + "://" + u.Host
 }
 
 // validation is the answer of validate --output json.
