@@ -26,6 +26,9 @@ func (c *exampleCmd) Run(ctx context.Context, sys *system) error {
 	if c.Listen == "" {
 		return example.ServeStdio(ctx, sys.stdin, sys.stdout, version())
 	}
+	if err := checkListen(c.Listen); err != nil {
+		return err
+	}
 	return example.Serve(ctx, c.Listen, version(), func(url string) {
 		_, _ = fmt.Fprintf(sys.stderr, "The example server listens at %s\n", url)
 	})

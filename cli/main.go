@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/alecthomas/kong"
 )
@@ -66,7 +67,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	case helped: // parsing went on after the help was printed, to no purpose
 		return ExitOK
 	case err != nil:
-		return reportUsage(stderr, err)
+		return reportUsage(stderr, args, err)
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	return report(stderr, parsed.Run(sys))
@@ -140,13 +141,31 @@ func report(stderr io.Writer, err error) int {
 }
 
 // reportUsage prints what is wrong with the command line and where to read on.
-func reportUsage(stderr io.Writer, err error) int {
+func reportUsage(stderr io.Writer, args []string, err error) int {
 	help := "toolcrib --help"
 	if e, ok := errors.AsType[*kong.ParseError](err); ok && e.Context != nil {
 		if node := e.Context.Selected(); node != nil {
 			help = node.FullPath() + " --help"
 		}
+		if hasCommand(e.Context) && !slices.Contains(args, "--") {
+			what, _, _ := strings.Cut(err.Error(), ", did you mean")
+			err = fmt.Errorf("%s; put -- before the command, so that its flags are its own: %s", what, dashed(args))
+		}
 	}
 	_, _ = fmt.Fprintf(stderr, "toolcrib: %s\nRun %q for help.\n", err, help)
 	return ExitUsage
+}
+
+// hasCommand tells whether a command to start was read before the fault.
+func hasCommand(c *kong.Context) bool {
+	return slices.ContainsFunc(c.Path, func(p *kong.Path) bool { return p.Positional != nil && p.Positional.Name == "command" })
+}
+
+// dashed is the command line with the -- that it lacks, where it is plain where
+// that goes.
+func dashed(args []string) string {
+	if len(args) > 1 && args[0] != "call" && !strings.HasPrefix(args[1], "-") {
+		return "toolcrib " + args[0] + " -- " + strings.Join(args[1:], " ")
+	}
+	return "toolcrib " + args[0] + " … -- COMMAND"
 }

@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
+	"net/url"
 	"os"
+	"strings"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/app"
@@ -22,7 +25,9 @@ func (*serveCmd) Help() string {
 one at /servers/NAME/mcp under its own names. Changes to FILE are applied while
 it runs; a FILE with problems is reported and the old configuration stays.
 
-SIGTERM or Ctrl-C stops it: running calls may finish first.
+SIGTERM or Ctrl-C stops it: running calls may finish first. A second Ctrl-C ends
+it at once. Commands of servers, and relative paths in them, start at the folder
+that serve is started in.
 
 Examples:
 
@@ -61,7 +66,7 @@ Examples:
 
 func (c *runCmd) Run(ctx context.Context, sys *system) error {
 	if len(c.Command) != len(sys.command) {
-		return usagef("unexpected argument %q (the command to serve stands after --: toolcrib run -- COMMAND)", c.Command[0])
+		return usagef("put -- before the command: toolcrib run -- %s", strings.Join(c.Command, " "))
 	}
 	name, server, err := commandServer(c.Command, c.Env)
 	if err != nil {
@@ -71,6 +76,9 @@ func (c *runCmd) Run(ctx context.Context, sys *system) error {
 		name = c.Name
 	}
 	server.Prefix = new(string) // the only server needs none
+	if err := checkCommand(server); err != nil {
+		return err
+	}
 	config := &v1.Config{MCPServers: map[string]*v1.Server{name: server}}
 	config.SetDefaults()
 	return serve(ctx, sys, app.Options{
@@ -82,25 +90,66 @@ func (c *runCmd) Run(ctx context.Context, sys *system) error {
 
 // serve runs the gateway until the context ends, which is its normal end.
 func serve(ctx context.Context, sys *system, o app.Options) error {
+	if err := checkListen(o.Listen); err != nil {
+		return err
+	}
 	o.Guard = guardCommand()
 	o.Version = version()
 	o.Stderr = sys.stderr
-	o.Ready = func(baseURL string) { welcome(sys.stdout, sys.program, baseURL) }
+	o.Ready = func(baseURL string) {
+		c := o.Config
+		if c == nil {
+			var err error
+			if c, err = readConfig(o.File); err != nil {
+				c = v1.New() // it was changed this moment, which the log tells
+			}
+		}
+		welcome(sys.stdout, sys.program, reachable(baseURL, c), len(c.Auth.APIKeys) > 0)
+	}
 	return fileError(app.Serve(ctx, o))
 }
 
-// welcome tells how to use the gateway that listens at baseURL.
-func welcome(w io.Writer, program, baseURL string) {
-	url := baseURL + "/mcp"
+// welcome tells how to use the gateway at baseURL; keyed says that it wants a
+// key.
+func welcome(w io.Writer, program, baseURL string, keyed bool) {
+	endpoint := baseURL + "/mcp"
+	variable, header, other := "", "", ""
+	if keyed {
+		variable, header, other = keyVariable+"=KEY ", ` --header "Authorization: Bearer KEY"`, ", with the header Authorization: Bearer KEY"
+	}
 	_, _ = fmt.Fprintf(w, `Toolcrib serves at %[1]s
 
-  list the tools   %[2]s tools --url %[1]s
-  call a tool      %[2]s call TOOL --arg NAME=VALUE --url %[1]s
-  Claude Code      claude mcp add --transport http toolcrib %[1]s
-  other clients    add %[1]s as an HTTP server
+  list the tools   %[4]s%[2]s tools --url %[1]s
+  call a tool      %[4]s%[2]s call TOOL --arg NAME=VALUE --url %[1]s
+  Claude Code      claude mcp add --transport http toolcrib %[1]s%[5]s
+  other clients    add %[1]s as an HTTP server%[6]s
   is it well?      %[3]s/health/ready
 
-`, url, program, baseURL)
+`, endpoint, program, baseURL, variable, header, other)
+}
+
+// reachable turns the URL of a gateway that listens on every address into one
+// that clients can use.
+func reachable(baseURL string, c *v1.Config) string {
+	u, err := url.Parse(baseURL)
+	if err != nil {
+		return baseURL
+	}
+	if ip := net.ParseIP(u.Hostname()); ip == nil || !ip.IsUnspecified() {
+		return baseURL
+	}
+	if c.PublicURL != "" {
+		return strings.TrimRight(c.PublicURL, "/")
+	}
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "localhost"
+	}
+	if len(c.AllowedHosts) > 0 { // no other is let in
+		host = (&url.URL{Host: c.AllowedHosts[0]}).Hostname()
+	}
+	u.Host = net.JoinHostPort(host, u.Port())
+	return u.String()
 }
 
 // guardCommand is how the program starts its own guard. Without a path to

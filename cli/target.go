@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +13,7 @@ import (
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/app"
+	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
 )
 
@@ -49,19 +52,26 @@ func (t *target) server(sys *system) (name string, s *v1.Server, err error) {
 	case len(t.Command) > 0:
 		name, s, err = commandServer(t.Command, t.Env)
 	default:
-		name, s = "server", &v1.Server{URL: t.URL}
-		if s.URL == "" {
-			s.URL = defaultURL
-		}
-		if t.APIKey != "" {
-			s.Headers = map[string]string{"Authorization": "Bearer " + t.APIKey}
-		}
+		name, s, err = t.remote()
 	}
 	if err != nil {
 		return "", nil, err
 	}
 	s.SetDefaults()
 	return name, s, nil
+}
+
+// remote is the server at --url, which goes by its address.
+func (t *target) remote() (string, *v1.Server, error) {
+	s := &v1.Server{URL: t.URL}
+	if s.URL == "" {
+		s.URL = defaultURL
+	}
+	if t.APIKey != "" {
+		s.Headers = map[string]string{"Authorization": "Bearer " + t.APIKey}
+	}
+	s.SetDefaults()
+	return address(s.URL), s, checkRemote(s)
 }
 
 // check refuses combinations of flags of which some would be ignored.
@@ -169,10 +179,37 @@ func (t *target) explain(ctx context.Context, err error) error {
 		return context.Canceled
 	case errors.As(err, &answer):
 		return &exitError{ExitFailed, fmt.Errorf("the server answered: %s (code %d)", printable(answer.Message), answer.Code)}
+	case t.Config == "" && len(t.Command) == 0 && refusal(err) != 0:
+		return t.refused(refusal(err))
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("no answer within %s (--timeout): %w", t.Timeout, err)
 	case t.URL == "" && t.Config == "" && len(t.Command) == 0:
 		return fmt.Errorf("%w\nIs the gateway running? Start it with \"toolcrib serve FILE\", or name a server: --url, --config or -- COMMAND", err)
 	}
 	return err
+}
+
+// refusal is the HTTP status with which a server refused who called, or 0.
+func refusal(err error) int {
+	e := errs.Of(err)
+	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
+		if e.Kind == errs.Unavailable && strings.Contains(e.Text(), fmt.Sprintf("credential (HTTP %d)", status)) {
+			return status
+		}
+	}
+	return 0
+}
+
+// refused says what to do about a refusal: the headers of a file, of which the
+// gateway's own error speaks, are not at hand here.
+func (t *target) refused(status int) error {
+	at := address(cmp.Or(t.URL, defaultURL))
+	const remedy = "set " + keyVariable + " or --api-key"
+	switch {
+	case status == http.StatusForbidden:
+		return fmt.Errorf("%s refuses the call (HTTP %d): %s; a gateway also refuses names of its host that its allowedHosts lacks", at, status, remedy)
+	case t.APIKey == "":
+		return fmt.Errorf("%s wants an API key (HTTP %d): %s", at, status, remedy)
+	}
+	return fmt.Errorf("%s does not know this API key (HTTP %d): %s to another", at, status, remedy)
 }
