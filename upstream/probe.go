@@ -20,8 +20,15 @@ func (l *httpLink) probe(ctx context.Context) (*Peer, error) {
 	limit := time.Duration(l.s.spec.Timeouts.Start)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if p, err := l.discover(ctx); p != nil || err != nil {
-		return p, err
+	p, err := l.discover(ctx)
+	if p != nil {
+		return p, nil
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return nil, l.silent(limit)
+	}
+	if err != nil {
+		return nil, err
 	}
 	sl, err := l.slot("")
 	if err != nil {
@@ -33,12 +40,16 @@ func (l *httpLink) probe(ctx context.Context) (*Peer, error) {
 	}
 	ls, err := sl.get(ctx, l.s, l.initialize)
 	if ctx.Err() != nil {
-		return nil, l.s.errorf(errs.Timeout, "answers neither server/discover nor initialize within %s; raise timeouts.start", limit)
+		return nil, l.silent(limit)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return ls.peer, nil
+}
+
+func (l *httpLink) silent(limit time.Duration) error {
+	return l.s.errorf(errs.Timeout, "answers neither server/discover nor initialize within %s; raise timeouts.start", limit)
 }
 
 // discover asks an HTTP server whether it is modern; no peer and no error mean that it is not.

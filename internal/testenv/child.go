@@ -16,9 +16,10 @@ type Child struct {
 	// Done is closed when the child has ended.
 	Done chan struct{}
 
-	conn  net.Conn
-	ready atomic.Bool
-	mu    sync.Mutex
+	conn   net.Conn
+	ready  atomic.Bool
+	mu     sync.Mutex
+	paused chan struct{} // closed when it reads again; nil when it never paused
 }
 
 // Alive tells whether a process runs; a zombie does not.

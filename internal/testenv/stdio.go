@@ -121,6 +121,7 @@ func (c *Child) serve(s *Server) {
 	ctx, gone := context.WithCancel(s.ctx)
 	defer gone()
 	for {
+		c.awake(ctx)
 		line, err := r.ReadBytes('\n')
 		if err != nil {
 			return
@@ -136,6 +137,29 @@ func (c *Child) serve(s *Server) {
 			continue
 		}
 		go handle()
+	}
+}
+
+// Pause has the child leave its standard input unread, but for the line it may be reading already, until resume is called.
+func (c *Child) Pause() (resume func()) {
+	gate := make(chan struct{})
+	c.mu.Lock()
+	c.paused = gate
+	c.mu.Unlock()
+	return sync.OnceFunc(func() { close(gate) })
+}
+
+// awake waits until the child reads.
+func (c *Child) awake(ctx context.Context) {
+	c.mu.Lock()
+	gate := c.paused
+	c.mu.Unlock()
+	if gate == nil {
+		return
+	}
+	select {
+	case <-gate:
+	case <-ctx.Done():
 	}
 }
 
