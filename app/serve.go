@@ -150,7 +150,7 @@ func (s *server) build(c *v1.Config) error {
 	s.setLevel(c)
 	s.log = telemetry.NewLogger(s.o.Stderr, &s.level, c.Log.Format)
 	s.warn(c)
-	ring, err := ring(c)
+	ring, err := ring(c, c.StateDir)
 	if err != nil {
 		return err
 	}
@@ -177,9 +177,9 @@ func (s *server) warn(c *v1.Config) {
 }
 
 // ring takes the seal keys from the configuration, else from the state directory, where the first start makes one.
-func ring(c *v1.Config) (*seal.Ring, error) {
+func ring(c *v1.Config, stateDir string) (*seal.Ring, error) {
 	if len(c.Seal.Keys) == 0 {
-		return seal.LoadOrCreate(filepath.Join(c.StateDir, sealFileName))
+		return seal.LoadOrCreate(filepath.Join(stateDir, sealFileName))
 	}
 	var keys [][]byte
 	for _, text := range c.Seal.Keys {
@@ -227,7 +227,7 @@ func (s *server) apply(ctx context.Context, c *v1.Config, err error) {
 		err = s.guardOpen(c)
 	}
 	if err == nil {
-		r, err = ring(c)
+		r, err = ring(c, s.first.StateDir)
 	}
 	if err == nil {
 		err = s.gw.Apply(plan.Compile(c))

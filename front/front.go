@@ -130,18 +130,9 @@ func (v *visit) admitted(r *http.Request) {
 		}
 	}
 	if err != nil {
-		err = v.h.cutOff(err)
 		v.refuse(err)
 	}
 	gw.Finish(&v.x, err)
-}
-
-// cutOff gives the reason instead of the fact where the gateway itself ended a call.
-func (h *Handler) cutOff(err error) error {
-	if errs.Of(err).Kind == errs.Canceled && h.o.Life.Err() != nil {
-		return context.Cause(h.o.Life)
-	}
-	return err
 }
 
 // refuse answers with an error. Legacy clients do not read the body of another status than 200, so for them only what
@@ -163,7 +154,7 @@ func (v *visit) post(r *http.Request) error {
 	if err := checkMedia(r.Header); err != nil {
 		return err
 	}
-	if err := v.read(v.sink.w, r); err != nil {
+	if err := v.read(r); err != nil {
 		return err
 	}
 	c := v.x.Plan().Config
@@ -261,7 +252,7 @@ const (
 )
 
 // read takes the body into a pooled buffer, within its bound and in time.
-func (v *visit) read(w http.ResponseWriter, r *http.Request) error {
+func (v *visit) read(r *http.Request) error {
 	most := int64(v.x.Plan().Config.Messages.MaxBytes)
 	if r.ContentLength > most {
 		return tooLarge(most)
@@ -271,10 +262,8 @@ func (v *visit) read(w http.ResponseWriter, r *http.Request) error {
 		want = most
 	}
 	limit := bodyTime + time.Duration(want/bodyRate)*time.Second
-	rc := http.NewResponseController(w)
-	if err := rc.SetReadDeadline(time.Now().Add(limit)); err == nil {
-		defer func() { _ = rc.SetReadDeadline(time.Time{}) }() // it worked a moment ago
-	}
+	v.sink.arriving(limit)
+	defer v.sink.arrived()
 	buf := mcp.GetBuffer(int(min(want, bodyFirst)))
 	n, err := 0, error(nil)
 	for err == nil {

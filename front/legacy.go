@@ -56,6 +56,8 @@ func (v *visit) message(s *session) error {
 // legacyMost bounds a call whose client may be gone without that ending it.
 const legacyMost = time.Hour
 
+var errLegacyMost = errs.E("front", errs.Timeout, "the call took longer than %s", legacyMost)
+
 var emptyObject = []byte("{}")
 
 func (v *visit) request(s *session) error {
@@ -75,7 +77,7 @@ func (v *visit) request(s *session) error {
 	x.Client = upstream.Client{Info: s.info, LogLevel: v.h.sessions.level(s.id)}
 	x.Notify = v.notify()
 	// A legacy client that only loses its connection did not cancel (2025-11-25 transports); notifications/cancelled does.
-	ctx, cancel := context.WithTimeoutCause(v.h.o.Life, legacyMost, errs.E("front", errs.Timeout, "the call took longer than %s", legacyMost))
+	ctx, cancel := context.WithTimeoutCause(v.h.o.Life, legacyMost, errLegacyMost)
 	defer cancel()
 	id := string(x.In.ID.Of(x.In.Body))
 	if !v.h.running.add(s.id, id, cancel) {

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
@@ -25,20 +26,34 @@ var (
 )
 
 // sink is where what goes to the client is written: one JSON body, or events once something was to be said before the answer.
+// Its timer watches over the connection: it keeps a silent one alive, and gives a client that does not send or read a time
+// limit. So a request that goes well pays for one timer and no deadline.
 type sink struct {
-	mu        sync.Mutex
+	mu        sync.Mutex // held while something is written
 	w         http.ResponseWriter
-	timer     *time.Timer
 	streaming bool
 	closed    bool
 	buf       []byte
 	segs      [][]byte
+
+	timer   *time.Timer
+	watch   sync.Mutex   // held by the timer's function as long as it runs
+	over    bool         // the request is
+	hurried bool         // a deadline was set
+	allow   atomic.Int64 // nanoseconds for the body to arrive; 0 when it has
+}
+
+// deadlines are what the response writer of net/http has.
+type deadlines interface {
+	SetReadDeadline(t time.Time) error
+	SetWriteDeadline(t time.Time) error
 }
 
 func (s *sink) open(w http.ResponseWriter) {
-	s.w, s.streaming, s.closed = w, false, false
+	s.w, s.streaming, s.closed, s.over, s.hurried = w, false, false, false, false
+	s.allow.Store(0)
 	if s.timer == nil {
-		s.timer = time.AfterFunc(keepAlive, s.comment)
+		s.timer = time.AfterFunc(keepAlive, s.tick)
 		return
 	}
 	s.timer.Reset(keepAlive)
@@ -46,7 +61,11 @@ func (s *sink) open(w http.ResponseWriter) {
 
 // close ends the use of the response writer; it tells whether the sink may be used again.
 func (s *sink) close() bool {
+	s.watch.Lock()
+	s.over = true
 	stopped := s.timer.Stop()
+	s.unhurry()
+	s.watch.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
@@ -58,17 +77,54 @@ func (s *sink) close() bool {
 	return stopped
 }
 
-// comment keeps a silent connection alive.
-func (s *sink) comment() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+// tick is the timer's function.
+func (s *sink) tick() {
+	s.watch.Lock()
+	defer s.watch.Unlock()
+	if s.over {
 		return
 	}
+	defer s.timer.Reset(keepAlive)
+	d, ok := s.w.(deadlines)
+	if allow := s.allow.Load(); allow > 0 {
+		if ok && !s.hurried {
+			s.hurried = d.SetReadDeadline(time.Now().Add(time.Duration(allow))) == nil
+		}
+		return
+	}
+	if ok {
+		s.hurried = d.SetWriteDeadline(time.Now().Add(writeTime)) == nil || s.hurried
+	}
+	if !s.mu.TryLock() {
+		return // something is being written, within that deadline now
+	}
+	defer s.mu.Unlock()
 	s.stream()
-	s.write([]byte(":\n\n"))
-	s.timer.Reset(keepAlive)
+	s.write(comment)
+	s.unhurry()
 }
+
+// unhurry takes deadlines back, so that the next request on the connection does not meet them; the caller holds watch.
+func (s *sink) unhurry() {
+	if d, ok := s.w.(deadlines); ok && s.hurried {
+		_ = d.SetReadDeadline(time.Time{}) // it worked when it was set
+		_ = d.SetWriteDeadline(time.Time{})
+	}
+	s.hurried = false
+}
+
+// arriving says how long the body may take; arrived, that it is there.
+func (s *sink) arriving(limit time.Duration) { s.allow.Store(int64(limit)) }
+
+func (s *sink) arrived() {
+	s.allow.Store(0)
+	s.watch.Lock()
+	s.unhurry()
+	s.watch.Unlock()
+}
+
+// comment is an empty one (SSE).
+var comment = []byte(":\n\n")
 
 // stream turns the answer into an event stream; the caller holds the lock.
 func (s *sink) stream() {
@@ -100,15 +156,7 @@ func (s *sink) header(name, value string) {
 // writeTime is how long a client may leave what it is sent unread.
 const writeTime = 30 * time.Second
 
-// hurry gives the client a new time limit to read in; a writer without deadlines has none.
-func (s *sink) hurry() {
-	if d, ok := s.w.(interface{ SetWriteDeadline(t time.Time) error }); ok {
-		_ = d.SetWriteDeadline(time.Now().Add(writeTime)) // a connection that is gone fails the write as well
-	}
-}
-
 func (s *sink) write(b []byte) {
-	s.hurry()
 	if _, err := s.w.Write(b); err != nil {
 		return // the client is gone; its context says so to whoever works for it
 	}
@@ -143,7 +191,6 @@ func (s *sink) answer(a *mcp.Raw, status int) {
 		s.event(a)
 		return
 	}
-	s.hurry()
 	h := s.w.Header()
 	h["Content-Type"] = jsonType
 	h["Content-Length"] = []string{strconv.Itoa(a.Len())}
@@ -183,7 +230,6 @@ func (s *sink) fail(id []byte, e *errs.Error, status int) {
 		s.write(s.buf)
 		return
 	}
-	s.hurry()
 	h := s.w.Header()
 	h["Content-Type"] = jsonType
 	if e.Kind == errs.Unauthenticated {

@@ -142,7 +142,7 @@ func (g *Gateway) lists(ctx context.Context, m *member, method mcp.Method) (*lis
 		select {
 		case <-wait:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, context.Cause(ctx)
 		}
 	}
 }

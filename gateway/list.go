@@ -96,7 +96,7 @@ func (g *Gateway) join(ctx context.Context, w *world, k viewKey) (*view, error) 
 	}
 	wg.Wait()
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		return nil, context.Cause(ctx)
 	}
 	gen := w.gen.Load()
 	v := &view{gen: gen, expires: time.Now().Add(time.Duration(ttlMost) * time.Millisecond)}

@@ -31,7 +31,7 @@ func (g *Gateway) resource(ctx context.Context, w *world, uri string) (*member, 
 	}
 	wg.Wait()
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		return nil, context.Cause(ctx)
 	}
 	if m := w.owner(uri); m != nil {
 		return m, nil

@@ -29,7 +29,7 @@ func (l *httpLink) send(ctx context.Context, f *flight, c *Call, out *mcp.Raw, l
 		return nil
 	}
 	out.Reset()
-	left := ctx.Err()
+	left := context.Cause(ctx)
 	if left != nil {
 		err = left
 	} else {
@@ -347,7 +347,7 @@ func (l *httpLink) resume(ctx context.Context, f *flight, ls *session, limit tim
 	select {
 	case <-time.After(f.retry):
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	f.resp.Close()
 	f.head = append(append(f.head[:0], "GET"...), l.start...)

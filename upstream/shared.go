@@ -44,7 +44,7 @@ func (h *shared[T]) get(ctx context.Context, s *Server, f func(context.Context) 
 	case <-a.done:
 		return a.val, a.err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, context.Cause(ctx)
 	}
 }
 

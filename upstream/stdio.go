@@ -485,7 +485,7 @@ func (in *instance) await(ctx context.Context, c *Call, id int64, w *waiting, li
 			return nil
 		case <-ctx.Done():
 			in.giveUp(id)
-			return ctx.Err()
+			return context.Cause(ctx)
 		case <-timer.C:
 			in.giveUp(id)
 			return in.s.errorf(errs.Timeout, "was silent for %s%s; raise timeouts.call (timeouts.list for lists) if it needs longer", limit, in.complaint())
