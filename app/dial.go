@@ -63,9 +63,9 @@ func (c *Conn) List(ctx context.Context, m mcp.Method) ([]json.RawMessage, error
 			return nil, err
 		}
 		top := mcp.Span{End: int32(len(result))}
-		list, e := mcp.Lookup(result, top, listKey(m))
+		list, e := mcp.Lookup(result, top, m.Facts().ListKey.String())
 		if e != nil || !list.Present() {
-			return nil, errs.E("server", errs.Protocol, "answers %s without the array %q", m, listKey(m))
+			return nil, errs.E("server", errs.Protocol, "answers %s without the array %q", m, m.Facts().ListKey.String())
 		}
 		mcp.Elements(result, list.Span, func(s mcp.Span) bool {
 			all = append(all, json.RawMessage(s.Of(result)))
@@ -78,18 +78,6 @@ func (c *Conn) List(ctx context.Context, m mcp.Method) ([]json.RawMessage, error
 		params = append(append([]byte(`{"cursor":`), next.Of(result)...), '}')
 	}
 	return nil, errs.E("server", errs.Protocol, "%s does not end", m)
-}
-
-func listKey(m mcp.Method) string {
-	switch m {
-	case mcp.MethodToolsList:
-		return "tools"
-	case mcp.MethodPromptsList:
-		return "prompts"
-	case mcp.MethodResourcesTemplatesList:
-		return "resourceTemplates"
-	}
-	return "resources"
 }
 
 // Do sends one request; params is a raw JSON object. An error that the server answers is a *mcp.Error.

@@ -147,7 +147,7 @@ func (g *Gateway) aggregate(w *world, k viewKey, members []*member, parts []*lis
 		b = append(b, `"resultType":"complete","ttlMs":0,"cacheScope":"`+scope(public)+`","_meta":{"io.modelcontextprotocol/serverInfo":`...)
 		b = append(append(b, g.info...), "},"...)
 	}
-	b = append(append(append(b, '"'), listName(k.method)...), `":[`...)
+	b = append(append(append(b, '"'), k.method.Facts().ListKey.String()...), `":[`...)
 	owner := map[string]string{}
 	comma := false
 	for i, l := range parts {
@@ -171,18 +171,6 @@ func scope(public bool) string {
 		return "public"
 	}
 	return "private"
-}
-
-func listName(m mcp.Method) string {
-	switch m {
-	case mcp.MethodToolsList:
-		return "tools"
-	case mcp.MethodPromptsList:
-		return "prompts"
-	case mcp.MethodResourcesTemplatesList:
-		return "resourceTemplates"
-	}
-	return "resources"
 }
 
 // shown decides whether an element can be offered at the aggregated endpoint: what is listed must lead back to its server.
@@ -225,7 +213,7 @@ func (v *view) single(w *world, k viewKey, l *listing) error {
 	}
 	if l.pages == 0 {
 		return v.set([]byte(`{"jsonrpc":"2.0","id":0,"result":{"resultType":"complete","ttlMs":0,"cacheScope":"` +
-			scope(l.public && !w.keys.Required()) + `","` + listName(k.method) + `":[]}}`))
+			scope(l.public && !w.keys.Required()) + `","` + k.method.Facts().ListKey.String() + `":[]}}`))
 	}
 	page := l.first
 	page.Edits.Reset()

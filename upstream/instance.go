@@ -1,0 +1,410 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/runner"
+)
+
+// instance is one running child.
+type instance struct {
+	s    *Server
+	p    *runner.Process
+	info []byte
+	peer *Peer
+	drop func() // has the next call start another child
+
+	mu      sync.Mutex
+	pending map[int64]*waiting
+	level   string
+	closed  bool
+	gone    chan struct{} // closed when nothing more can arrive
+	queue   chan []byte   // notices and replies on their way to the child
+	garbage atomic.Int64  // lines on stdout that were no message
+	issued  atomic.Int64  // the last id given out
+}
+
+// waiting is one call in flight.
+type waiting struct {
+	answer chan *mcp.Raw // room for one
+	notes  chan *mcp.Raw
+	err    error  // set before answer is closed
+	asked  string // set before the answer is sent
+}
+
+func (in *instance) exit() error {
+	<-in.p.Done()
+	if err := in.p.Err(); err != nil {
+		return err
+	}
+	return errors.New("exited without an error")
+}
+
+// state tells how the process ended, without what it printed: that may be another caller's.
+func (in *instance) state() string {
+	if e, ok := errors.AsType[*runner.ExitError](in.exit()); ok {
+		return e.State()
+	}
+	return "unknown"
+}
+
+func (in *instance) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), sideCall)
+	defer cancel()
+	if err := in.p.Stop(ctx); err != nil {
+		in.s.log.Warn("child not stopped in time", "error", err)
+	}
+}
+
+// read takes the child's messages apart until its output ends.
+func (in *instance) read() {
+	defer close(in.gone)
+	for {
+		buf := mcp.GetBuffer(4 << 10)
+		err := in.p.Read(buf)
+		var long *runner.LineTooLong
+		switch {
+		case err == nil:
+			in.message(buf)
+			continue
+		case errors.As(err, &long):
+			buf.Free()
+			in.tooLong(long)
+			continue
+		case !errors.Is(err, io.EOF):
+			in.s.log.Warn("reading the child's output failed", "error", err)
+		}
+		buf.Free()
+		break
+	}
+	select {
+	case <-in.p.Done():
+	case <-time.After(lingering):
+		in.stop() // its output ended but it still runs: it is of no use any more
+	}
+	in.drop()
+	in.mu.Lock()
+	in.closed = true
+	lost := in.pending
+	in.pending = nil
+	in.mu.Unlock()
+	err := in.s.errorf(errs.Unavailable, "process ended (%s); a request under way may have been carried out", in.state())
+	for _, w := range lost {
+		w.err = err
+		close(w.answer)
+	}
+}
+
+// message hands one message to the call it belongs to.
+func (in *instance) message(buf *mcp.Buffer) {
+	m := &mcp.Raw{}
+	m.Own(buf)
+	if e := mcp.Scan(m.Body, &m.Message, in.s.limits()); e != nil {
+		in.garbage.Add(1)
+		in.s.warnings.warn(in.s.log, "line on stdout is no MCP message", "error", e.Message, "line", clip(m.Body))
+		m.Free()
+		return
+	}
+	switch m.Kind {
+	case mcp.KindResult, mcp.KindError:
+		in.answered(m)
+	case mcp.KindNotification:
+		in.notified(m)
+	case mcp.KindRequest:
+		reply, asked := in.s.refuseQuestion(m)
+		in.blame(asked)
+		m.Free()
+		in.tell(reply)
+	case mcp.KindBatch:
+		in.batch(m)
+	}
+}
+
+// batch takes an array of messages apart, which servers of 2025-03-26 may send (basic "Batching").
+func (in *instance) batch(m *mcp.Raw) {
+	defer m.Free()
+	spans, e := mcp.Split(m.Body, in.s.limits())
+	if e != nil {
+		in.s.warnings.warn(in.s.log, "batch on stdout is not valid", "error", e.Message)
+		return
+	}
+	for _, span := range spans {
+		element := span.Of(m.Body)
+		if element[0] == '[' {
+			continue // no batch has batches
+		}
+		buf := mcp.GetBuffer(len(element))
+		buf.B = append(buf.B[:0], element...)
+		in.message(buf)
+	}
+}
+
+func clip(b []byte) string {
+	if len(b) > 200 {
+		return string(b[:200]) + "…"
+	}
+	return string(b)
+}
+
+func (in *instance) answered(m *mcp.Raw) {
+	id, ok := mcp.Integer(m.Body, m.ID)
+	in.mu.Lock()
+	w := in.pending[id]
+	if ok && w != nil {
+		delete(in.pending, id)
+	}
+	in.mu.Unlock()
+	if !ok || w == nil {
+		if !ok || id > in.issued.Load() {
+			in.s.warnings.warn(in.s.log, "answer to a request that was never sent dropped", "id", clip(m.ID.Of(m.Body)))
+		}
+		m.Free()
+		return
+	}
+	w.answer <- m
+}
+
+// notified finds the call of a notification: progress by its token, a log message only when no other call is in flight.
+func (in *instance) notified(m *mcp.Raw) {
+	var w *waiting
+	in.mu.Lock()
+	switch m.Method {
+	case mcp.MethodProgress:
+		if token, ok := mcp.Integer(m.Body, m.Get(mcp.KeyProgressToken)); ok {
+			w = in.pending[token]
+		}
+	case mcp.MethodLogMessage:
+		if len(in.pending) == 1 {
+			for _, only := range in.pending {
+				w = only
+			}
+		}
+	}
+	in.mu.Unlock()
+	if w != nil {
+		select {
+		case w.notes <- m:
+			return
+		default:
+			in.s.log.Debug("notification dropped: the client reads too slowly")
+		}
+	} else {
+		in.s.noted(m.Method)
+	}
+	m.Free()
+}
+
+// tooLong fails the call that an oversized line answers, and only that.
+func (in *instance) tooLong(long *runner.LineTooLong) {
+	in.mu.Lock()
+	id, kind := oversizedID(long.Head, long.Tail)
+	w := in.pending[id]
+	if kind == oversizedUnknown && len(in.pending) == 1 {
+		for id, w = range in.pending {
+		}
+	}
+	if w != nil {
+		delete(in.pending, id)
+	}
+	in.mu.Unlock()
+	if w == nil {
+		in.s.warnings.warn(in.s.log, "line over the size limit dropped", "bytes", long.Size)
+		return
+	}
+	w.err = in.s.errorf(errs.Protocol, "answers %d bytes, more than the limit; raise messages.maxBytes if that is right", long.Size)
+	close(w.answer)
+}
+
+func (in *instance) open(id int64) (*waiting, error) {
+	w := &waiting{answer: make(chan *mcp.Raw, 1), notes: make(chan *mcp.Raw, notesMost)}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.closed {
+		in.drop()
+		return nil, in.s.errorf(errs.Unavailable, "%w", errGone)
+	}
+	in.pending[id] = w
+	in.issued.Store(max(id, in.issued.Load()))
+	return w, nil
+}
+
+// blame notes a refused question with the call it came from, where that is certain: when no other is in flight.
+func (in *instance) blame(asked string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if asked == "" || len(in.pending) != 1 {
+		return
+	}
+	for _, only := range in.pending {
+		only.asked = asked
+	}
+}
+
+func (in *instance) abandon(id int64) {
+	in.mu.Lock()
+	delete(in.pending, id)
+	in.mu.Unlock()
+}
+
+var drafts = sync.Pool{New: func() any { return new(draft) }}
+
+// call writes one request and waits for its answer. asked is the question that the server asked meanwhile, if any.
+func (in *instance) call(ctx context.Context, modern bool, c *Call, out *mcp.Raw) (asked string, err error) {
+	id := in.s.ids.Add(1)
+	w, err := in.open(id)
+	if err != nil {
+		return "", err
+	}
+	d := drafts.Get().(*draft)
+	d.reset(id)
+	if modern {
+		d.modern(c, in.info)
+	} else {
+		d.legacy(c)
+	}
+	err = in.p.Write(d.segs, in.patience())
+	clear(d.segs)
+	drafts.Put(d)
+	if err != nil {
+		in.abandon(id)
+		return "", in.s.errorf(errs.Unavailable, "does not take the request: %w", err)
+	}
+	limit := time.Duration(in.s.spec.Timeouts.Call)
+	if c.In.Method.Facts().List {
+		limit = time.Duration(in.s.spec.Timeouts.List)
+	}
+	err = in.await(ctx, c, id, w, limit, out)
+	return w.asked, err
+}
+
+func (in *instance) await(ctx context.Context, c *Call, id int64, w *waiting, limit time.Duration, out *mcp.Raw) error {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	defer discard(w)
+	for {
+		select {
+		case n := <-w.notes:
+			in.pass(c, id, n)
+			timer.Reset(limit)
+		case m, ok := <-w.answer:
+			if !ok {
+				return w.err
+			}
+			for drained := false; !drained; {
+				select {
+				case n := <-w.notes:
+					in.pass(c, id, n)
+				default:
+					drained = true
+				}
+			}
+			*out = *m
+			return nil
+		case <-ctx.Done():
+			in.giveUp(id)
+			return context.Cause(ctx)
+		case <-timer.C:
+			in.giveUp(id)
+			return in.s.errorf(errs.Timeout, "was silent for %s%s; raise timeouts.call (timeouts.list for lists) if it needs longer", limit, in.complaint())
+		}
+	}
+}
+
+func (in *instance) pass(c *Call, id int64, n *mcp.Raw) {
+	in.s.relay(c, idBytes(id), n)
+	n.Free()
+}
+
+// discard gives back what arrived for a call that nobody reads any more.
+func discard(w *waiting) {
+	for {
+		select {
+		case n := <-w.notes:
+			n.Free()
+		default:
+			return
+		}
+	}
+}
+
+// giveUp forgets a call and tells the server so.
+func (in *instance) giveUp(id int64) {
+	in.abandon(id)
+	in.tell(cancelNotice(idBytes(id)))
+}
+
+// tell has a notice or reply sent; a child that does not read loses it.
+func (in *instance) tell(body []byte) {
+	select {
+	case in.queue <- body:
+	default:
+		in.s.warnings.warn(in.s.log, "message to the child dropped: it does not read its stdin")
+	}
+}
+
+// talk writes what tell queued. A child that is busy may take as long as a call to read it.
+func (in *instance) talk() {
+	for {
+		select {
+		case body := <-in.queue:
+			if err := in.p.Write([][]byte{body}, in.patience()); err != nil {
+				in.s.log.Debug("message not delivered to the child", "error", err)
+			}
+		case <-in.gone:
+			return
+		}
+	}
+}
+
+// patience is how long a child may leave its stdin unread.
+func (in *instance) patience() time.Duration {
+	return max(time.Duration(in.s.spec.Timeouts.Call), writeTime)
+}
+
+// complaint tells what a child did instead of answering.
+func (in *instance) complaint() string {
+	if n := in.garbage.Load(); n > 0 {
+		return fmt.Sprintf(" (it printed %d lines on stdout that are no MCP message)", n)
+	}
+	return ""
+}
+
+// setLevel makes the child at least as talkative as the call wants.
+func (in *instance) setLevel(ctx context.Context, level string) error {
+	in.mu.Lock()
+	enough := in.level != "" && severities[in.level] <= severities[level]
+	in.mu.Unlock()
+	if enough || len(in.peer.Capabilities) == 0 {
+		return nil
+	}
+	if f, _ := mcp.Lookup(in.peer.Capabilities, whole(in.peer.Capabilities), "logging"); !f.Present() {
+		return nil
+	}
+	var out mcp.Raw
+	defer out.Free()
+	if err := in.own(ctx, false, setLevelBody(level), &out); err != nil {
+		return err
+	}
+	in.mu.Lock()
+	in.level = level
+	in.mu.Unlock()
+	return nil
+}
+
+// own sends a request of the gateway itself.
+func (in *instance) own(ctx context.Context, modern bool, body []byte, out *mcp.Raw) error {
+	c, err := ownCall(body)
+	if err != nil {
+		return err
+	}
+	_, err = in.call(ctx, modern, c, out)
+	return err
+}
