@@ -186,4 +186,3 @@ func (l *stdioLink) watch(ctx context.Context, in *instance, up time.Time) {
 	l.failed(err)
 	l.s.fail(err)
 }
-
