@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -80,6 +81,32 @@ func (c *Conn) List(ctx context.Context, m mcp.Method) ([]json.RawMessage, error
 	return nil, errs.E("server", errs.Protocol, "%s does not end", m)
 }
 
+// mirrored finds the arguments of a tool that a modern HTTP server wants in headers as well (streamable-http "Mcp-Param").
+func (c *Conn) mirrored(ctx context.Context, tool []byte) ([]mcp.Param, error) {
+	tools, err := c.List(ctx, mcp.MethodToolsList)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range tools {
+		all := mcp.Span{End: int32(len(t))}
+		name, _ := mcp.Lookup(t, all, "name")
+		text, _ := mcp.Text(t, name.Span, nil)
+		if !bytes.Equal(text, tool) {
+			continue
+		}
+		schema, _ := mcp.Lookup(t, all, "inputSchema")
+		if !schema.Present() {
+			return nil, nil
+		}
+		params, err := mcp.Params(schema.Of(t))
+		if err != nil {
+			return nil, errs.E("server", errs.Protocol, "declares headers of the tool wrongly: %w", err)
+		}
+		return params, nil
+	}
+	return nil, nil // the server knows best what is wrong with the name
+}
+
 // Do sends one request; params is a raw JSON object. An error that the server answers is a *mcp.Error.
 // notify gets the notifications that come before the answer.
 func (c *Conn) Do(ctx context.Context, m mcp.Method, params []byte, notify func([]byte)) ([]byte, error) {
@@ -91,6 +118,12 @@ func (c *Conn) Do(ctx context.Context, m mcp.Method, params []byte, notify func(
 	call := upstream.Call{In: &in, Client: &upstream.Client{}}
 	if key := m.Facts().NameKey; key != mcp.KeyNone {
 		call.Name, _ = mcp.Text(in.Body, in.Get(key), nil)
+	}
+	if m == mcp.MethodToolsCall && c.peer.Modern && c.server.HTTP() {
+		var err error
+		if call.Params, err = c.mirrored(ctx, call.Name); err != nil {
+			return nil, err
+		}
 	}
 	if notify != nil {
 		call.Notify = func(n *mcp.Raw) { notify(n.Append(nil)) }
