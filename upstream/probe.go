@@ -39,7 +39,7 @@ func (l *httpLink) probe(ctx context.Context) (*Peer, error) {
 		l.end(ctx, old)
 	}
 	ls, err := sl.get(ctx, l.s, l.initialize)
-	if ctx.Err() != nil {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return nil, l.silent(limit)
 	}
 	if err != nil {
@@ -133,7 +133,7 @@ func (l *httpLink) initialize(ctx context.Context) (*session, error) {
 	f.post(l.start)
 	opening := newSession("", &Peer{})
 	if err := l.send(ctx, f, c, &out, opening); err != nil {
-		if ctx.Err() != nil {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			err = l.s.errorf(errs.Timeout, "did not answer initialize within %s; raise timeouts.start", time.Duration(l.s.spec.Timeouts.Start))
 		}
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"runtime/pprof"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -53,13 +54,11 @@ func goroutines(t *testing.T, in string) int {
 	if err := pprof.Lookup("goroutine").WriteTo(&b, 1); err != nil {
 		t.Fatal(err)
 	}
+	_, groups, _ := strings.Cut(b.String(), "\n")
 	total := 0
-	for group := range strings.SplitSeq(b.String(), "\n\n") {
-		var n int
-		if _, err := fmt.Sscanf(group[max(0, strings.Index(group, " @ ")-9):], "%d @", &n); err != nil {
-			_, _ = fmt.Sscanf(group, "%d @", &n) // a head is no group
-		}
-		if strings.Contains(group, in) {
+	for group := range strings.SplitSeq(groups, "\n\n") {
+		count, stack, _ := strings.Cut(group, " @ ")
+		if n, err := strconv.Atoi(count); err == nil && strings.Contains(stack, in) {
 			total += n
 		}
 	}

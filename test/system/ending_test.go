@@ -209,16 +209,23 @@ func readyBody(g *testenv.Gateway) string {
 // TestReplacedServerState: what ended under a name does not count for its successor.
 func TestReplacedServerState(t *testing.T) {
 	t.Parallel()
-	s := testenv.HTTPServer(t, testenv.Script{Era: testenv.Legacy, Tools: testenv.Tools(1)})
-	g := testenv.Serve(t, testenv.One(s))
+	h := hold(t, kinds[3])
+	g := testenv.Serve(t, testenv.One(h.Server))
 	client := g.Modern("/mcp")
-	if r := client.Tool("one__tool0000", "{}"); r.Texts() != "done" {
+	replies := background(t, client, "one__hold") // keeps the old one
+	<-h.calls
+	g.Configure(testenv.Config{Entries: map[string]any{"one": h.Entry(map[string]any{"listTTL": "1h"})}})
+	testenv.Eventually(t, "the new configuration", func() bool { return strings.Contains(g.Log(), "configuration applied") })
+	if r := client.Tool("one__echo", "{}"); r.Texts() != "done" {
 		t.Fatal(r)
 	}
-	g.Configure(testenv.Config{Entries: map[string]any{"one": s.Entry(map[string]any{"listTTL": "1h"})}})
-	s.Await("DELETE", 1) // of the old one's session, as it ends
-	testenv.Eventually(t, "the new one", func() bool { return client.Tool("one__tool0000", "{}").Texts() == "done" && s.Sessions() > 1 })
-	for range 50 { // the old one has yet to return from what it ended
+	testenv.Eventually(t, "readiness of the new one", func() bool { return strings.Count(g.Log(), `msg="server ready"`) == 2 })
+	close(h.let)
+	if r := <-replies; r.Texts() != "let go" {
+		t.Errorf("the running call: %v", r)
+	}
+	h.Await("DELETE", 1) // of the old one's session, as it ends
+	for range 50 {       // the old one has yet to return from what it ended
 		_, body := g.Get("/metrics", nil)
 		if !strings.Contains(body, `mcp_server_state{server="one",state="ready"} 1`) || strings.Contains(body, `mcp_server_state{server="one",state="stopped"} 1`) {
 			t.Fatal("the state of the new server is that of the old one")
