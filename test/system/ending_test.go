@@ -232,3 +232,37 @@ func TestReplacedServerState(t *testing.T) {
 		}
 	}
 }
+
+// TestStopAsChildrenStart: whatever a stop meets in the start of a child, the gateway ends, and the child too.
+func TestStopAsChildrenStart(t *testing.T) {
+	t.Parallel()
+	needsProc(t)
+	const children = 12
+	going := make(chan struct{})
+	c := testenv.Config{Servers: map[string]*testenv.Server{}}
+	for i := range children {
+		c.Servers[fmt.Sprint("s", i)] = testenv.StdioServer(t, testenv.Script{On: map[string]func(*testenv.Call){
+			"server/discover": func(c *testenv.Call) {
+				select {
+				case <-going:
+					c.In(time.Duration(i) * time.Millisecond) // each answers at another point of the stop
+					c.Default()
+				case <-c.Done:
+				}
+			},
+		}})
+	}
+	g := testenv.Serve(t, c)
+	for _, s := range c.Servers {
+		s.Await("server/discover", 1)
+	}
+	close(going)
+	started := time.Now()
+	g.Stop()
+	if took := time.Since(started); took > 10*time.Second {
+		t.Errorf("took %s", took)
+	}
+	for name, s := range c.Servers {
+		testenv.Eventually(t, "end of "+name, func() bool { return len(testenv.Processes(s.Marker())) == 0 })
+	}
+}
