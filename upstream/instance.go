@@ -277,10 +277,7 @@ func (in *instance) call(ctx context.Context, modern bool, c *Call, out *mcp.Raw
 		in.abandon(id)
 		return "", in.s.errorf(errs.Unavailable, "does not take the request: %w", err)
 	}
-	limit := time.Duration(in.s.spec.Timeouts.Call)
-	if c.In.Method.Facts().List {
-		limit = time.Duration(in.s.spec.Timeouts.List)
-	}
+	limit := in.s.patience(c)
 	err = in.await(ctx, c, id, w, limit, out)
 	return w.asked, err
 }

@@ -17,7 +17,7 @@ import (
 
 // send posts the drafted request and reads the answer into out. ls is the legacy session it goes to; nil for a modern server.
 func (l *httpLink) send(ctx context.Context, f *flight, c *Call, out *mcp.Raw, ls *session) error {
-	limit := l.timeout(c)
+	limit := l.s.patience(c)
 	f.req.Head, f.req.Body = f.head, f.segs
 	f.req.Timeout = limit
 	f.req.Safe = c.In.Method.Facts().Cacheable
@@ -40,13 +40,6 @@ func (l *httpLink) send(ctx context.Context, f *flight, c *Call, out *mcp.Raw, l
 		l.cancelled(ls, f.id)
 	}
 	return err
-}
-
-func (l *httpLink) timeout(c *Call) time.Duration {
-	if c.In.Method.Facts().List {
-		return time.Duration(l.s.spec.Timeouts.List)
-	}
-	return time.Duration(l.s.spec.Timeouts.Call)
 }
 
 // explain turns a failure of transport into an error that names it, and has the server probed anew where it may be gone.

@@ -40,6 +40,8 @@ type Call struct {
 	Header http.Header
 	// Params are the header bindings of the called tool, for a client that did not send the headers itself.
 	Params []mcp.Param
+	// opening: the call is part of finding out what the server is, which has a time limit of its own.
+	opening bool
 	// Notify receives the notifications that belong to the call, before the answer; nil drops them. The message is valid
 	// only during the call of Notify.
 	Notify func(*mcp.Raw)
@@ -292,6 +294,18 @@ func (s *Server) store(st Status) {
 	if s.opts.StateChanged != nil {
 		s.opts.StateChanged(st.State)
 	}
+}
+
+// patience is how long the server may be silent before a call is given up.
+func (s *Server) patience(c *Call) time.Duration {
+	t := &s.spec.Timeouts
+	switch {
+	case c.opening:
+		return time.Duration(t.Start)
+	case c.In.Method.Facts().List:
+		return time.Duration(t.List)
+	}
+	return time.Duration(t.Call)
 }
 
 func (s *Server) limits() mcp.Limits {

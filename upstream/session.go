@@ -254,7 +254,7 @@ func ownCall(body []byte) (*Call, error) {
 	if e := mcp.Scan(body, &in.Message, mcp.Limits{}); e != nil {
 		return nil, e
 	}
-	return &Call{In: in, Client: &Client{Modern: true}}, nil
+	return &Call{In: in, Client: &Client{Modern: true}, opening: true}, nil
 }
 
 // tell posts a message that has no answer: a notification, or the answer to the server's question.
