@@ -170,8 +170,8 @@ func TestBusyChild(t *testing.T) {
 	}
 	const busy = 11 * time.Second
 	eachKind(t, func(t *testing.T, k kind) {
-		if !k.stdio {
-			t.Skip("no child")
+		if !k.stdio || k.era == testenv.Legacy {
+			t.Skip("no child, or as the other")
 		}
 		s := k.server(t, testenv.Script{Tools: testenv.Tools(1)})
 		g := testenv.Serve(t, testenv.Config{Entries: map[string]any{
