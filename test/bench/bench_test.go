@@ -15,8 +15,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"go.uber.org/goleak"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 )
 
 // TestMain lets the test binary play the roles that the benchmark starts.
@@ -81,8 +82,10 @@ func TestLoadThroughProxy(t *testing.T) {
 	defer proxy.Transport.(*http.Transport).CloseIdleConnections()
 	p := httptest.NewServer(proxy)
 	defer p.Close()
-	j := job{endpoint: endpoint{Addr: p.Listener.Addr().String(), Path: "/legacy/10/mcp", Era: legacy, Op: opEcho, Tool: "echo"},
-		Conns: 2, Warm: time.Millisecond, For: 20 * time.Millisecond, Upstream: addr}
+	j := job{
+		endpoint: endpoint{Addr: p.Listener.Addr().String(), Path: "/legacy/10/mcp", Era: legacy, Op: opEcho, Tool: "echo"},
+		Conns:    2, Warm: time.Millisecond, For: 20 * time.Millisecond, Upstream: addr,
+	}
 	s, err := j.run()
 	if err != nil || s.Errors > 0 || s.Calls == 0 || s.Requests != int64(s.Calls) {
 		t.Errorf("got %+v, %v", s, err)

@@ -75,11 +75,11 @@ func checkEcho(body, number []byte) error {
 }
 
 func checkPayload(body []byte, size int, full bool) error {
-	i := bytes.Index(body, []byte(`"text":"`))
-	if i < 0 {
+	_, after, ok := bytes.Cut(body, []byte(`"text":"`))
+	if !ok {
 		return fmt.Errorf("no text: %.200s", body)
 	}
-	text := body[i+len(`"text":"`):]
+	text := after
 	if len(text) <= size || text[size] != '"' {
 		return fmt.Errorf("the text is not %d bytes long", size)
 	}

@@ -94,7 +94,7 @@ func (t endpoint) measured(session string) *request {
 	if t.Op == opList {
 		return newRequest("tools/list", "", "", t, session)
 	}
-	arguments := ""
+	var arguments string
 	switch t.Op {
 	case opPayload:
 		arguments = fmt.Sprintf(`"bytes":%d`, t.Size)

@@ -100,7 +100,7 @@ func children(pid int) []int {
 	var all []int
 	for _, f := range files {
 		b, _ := os.ReadFile(f) // a thread may have ended since
-		for _, word := range strings.Fields(string(b)) {
+		for word := range strings.FieldsSeq(string(b)) {
 			if child, err := strconv.Atoi(word); err == nil {
 				all = append(all, child)
 			}

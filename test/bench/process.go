@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -172,8 +173,8 @@ func (c *crew) stopAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.over = true
-	for i := len(c.all) - 1; i >= 0; i-- {
-		c.all[i].stop()
+	for _, v := range slices.Backward(c.all) {
+		v.stop()
 	}
 	c.all = nil
 }

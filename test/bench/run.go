@@ -110,8 +110,10 @@ func (w *world) round(ctx context.Context, s *settings, r row, t *table, round i
 }
 
 func (w *world) sample(s *settings, r row, a aim, on *target) (*sample, error) {
-	j := job{endpoint: a.endpoint(w, on, r), Conns: r.conns, Warm: s.window() / 5, For: s.window(),
-		Own: []int{w.upstream.proc.pid()}, Upstream: w.upstream.addr}
+	j := job{
+		endpoint: a.endpoint(w, on, r), Conns: r.conns, Warm: s.window() / 5, For: s.window(),
+		Own: []int{w.upstream.proc.pid()}, Upstream: w.upstream.addr,
+	}
 	if a.target != "direct" {
 		j.Target = on.proc.pid()
 		j.Own = append(j.Own, children(j.Target)...)

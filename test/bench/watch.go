@@ -77,7 +77,7 @@ func (w *watch) read() (reading, error) {
 	for _, pid := range append([]int{os.Getpid()}, w.j.Own...) {
 		t, err := cpuTime(pid)
 		if err != nil {
-			return r, nil // unknown, which is no reason to stop
+			return r, nil //nolint:nilerr // unknown, which is no reason to stop
 		}
 		r.own += t
 	}
