@@ -129,18 +129,25 @@ func TestFaults(t *testing.T) {
 		good := testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1)})
 		g := testenv.Serve(t, testenv.Config{
 			Servers: map[string]*testenv.Server{"good": good},
-			Entries: map[string]any{"bad": bad.Entry(map[string]any{"timeouts": map[string]any{"call": "700ms", "start": "15s"}})},
-			More:    map[string]any{"messages": map[string]any{"maxBytes": mostBytes}, "log": map[string]any{"level": "error"}},
+			Entries: map[string]any{ // the same server twice: only silence is waited for with impatience
+				"bad":  bad.Entry(map[string]any{"timeouts": map[string]any{"call": "60s"}}),
+				"mute": bad.Entry(map[string]any{"timeouts": map[string]any{"call": "700ms"}}),
+			},
+			More: map[string]any{"messages": map[string]any{"maxBytes": mostBytes}, "log": map[string]any{"level": "error"}},
 		})
 		client := g.Client(era, "/mcp")
 		for name, f := range faults {
-			r := client.Do(testenv.Request{ID: `"f"`, Method: "tools/call", Members: `"name":"bad__` + names[name] + `"`})
+			server := "bad"
+			if f.say == "silent" {
+				server = "mute"
+			}
+			r := client.Do(testenv.Request{ID: `"f"`, Method: "tools/call", Members: `"name":"` + server + `__` + names[name] + `"`})
 			code, text := r.Error()
 			switch {
 			case name == "an array" && code == -32603:
 			case f.say == "" && (code != 0 || r.ID() != `"f"` || r.Texts() == ""):
 				t.Errorf("%s: %v", name, r)
-			case f.say != "" && (code != -32603 || r.ID() != `"f"` || !strings.Contains(text, f.say) || !strings.Contains(text, `server "bad"`)):
+			case f.say != "" && (code != -32603 || r.ID() != `"f"` || !strings.Contains(text, f.say) || !strings.Contains(text, `server "`+server+`"`)):
 				t.Errorf("%s: %v, want %q", name, r, f.say)
 			}
 			if r := client.Tool("good__tool0000", "{}"); r.Texts() != "done" {
