@@ -240,11 +240,10 @@ func (v *visit) unseal(ring *seal.Ring, token string) *session {
 	s := &session{ring: ring, principal: v.x.Principal.Key(), endpoint: v.x.Endpoint}
 	copy(s.id[:], payload)
 	s.expires = time.Unix(0, int64(binary.BigEndian.Uint64(payload[idLen:])))
-	version, info, ok := bytes.Cut(payload[idLen+8:], []byte{0})
-	if !ok {
+	version, info, _ := bytes.Cut(payload[idLen+8:], []byte{0})
+	if s.version = string(version); !mcp.Known(s.version) {
 		return nil
 	}
-	s.version = string(version)
 	if len(info) > 0 {
 		s.info = info
 	}

@@ -2,6 +2,7 @@ package system_test
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -67,7 +68,8 @@ func TestSessionExpires(t *testing.T) {
 	client := g.Legacy("/mcp")
 	for ttl, want := range map[time.Duration]int{time.Minute: 200, -time.Second: 404} {
 		binding := append([]byte(identity.Anonymous.Key()), 0)
-		client.Session = ring.Seal("session", binding, []byte("0123456789abcdef"+testenv.LegacyVersion+"\x00"), ttl)
+		payload := binary.BigEndian.AppendUint64([]byte("0123456789abcdef"), uint64(time.Now().Add(ttl).UnixNano()))
+		client.Session = ring.Seal("session", binding, append(payload, testenv.LegacyVersion+"\x00"...), ttl)
 		if r := client.Call("ping", ""); r.Status != want {
 			t.Errorf("an id that lives for %s: %v", ttl, r)
 		}
