@@ -58,7 +58,7 @@ func TestLogFormat(t *testing.T) {
 	t.Parallel()
 	g := testenv.Serve(t, testenv.Config{More: map[string]any{"log": map[string]any{"format": "json", "level": "debug"}}})
 	g.Stop()
-	for _, line := range strings.Split(strings.TrimSpace(g.Log()), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSpace(g.Log()), "\n") {
 		if !json.Valid([]byte(line)) {
 			t.Errorf("no JSON: %s", line)
 		}
