@@ -18,6 +18,8 @@ import (
 	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/cluster"
+	"github.com/toolcrib/toolcrib/cluster/memory"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/front"
 	"github.com/toolcrib/toolcrib/gateway"
@@ -60,6 +62,8 @@ type server struct {
 	log      *slog.Logger
 	level    slog.LevelVar
 	metrics  *telemetry.Metrics
+	ring     atomic.Pointer[seal.Ring]
+	node     *cluster.Node
 	gw       *gateway.Gateway
 	front    *front.Handler
 	source   *source.File
@@ -107,6 +111,7 @@ func Serve(ctx context.Context, o Options) error {
 	stop()
 	s.tasks.Wait()
 	s.gw.Close()
+	s.node.Close()
 	return err
 }
 
@@ -154,9 +159,11 @@ func (s *server) build(c *v1.Config) error {
 	if err != nil {
 		return err
 	}
+	s.ring.Store(ring)
 	s.metrics = telemetry.NewMetrics(s.o.Version)
-	s.gw = gateway.New(gateway.Options{Version: s.o.Version, Log: s.log, Metrics: s.metrics, Guard: s.o.Guard})
-	s.front = front.New(front.Options{Gateway: s.gw, Log: s.log, Ring: ring, Loopback: s.loopback, Life: s.life})
+	s.node = cluster.New(cluster.Options{Backend: memory.New(), Ring: s.ring.Load, Log: s.log})
+	s.gw = gateway.New(gateway.Options{Version: s.o.Version, Log: s.log, Metrics: s.metrics, Guard: s.o.Guard, Node: s.node, Ring: s.ring.Load})
+	s.front = front.New(front.Options{Gateway: s.gw, Node: s.node, Log: s.log, Ring: ring, Loopback: s.loopback, Life: s.life})
 	if err := s.gw.Apply(plan.Compile(c)); err != nil {
 		return err
 	}
@@ -237,6 +244,7 @@ func (s *server) apply(ctx context.Context, c *v1.Config, err error) {
 		s.applied.Store(&configState{At: time.Now(), Error: err.Error()})
 		return
 	}
+	s.ring.Store(r)
 	s.front.SetRing(r)
 	s.setLevel(c)
 	s.warnUnapplied(c)

@@ -42,6 +42,7 @@ func TestTable(t *testing.T) {
 		{errs.Canceled, 499, -32603, "canceled"},
 		{errs.Draining, 503, -32603, "draining"},
 		{errs.NoEndpoint, 404, 404, "no_endpoint"},
+		{errs.Lost, 200, -32603, "lost"},
 	}
 	seen := map[string]bool{}
 	for i, tt := range tests {

@@ -53,6 +53,8 @@ const (
 	Draining
 	// NoEndpoint is a path that no endpoint has.
 	NoEndpoint
+	// Lost is an interaction (a parked call, a task, a stream) that ended with the replica or server that held it.
+	Lost
 
 	numKinds
 )
@@ -105,6 +107,7 @@ var table = [numKinds]facts{
 	Unsupported:        {"unsupported", http.StatusOK, codeInternal, "unsupported"},
 	Canceled:           {"canceled", statusClientClosed, codeInternal, "canceled"},
 	Draining:           {"draining", http.StatusServiceUnavailable, codeInternal, "draining"},
+	Lost:               {"interaction lost", http.StatusOK, codeInternal, "lost"},
 	NoEndpoint:         {"no such endpoint", http.StatusNotFound, http.StatusNotFound, "no_endpoint"},
 }
 

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/gateway"
 	"github.com/toolcrib/toolcrib/mcp"
@@ -21,7 +22,9 @@ import (
 // Options are what a Handler needs.
 type Options struct {
 	Gateway *gateway.Gateway
-	Log     *slog.Logger
+	// Node is this replica among the others.
+	Node *cluster.Node
+	Log  *slog.Logger
 	// Ring seals and opens session ids; SetRing replaces it.
 	Ring *seal.Ring
 	// Loopback says that the listener is reachable from this machine only.

@@ -8,9 +8,11 @@ import (
 	"sync/atomic"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/identity"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/plan"
+	"github.com/toolcrib/toolcrib/seal"
 	"github.com/toolcrib/toolcrib/telemetry"
 	"github.com/toolcrib/toolcrib/upstream"
 )
@@ -22,6 +24,9 @@ type Options struct {
 	Metrics *telemetry.Metrics
 	// Guard is the argv of the guard process for children of stdio servers; nil for none.
 	Guard []string
+	// Node is this replica among the others; Ring gives the present keys of sealed tokens.
+	Node *cluster.Node
+	Ring func() *seal.Ring
 }
 
 // Gateway serves exchanges by the present plan.

@@ -51,6 +51,12 @@ func (d *draft) common(c *Call) {
 	if t := c.In.GetMeta(mcp.MetaProgressToken); t.Present() {
 		d.edits.Replace(t, d.id)
 	}
+	if c.State.Present() {
+		d.edits.Replace(c.State, c.StateTo)
+	}
+	if len(c.Add) > 0 {
+		d.edits.Insert(c.In.Body, c.In.Payload, c.Add)
+	}
 }
 
 // modern writes the request for a server of 2026-07-28: what the reserved _meta keys lack is added.

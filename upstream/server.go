@@ -40,6 +40,17 @@ type Call struct {
 	Header http.Header
 	// Params are the header bindings of the called tool, for a client that did not send the headers itself.
 	Params []mcp.Param
+	// State, when present, is the value of params.requestState and is replaced by StateTo (raw JSON), the server's own.
+	State   mcp.Span
+	StateTo []byte
+	// Add are raw members to put into params, such as "inputResponses":{…}; nil for none.
+	Add []byte
+	// Resume continues the parked call of that number with Answers, instead of sending the request.
+	Resume  uint64
+	Answers []Answer
+	// Parked is set by Do when a legacy server asked something in the middle of the call: out then holds an input_required
+	// result without requestState, and the call waits at the server until it is resumed under this number or abandoned.
+	Parked uint64
 	// opening: the call is part of finding out what the server is, which has a time limit of its own.
 	opening bool
 	// Notify receives the notifications that belong to the call, before the answer; nil drops them. The message is valid
@@ -110,6 +121,7 @@ type Server struct {
 	link link
 
 	ids    atomic.Int64
+	parked parkedCalls
 	status atomic.Pointer[Status]
 	broken chan struct{}
 	// warnings are those that a server can cause as often as it likes.
@@ -160,6 +172,9 @@ func (s *Server) HTTP() bool { return s.spec.Type != "stdio" }
 func (s *Server) Do(ctx context.Context, c *Call, out *mcp.Raw) error {
 	return s.link.do(ctx, c, out)
 }
+
+// Abandon ends a parked call that nobody will resume: it is cancelled at the server. It does nothing when there is none.
+func (s *Server) Abandon(parked uint64) { s.parked.abandon(parked) }
 
 // Close stops the server's child or sessions and waits for everything it started.
 func (s *Server) Close() {

@@ -46,6 +46,18 @@ type Config struct {
 	// Sessions concerns the sessions of legacy clients (protocol versions before
 	// 2026-07-28).
 	Sessions Sessions `json:"sessions,omitzero"`
+	// Cluster is the address of the Redis that replicas share, for what one
+	// replica must tell another: answers to questions, cancellations, facts of
+	// sessions. redis://[user:password@]host:port[/database], rediss:// for TLS.
+	// Further hosts (of a Redis Cluster, or Sentinels) follow with commas or as
+	// ?addr=host:port; ?master_set=NAME makes the hosts Sentinels. Without it this
+	// replica is alone. A change takes effect after a restart.
+	Cluster Secret `json:"cluster,omitempty" example:"redis://127.0.0.1:6379" env:"TOOLCRIB_CLUSTER,REDIS_URL"`
+	// Questions bounds what servers ask clients in the middle of a call:
+	// elicitation, sampling, roots.
+	Questions Questions `json:"questions,omitzero"`
+	// Streams bounds the streams that clients keep open for change notices.
+	Streams Streams `json:"streams,omitzero"`
 	// Seal holds the keys that seal session ids and cursors. Replicas that serve
 	// the same clients need the same keys.
 	Seal Seal `json:"seal,omitzero"`
@@ -162,6 +174,35 @@ type Messages struct {
 type Sessions struct {
 	// TTL is how long a session id stays valid after it was given out; at least 1m.
 	TTL Duration `json:"ttl,omitzero" default:"24h" min:"1m"`
+}
+
+// Questions bounds what servers ask clients in the middle of a call. A call that waits for an answer is parked: it holds
+// a connection or a place at its server.
+type Questions struct {
+	// Timeout is how long a parked call waits for the client's answers before it
+	// is cancelled at the server; at least 1s.
+	Timeout Duration `json:"timeout,omitzero" default:"5m" min:"1s" max:"1h"`
+	// Rounds is how often a server may ask within one call; 1 to 100.
+	Rounds int `json:"rounds,omitzero" default:"10" min:"1" max:"100"`
+	// PerPrincipal bounds the parked calls of one principal at this replica.
+	PerPrincipal int `json:"perPrincipal,omitzero" default:"100" min:"1"`
+	// PerServer bounds the parked calls at one server.
+	PerServer int `json:"perServer,omitzero" default:"1000" min:"1"`
+	// Total bounds the parked calls of this replica.
+	Total int `json:"total,omitzero" default:"10000" min:"1"`
+}
+
+// Streams bounds the streams that clients keep open for change notices.
+type Streams struct {
+	// PerPrincipal bounds the open streams of one principal at this replica.
+	PerPrincipal int `json:"perPrincipal,omitzero" default:"100" min:"1"`
+	// Total bounds the open streams of this replica.
+	Total int `json:"total,omitzero" default:"10000" min:"1"`
+	// Subscriptions bounds the resources that one stream or session watches.
+	Subscriptions int `json:"subscriptions,omitzero" default:"1000" min:"1"`
+	// ServerSubscriptions bounds the resources that are watched at one server for
+	// all clients of this replica.
+	ServerSubscriptions int `json:"serverSubscriptions,omitzero" default:"10000" min:"1"`
 }
 
 // Seal holds the keys of sealed tokens.

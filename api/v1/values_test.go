@@ -126,6 +126,8 @@ func TestSetDefaults(t *testing.T) {
 		Auth:         v1.Auth{APIKeys: []v1.APIKey{{Name: "n", Tenant: "default"}}},
 		Messages:     v1.Messages{MaxBytes: 16 << 20, MaxDepth: 128},
 		Sessions:     v1.Sessions{TTL: v1.Duration(24 * time.Hour)},
+		Questions:    v1.Questions{Timeout: v1.Duration(5 * time.Minute), Rounds: 10, PerPrincipal: 100, PerServer: 1000, Total: 10_000},
+		Streams:      v1.Streams{PerPrincipal: 100, Total: 10_000, Subscriptions: 1000, ServerSubscriptions: 10_000},
 		StateDir:     "/state/toolcrib",
 		Log:          v1.Log{Level: "info", Format: "text"},
 		DrainTimeout: 30 * second,

@@ -29,10 +29,11 @@ var arrows = map[string][]string{
 	"app":     {"front", "source"},
 	"front":   {"gateway"},
 	"gateway": {"plan"},
-	"plan":    {"identity", "telemetry", "upstream"},
+	"plan":    {"identity", "telemetry", "upstream", "cluster"},
 
 	"upstream":  {"runner"},
 	"runner":    {},
+	"cluster":   {},
 	"identity":  {},
 	"telemetry": {},
 
@@ -64,6 +65,7 @@ var fences = map[string][]string{
 	"sigs.k8s.io/":                           {"operator", "source/kube"},
 	"github.com/modelcontextprotocol/go-sdk": {"internal/example", "internal/testenv", "test"},
 	"github.com/prometheus/":                 {"telemetry"},
+	"github.com/redis/rueidis":               {"cluster/redis"},
 	"github.com/lmittmann/tint":              {"telemetry"},
 	"github.com/alecthomas/kong":             {"cli"},
 	"go.yaml.in/":                            {"api", "source"},
