@@ -38,6 +38,8 @@ type Metrics struct {
 	discoveries     *prometheus.CounterVec
 	states          *prometheus.GaugeVec
 	restarts        *prometheus.CounterVec
+	rejected        *prometheus.CounterVec
+	parked          prometheus.Gauge
 
 	requestSeries table[requestLabels, requestSeries]
 
@@ -76,9 +78,15 @@ func NewMetrics(version string) *Metrics {
 		}, []string{"server", "state"}),
 		restarts: counters("mcp_server_restarts_total",
 			"Times a server's process was started again.", "server"),
+		rejected: counters("mcp_rejected_tokens_total",
+			"Sealed tokens of clients that were forged, expired, used up or of another caller, by what they stand for.", "kind"),
+		parked: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "mcp_parked_calls",
+			Help: "Calls that wait at a server for a client's answers.",
+		}),
 	}
 	m.registry.MustRegister(m.requests, m.requestDuration, m.toolRequests, m.toolErrors, m.toolDuration,
-		m.discoveries, m.states, m.restarts, buildInfo(version),
+		m.discoveries, m.states, m.restarts, m.rejected, m.parked, buildInfo(version),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -100,6 +108,13 @@ func buildInfo(version string) prometheus.Collector {
 	info.Set(1)
 	return info
 }
+
+// TokenRejected counts a sealed token that does not open or is used up; kind is what it stands for: session, question, state,
+// task, stream.
+func (m *Metrics) TokenRejected(kind string) { m.rejected.WithLabelValues(kind).Inc() }
+
+// Parked adds to the number of calls that wait for a client's answers.
+func (m *Metrics) Parked(delta int) { m.parked.Add(float64(delta)) }
 
 // Handler serves the metrics in the Prometheus exposition formats.
 func (m *Metrics) Handler() http.Handler {
