@@ -35,6 +35,12 @@ type Exchange struct {
 	scratch [256]byte
 	rename  []byte
 	tool    *telemetry.Tool
+
+	state   []byte            // raw requestState that a legacy client's front brings back; nil for none
+	answers []upstream.Answer // to what the last answer asked
+	rounds  uint8             // of questions so far
+	parked  uint64            // the call that waits at its server for answers; 0 for none
+	holder  *upstream.Server  // that has the parked call to be resumed
 }
 
 // Reset makes an exchange ready for its next request; the buffers of the last one are given back.
@@ -44,6 +50,7 @@ func (x *Exchange) Reset() {
 	rename := x.rename[:0]
 	x.Header, x.Endpoint, x.Client, x.Principal, x.Notify = nil, "", upstream.Client{}, nil, nil
 	x.world, x.member, x.name, x.tool = nil, nil, nil, nil
+	x.state, x.answers, x.rounds, x.parked, x.holder = nil, nil, 0, 0, nil
 	x.call = upstream.Call{}
 	x.rename = rename
 }

@@ -16,6 +16,9 @@ func forward(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	if x.In.Method != mcp.MethodComplete {
 		c.Name = x.name
 	}
+	if c.Resume != 0 {
+		return g.resume(ctx, x)
+	}
 	if x.In.Method == mcp.MethodToolsCall {
 		if err := g.parameters(ctx, x); err != nil {
 			return false, err
@@ -31,8 +34,27 @@ func forward(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	return true, g.settle(x)
+}
+
+// settle makes what the server answered the answer of the exchange.
+func (g *Gateway) settle(x *Exchange) error {
 	x.keepPrivate()
-	return true, x.settleError()
+	if err := g.question(x); err != nil {
+		return err
+	}
+	return g.settleError(x)
+}
+
+// resume goes on with a parked call at the server that holds it, which a new plan may have taken out of the world.
+func (g *Gateway) resume(ctx context.Context, x *Exchange) (bool, error) {
+	if x.In.Method == mcp.MethodToolsCall {
+		x.tool = g.metric(x.member, x.member.catalog.tool(x.name))
+	}
+	if err := x.holder.Do(ctx, &x.call, &x.Out); err != nil {
+		return false, err
+	}
+	return true, g.settle(x)
 }
 
 var private = []byte(`"private"`)
@@ -102,7 +124,7 @@ func (g *Gateway) again(ctx context.Context, x *Exchange) error {
 }
 
 // settleError gives a legacy server's error the code that 2026-07-28 has for it.
-func (x *Exchange) settleError() error {
+func (g *Gateway) settleError(x *Exchange) error {
 	if x.Out.Kind != mcp.KindError || !x.Client.Modern {
 		return nil
 	}
@@ -111,8 +133,7 @@ func (x *Exchange) settleError() error {
 		x.Out.Edits.Replace(x.Out.Get(mcp.KeyCode), codeInvalidParams)
 		x.Out.ErrorCode = mcp.CodeInvalidParams
 	case mcp.CodeURLElicitation:
-		return errs.E(`server "`+x.member.Name+`"`, errs.Unsupported, "wants the user to open a URL first (URL elicitation); "+
-			"questions of legacy servers are not carried to modern clients")
+		return g.visitFirst(x)
 	}
 	return nil
 }

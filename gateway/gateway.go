@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"reflect"
 	"sync"
@@ -9,6 +10,7 @@ import (
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/cluster"
+	"github.com/toolcrib/toolcrib/cluster/memory"
 	"github.com/toolcrib/toolcrib/identity"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/plan"
@@ -24,7 +26,8 @@ type Options struct {
 	Metrics *telemetry.Metrics
 	// Guard is the argv of the guard process for children of stdio servers; nil for none.
 	Guard []string
-	// Node is this replica among the others; Ring gives the present keys of sealed tokens.
+	// Node is this replica among the others, and Ring gives the present keys of sealed tokens. Without them the gateway is
+	// alone, and nothing that it seals outlives it.
 	Node *cluster.Node
 	Ring func() *seal.Ring
 }
@@ -37,6 +40,7 @@ type Gateway struct {
 
 	mu      sync.Mutex // one Apply at a time
 	retired sync.WaitGroup
+	parking parking
 	closing chan struct{}
 
 	warned   sync.Map // what warnOnce said
@@ -88,7 +92,17 @@ func (g *Gateway) metric(m *member, facts *toolFacts) *telemetry.Tool {
 
 // New makes a gateway without servers; Apply gives it a plan.
 func New(o Options) *Gateway {
-	g := &Gateway{o: o, closing: make(chan struct{})}
+	if o.Ring == nil {
+		var key [seal.KeySize]byte
+		rand.Read(key[:])
+		ring, _ := seal.NewRing(key[:]) // the size is right
+		o.Ring = func() *seal.Ring { return ring }
+	}
+	if o.Node == nil {
+		o.Node = cluster.New(cluster.Options{Backend: memory.New(), Ring: o.Ring, Log: o.Log})
+	}
+	g := &Gateway{o: o, closing: make(chan struct{}), parking: parking{metrics: o.Metrics}}
+	o.Node.Handle(exchangeKind, g.fromElsewhere)
 	none := make(chan struct{})
 	close(none)
 	g.info = mcp.AppendString([]byte(`{"name":"toolcrib","title":"Toolcrib","version":`), o.Version)
@@ -236,6 +250,7 @@ func (g *Gateway) Close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	close(g.closing)
+	g.parking.close()
 	var wg sync.WaitGroup
 	for _, m := range g.world.Load().order {
 		wg.Go(func() {

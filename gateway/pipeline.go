@@ -20,6 +20,7 @@ var corridor = []stage{
 	{"discover", discover},
 	{"list", list},
 	{"route", route},
+	{"interact", interact},
 	{"forward", forward},
 }
 

@@ -99,3 +99,44 @@ type Answer struct {
 	// Result is the answer; Error is the JSON-RPC error object that a legacy client answered instead.
 	Result, Error []byte
 }
+
+// Needed are the abilities that a client must have to be asked this; 0 when it is no question of the protocol. params is the
+// raw params object of the question; nil when it has none.
+func Needed(m mcp.Method, params []byte) Abilities {
+	switch m {
+	case mcp.MethodRootsList:
+		return Roots
+	case mcp.MethodElicit:
+		if text(params, "mode") == "url" {
+			return ElicitURL
+		}
+		return ElicitForm
+	case mcp.MethodSample:
+		need := Sample
+		if has(params, "tools") || has(params, "toolChoice") {
+			need |= SampleTools
+		}
+		if c := text(params, "includeContext"); c != "" && c != "none" {
+			need |= SampleContext
+		}
+		return need
+	}
+	return 0
+}
+
+func has(object []byte, name string) bool {
+	if len(object) == 0 || object[0] != '{' {
+		return false
+	}
+	f, err := mcp.Lookup(object, mcp.Span{End: int32(len(object))}, name)
+	return err != nil || f.Present()
+}
+
+func text(object []byte, name string) string {
+	if len(object) == 0 || object[0] != '{' {
+		return ""
+	}
+	f, _ := mcp.Lookup(object, mcp.Span{End: int32(len(object))}, name)
+	t, _ := mcp.Text(object, f.Span, nil)
+	return string(t)
+}

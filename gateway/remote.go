@@ -1,0 +1,106 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/toolcrib/toolcrib/cluster"
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/identity"
+	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/upstream"
+)
+
+// exchangeKind names exchanges on the bus.
+const exchangeKind = "exchange"
+
+// letter is an exchange on its way to the replica that holds what it continues.
+type letter struct {
+	Endpoint  string            `json:"endpoint"`
+	Anonymous bool              `json:"anonymous,omitempty"`
+	Subject   string            `json:"subject,omitempty"`
+	Tenant    string            `json:"tenant,omitempty"`
+	Groups    []string          `json:"groups,omitempty"`
+	Client    upstream.Client   `json:"client"`
+	Body      []byte            `json:"body"`
+	State     []byte            `json:"state,omitempty"`
+	Answers   []upstream.Answer `json:"answers,omitempty"`
+}
+
+// elsewhere has another replica serve the exchange. What the server says meanwhile comes back as it does here.
+func (g *Gateway) elsewhere(ctx context.Context, x *Exchange, replica string) error {
+	l := letter{
+		Endpoint: x.Endpoint, Anonymous: x.Principal == identity.Anonymous,
+		Subject: x.Principal.Subject, Tenant: x.Principal.Tenant, Groups: x.Principal.Groups,
+		Client: x.Client, Body: x.In.Body, State: x.state,
+	}
+	if x.state != nil {
+		l.Answers = x.answers // a modern client's stand in the body
+	}
+	request, err := json.Marshal(&l)
+	if err != nil {
+		return errs.E("gateway", errs.Internal, "%w", err)
+	}
+	answer, err := g.o.Node.Call(ctx, replica, exchangeKind, request, x.noteFromElsewhere)
+	switch {
+	case errors.Is(err, cluster.ErrGone):
+		return errs.E("gateway", errs.Lost, "the interaction with the server was lost: the replica that held it is gone. "+
+			"The call may have been carried out in part; send the request again without requestState and inputResponses to start anew")
+	case errors.Is(err, cluster.ErrDown):
+		return errs.E("gateway", errs.Unavailable, "the replica that holds the interaction cannot be reached now: %w; send the same request again later", err)
+	case err != nil:
+		return err
+	}
+	x.Out.Body = answer
+	if e := x.Out.Scan(wide(answer)); e != nil {
+		return errs.E("gateway", errs.Internal, "answer of another replica is not valid: %w", e)
+	}
+	return nil
+}
+
+func wide(body []byte) mcp.Limits {
+	return mcp.Limits{Bytes: len(body), Depth: 1 << 20, Values: 1 << 30}
+}
+
+func (x *Exchange) noteFromElsewhere(body []byte) {
+	if x.Notify == nil {
+		return
+	}
+	n := mcp.Raw{Body: body}
+	if e := n.Scan(wide(body)); e == nil {
+		x.Notify(&n)
+	}
+}
+
+// fromElsewhere serves an exchange that another replica took in. Its caller was identified there.
+func (g *Gateway) fromElsewhere(ctx context.Context, request []byte, note func([]byte)) ([]byte, error) {
+	var l letter
+	if err := json.Unmarshal(request, &l); err != nil {
+		return nil, errs.E("gateway", errs.Internal, "letter of another replica: %w", err)
+	}
+	x := &Exchange{Endpoint: l.Endpoint, Client: l.Client, Principal: l.principal(), state: l.State, answers: l.Answers}
+	x.Notify = func(n *mcp.Raw) { note(n.Append(nil)) }
+	x.In.Body = l.Body
+	if e := x.In.Scan(wide(l.Body)); e != nil {
+		return nil, errs.E("gateway", errs.Internal, "letter of another replica: %w", e)
+	}
+	x.started, x.world = time.Now(), g.acquire()
+	defer g.release(x.world)
+	if x.Endpoint != "" && x.world.members[x.Endpoint] == nil {
+		return nil, errs.E("gateway", errs.Lost, "the server of the interaction was removed from the configuration")
+	}
+	if err := g.Serve(ctx, x); err != nil {
+		return nil, err
+	}
+	defer x.Out.Free()
+	return x.Out.Append(make([]byte, 0, x.Out.Len())), nil
+}
+
+func (l *letter) principal() *identity.Principal {
+	if l.Anonymous {
+		return identity.Anonymous
+	}
+	return &identity.Principal{Subject: l.Subject, Tenant: l.Tenant, Groups: l.Groups}
+}
