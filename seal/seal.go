@@ -118,6 +118,11 @@ func (r *Ring) find(id []byte) cipher.AEAD {
 // over. A ttl of zero or less makes a token that has expired already. A payload over MaxPayload makes one
 // that does not open.
 func (r *Ring) Seal(kind string, binding, payload []byte, ttl time.Duration) string {
+	return encoding.EncodeToString(r.SealBytes(kind, binding, payload, ttl))
+}
+
+// SealBytes is Seal without the base64, for what does not travel as text, and of any length.
+func (r *Ring) SealBytes(kind string, binding, payload []byte, ttl time.Duration) []byte {
 	k := &r.keys[0]
 	raw := make([]byte, headerSize+nonceSize, overhead+len(payload))
 	raw[0] = version
@@ -127,8 +132,7 @@ func (r *Ring) Seal(kind string, binding, payload []byte, ttl time.Duration) str
 	rand.Read(nonce) // never fails: crypto/rand ends the program instead
 
 	var scratch [128]byte
-	raw = k.aead.Seal(raw, nonce, payload, associated(scratch[:0], raw[:headerSize], kind, binding))
-	return encoding.EncodeToString(raw)
+	return k.aead.Seal(raw, nonce, payload, associated(scratch[:0], raw[:headerSize], kind, binding))
 }
 
 // Open returns the payload of a token that Seal made under the same kind and binding. The error is
@@ -139,7 +143,15 @@ func (r *Ring) Open(kind string, binding []byte, token string, now time.Time) ([
 		return nil, ErrInvalid
 	}
 	raw, err := encoding.DecodeString(token)
-	if err != nil || len(raw) < overhead || raw[0] != version {
+	if err != nil {
+		return nil, ErrInvalid
+	}
+	return r.OpenBytes(kind, binding, raw, now)
+}
+
+// OpenBytes is Open for what SealBytes made. The payload is decrypted in place: it lies within raw, which is spent.
+func (r *Ring) OpenBytes(kind string, binding, raw []byte, now time.Time) ([]byte, error) {
+	if len(raw) < overhead || raw[0] != version {
 		return nil, ErrInvalid
 	}
 	header, nonce, sealed := raw[:headerSize], raw[headerSize:headerSize+nonceSize], raw[headerSize+nonceSize:]

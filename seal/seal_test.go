@@ -239,3 +239,32 @@ func BenchmarkOpen(b *testing.B) {
 		}
 	}
 }
+
+func TestBytes(t *testing.T) {
+	r, long := ring(t, testKey(1)), bytes.Repeat([]byte("p"), seal.MaxPayload+4096)
+	raw := r.SealBytes("bus", []byte("a"), long, time.Minute)
+	for name, open := range map[string]func(raw []byte) ([]byte, error){
+		"kind":    func(raw []byte) ([]byte, error) { return r.OpenBytes("session", []byte("a"), raw, time.Now()) },
+		"binding": func(raw []byte) ([]byte, error) { return r.OpenBytes("bus", []byte("b"), raw, time.Now()) },
+		"key": func(raw []byte) ([]byte, error) {
+			return ring(t, testKey(2)).OpenBytes("bus", []byte("a"), raw, time.Now())
+		},
+		"changed": func(raw []byte) ([]byte, error) {
+			raw[len(raw)/2]++
+			return r.OpenBytes("bus", []byte("a"), raw, time.Now())
+		},
+		"cut":   func(raw []byte) ([]byte, error) { return r.OpenBytes("bus", []byte("a"), raw[:30], time.Now()) },
+		"empty": func([]byte) ([]byte, error) { return r.OpenBytes("bus", []byte("a"), nil, time.Now()) },
+	} {
+		if _, err := open(bytes.Clone(raw)); !errors.Is(err, seal.ErrInvalid) {
+			t.Errorf("another %s: %v", name, err)
+		}
+	}
+	if _, err := r.OpenBytes("bus", []byte("a"), bytes.Clone(raw), time.Now().Add(time.Hour)); !errors.Is(err, seal.ErrExpired) {
+		t.Errorf("an hour later: %v", err)
+	}
+	rotated := ring(t, testKey(2), testKey(1))
+	if got, err := rotated.OpenBytes("bus", []byte("a"), raw, time.Now()); err != nil || !bytes.Equal(got, long) {
+		t.Errorf("after a rotation: %d bytes, %v", len(got), err)
+	}
+}
