@@ -163,7 +163,7 @@ func (s *server) build(c *v1.Config) error {
 	s.metrics = telemetry.NewMetrics(s.o.Version)
 	s.node = cluster.New(cluster.Options{Backend: memory.New(), Ring: s.ring.Load, Log: s.log})
 	s.gw = gateway.New(gateway.Options{Version: s.o.Version, Log: s.log, Metrics: s.metrics, Guard: s.o.Guard, Node: s.node, Ring: s.ring.Load})
-	s.front = front.New(front.Options{Gateway: s.gw, Node: s.node, Log: s.log, Ring: ring, Loopback: s.loopback, Life: s.life})
+	s.front = front.New(front.Options{Gateway: s.gw, Node: s.node, Log: s.log, Metrics: s.metrics, Ring: ring, Loopback: s.loopback, Life: s.life})
 	if err := s.gw.Apply(plan.Compile(c)); err != nil {
 		return err
 	}
@@ -288,6 +288,7 @@ func (s *server) run(ctx context.Context, ln net.Listener, c *v1.Config) error {
 		BaseContext:       func(net.Listener) context.Context { return s.life },
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	h.RegisterOnShutdown(s.front.Drain)
 	failed := make(chan error, 1)
 	go func() { failed <- h.Serve(ln) }()
 	base := "http://" + ln.Addr().String()

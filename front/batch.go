@@ -1,6 +1,7 @@
 package front
 
 import (
+	"context"
 	"net/http"
 	"sync"
 
@@ -13,7 +14,7 @@ const batchParallel = 8
 
 // batch serves an array of messages (2025-03-26 basic "Batching"): one JSON array of the answers, or a stream of them
 // when a server has something to say before.
-func (v *visit) batch(r *http.Request, s *session) error {
+func (v *visit) batch(ctx context.Context, s *session) error {
 	c := v.x.Plan().Config
 	spans, e := mcp.Split(v.x.In.Body, mcp.Limits{Bytes: int(c.Messages.MaxBytes), Depth: c.Messages.MaxDepth})
 	if e != nil {
@@ -26,7 +27,7 @@ func (v *visit) batch(r *http.Request, s *session) error {
 		gate <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-gate }()
-			v.element(r, s, span.Of(v.x.In.Body), out)
+			v.element(ctx, s, span.Of(v.x.In.Body), out)
 		})
 	}
 	wg.Wait()
@@ -35,15 +36,15 @@ func (v *visit) batch(r *http.Request, s *session) error {
 }
 
 // element serves one message of a batch as an exchange of its own.
-func (v *visit) element(r *http.Request, s *session, body []byte, out *batchWriter) {
-	e := &visit{h: v.h}
+func (v *visit) element(ctx context.Context, s *session, body []byte, out *batchWriter) {
+	e := &visit{h: v.h, life: v.life}
 	e.x.Header, e.x.Endpoint = v.x.Header, v.x.Endpoint
 	rec := &recorder{header: http.Header{}}
 	e.sink.open(rec)
 	e.sink.timer.Stop() // the batch as a whole is kept alive
 	e.note = out.notify
 	gw := v.h.o.Gateway
-	err := gw.Admit(r.Context(), &e.x)
+	err := gw.Admit(ctx, &e.x)
 	if err == nil {
 		c := e.x.Plan().Config
 		e.x.In.Body = body

@@ -17,14 +17,16 @@ import (
 	"github.com/toolcrib/toolcrib/gateway"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/seal"
+	"github.com/toolcrib/toolcrib/telemetry"
 )
 
 // Options are what a Handler needs.
 type Options struct {
 	Gateway *gateway.Gateway
 	// Node is this replica among the others.
-	Node *cluster.Node
-	Log  *slog.Logger
+	Node    *cluster.Node
+	Log     *slog.Logger
+	Metrics *telemetry.Metrics
 	// Ring seals and opens session ids; SetRing replaces it.
 	Ring *seal.Ring
 	// Loopback says that the listener is reachable from this machine only.
@@ -33,13 +35,17 @@ type Options struct {
 	Life context.Context //nolint:containedctx // the parent of calls that do not end with their connection
 }
 
-// Handler serves the MCP endpoints: /mcp and /servers/{name}/mcp.
+// Handler serves the MCP endpoints: /mcp and /servers/{name}/mcp, and for clients of 2024-11-05 /sse in place of /mcp.
 type Handler struct {
 	o        Options
 	ring     atomic.Pointer[seal.Ring]
 	sessions sessionTable
 	opened   openedCache
 	running  running
+	streams  streamTable
+	open     streamCount
+	draining chan struct{}
+	drain    sync.Once
 	pool     sync.Pool
 }
 
@@ -48,11 +54,15 @@ func New(o Options) *Handler {
 	if o.Life == nil {
 		o.Life = context.Background()
 	}
-	h := &Handler{o: o}
+	h := &Handler{o: o, draining: make(chan struct{})}
 	h.ring.Store(o.Ring)
+	o.Node.Handle(relayKind, h.relayed)
 	h.pool.New = func() any { return &visit{} }
 	return h
 }
+
+// Drain has the streams end that clients hold open, once what runs on them has finished.
+func (h *Handler) Drain() { h.drain.Do(func() { close(h.draining) }) }
 
 // SetRing replaces the keys of session ids; ids sealed with a key that the new ring still has stay valid.
 func (h *Handler) SetRing(r *seal.Ring) { h.ring.Store(r) }
@@ -61,25 +71,53 @@ func (h *Handler) SetRing(r *seal.Ring) { h.ring.Store(r) }
 type visit struct {
 	x    gateway.Exchange
 	sink sink
-	note func(*mcp.Raw) // sink.notify, or where a batch has its notifications
+	note func(*mcp.Raw)  // sink.notify, or where a batch has its notifications
+	life context.Context //nolint:containedctx // the parent of its calls, where that is not the handler's Life
+	door door
 	h    *Handler
 }
 
-// endpointOf reads the endpoint off a path: empty for /mcp, a server's name for /servers/{name}/mcp.
-func endpointOf(u *url.URL) (endpoint string, ok bool) {
+// door is the way into an endpoint: the last element of a path.
+type door uint8
+
+const (
+	doorMCP     door = iota // Streamable HTTP
+	doorStream              // the stream of HTTP+SSE (2024-11-05)
+	doorMessage             // where the clients of such a stream post
+	noDoor
+)
+
+var doors = map[string]door{"mcp": doorMCP, "sse": doorStream, "message": doorMessage}
+
+// allowed are the methods at each door.
+var allowed = [noDoor]string{doorMCP: "POST, DELETE, OPTIONS", doorStream: "GET, OPTIONS", doorMessage: "POST, OPTIONS"}
+
+// endpointOf reads the endpoint off a path: empty for /mcp, a server's name for /servers/{name}/mcp; and so for the other doors.
+func endpointOf(u *url.URL) (endpoint string, d door) {
 	if u.Path == "/mcp" || u.Path == "/mcp/" {
-		return "", true
+		return "", doorMCP
 	}
-	rest, found := strings.CutPrefix(u.EscapedPath(), "/servers/")
-	if !found {
-		return "", false
+	path := strings.TrimSuffix(u.EscapedPath(), "/")
+	at := strings.LastIndexByte(path, '/')
+	if at < 0 {
+		return "", noDoor
 	}
-	name, found := strings.CutSuffix(strings.TrimSuffix(rest, "/"), "/mcp")
+	d, ok := doors[path[at+1:]]
+	if !ok {
+		return "", noDoor
+	}
+	if at == 0 {
+		return "", d
+	}
+	name, found := strings.CutPrefix(path[:at], "/servers/")
 	if !found || name == "" || strings.Contains(name, "/") {
-		return "", false
+		return "", noDoor
 	}
 	name, err := url.PathUnescape(name)
-	return name, err == nil
+	if err != nil {
+		return "", noDoor
+	}
+	return name, d
 }
 
 // ServeHTTP implements http.Handler.
@@ -99,36 +137,53 @@ func (h *Handler) serve(v *visit, w http.ResponseWriter, r *http.Request) {
 		v.refuse(err)
 		return
 	}
-	endpoint, ok := endpointOf(r.URL)
-	if !ok {
+	endpoint, d := endpointOf(r.URL)
+	if d == noDoor {
 		v.refuse(errs.E("front", errs.NoEndpoint, "no endpoint has the path %.100q; the endpoints are /mcp and /servers/{name}/mcp", r.URL.Path))
 		return
 	}
 	allowBrowser(w, r)
-	v.x.Header, v.x.Endpoint = r.Header, endpoint
-	switch r.Method {
-	case http.MethodPost, http.MethodDelete:
-		v.admitted(r)
-	case http.MethodOptions:
-		w.Header().Set("Allow", allowed)
+	v.x.Header, v.x.Endpoint, v.door = r.Header, endpoint, d
+	switch {
+	case r.Method == http.MethodOptions:
+		w.Header().Set("Allow", allowed[d])
 		v.sink.status(http.StatusNoContent)
+	case takes(d, r.Method):
+		v.admitted(r)
 	default:
-		// No stream is offered that a GET could open: everything the gateway says belongs to a request.
-		w.Header().Set("Allow", allowed)
+		w.Header().Set("Allow", allowed[d])
 		v.sink.status(http.StatusMethodNotAllowed)
 	}
 }
 
-const allowed = "POST, DELETE, OPTIONS"
+// takes tells whether a door is for a method. At doorMCP no stream is offered that a GET could open: everything the gateway
+// says there belongs to a request.
+func takes(d door, method string) bool {
+	switch method {
+	case http.MethodPost:
+		return d != doorStream
+	case http.MethodDelete:
+		return d == doorMCP
+	case http.MethodGet:
+		return d == doorStream
+	}
+	return false
+}
 
 // admitted walks the corridor and answers whatever comes of it.
 func (v *visit) admitted(r *http.Request) {
 	gw := v.h.o.Gateway
 	err := gw.Admit(r.Context(), &v.x)
+	var st *stream
 	if err == nil {
-		if r.Method == http.MethodDelete {
+		switch {
+		case v.door == doorStream:
+			st, err = v.openStream(r)
+		case v.door == doorMessage:
+			err = v.posted(r)
+		case r.Method == http.MethodDelete:
 			err = v.endSession()
-		} else {
+		default:
 			err = v.post(r)
 		}
 	}
@@ -136,6 +191,9 @@ func (v *visit) admitted(r *http.Request) {
 		v.refuse(err)
 	}
 	gw.Finish(&v.x, err)
+	if st != nil {
+		st.serve() // without the exchange: a stream must not keep an old plan from ending
+	}
 }
 
 // refuse answers with an error. Legacy clients do not read the body of another status than 200, so for them only what
@@ -148,6 +206,9 @@ func (v *visit) refuse(err error) {
 		case errs.Invalid, errs.NotFound, errs.MethodNotFound, errs.MissingCapability, errs.Canceled:
 			status = http.StatusOK
 		}
+	}
+	if v.door == doorMessage && status < http.StatusBadRequest {
+		status = http.StatusServiceUnavailable // nobody reads the body, and the message was not taken
 	}
 	v.sink.fail(v.x.In.ID.Of(v.x.In.Body), e, status)
 }
@@ -219,11 +280,8 @@ func scanError(e *mcp.Error) error {
 
 // checkMedia demands JSON in, and a client that takes either form of answer (streamable-http "Sending Messages").
 func checkMedia(h http.Header) error {
-	if ct := h["Content-Type"]; len(ct) != 1 || !isJSON(ct[0]) {
-		return errs.E("front", errs.MediaType, "Content-Type is %.80q; it must be application/json", strings.Join(ct, ", "))
-	}
-	if ce := h["Content-Encoding"]; ce != nil && (len(ce) != 1 || !strings.EqualFold(ce[0], "identity")) {
-		return errs.E("front", errs.MediaType, "Content-Encoding is %.80q; send the body as it is", strings.Join(ce, ", "))
+	if err := checkJSON(h); err != nil {
+		return err
 	}
 	accept := h["Accept"]
 	if len(accept) == 0 || (len(accept) == 1 && (accept[0] == "application/json, text/event-stream" || accept[0] == "*/*")) {
@@ -236,6 +294,17 @@ func checkMedia(h http.Header) error {
 	}
 	if !anything && !strings.Contains(all, "text/event-stream") && !strings.Contains(all, "text/*") {
 		return errs.E("front", errs.NotAcceptable, "Accept %.120q lacks text/event-stream; list application/json and text/event-stream", all)
+	}
+	return nil
+}
+
+// checkJSON demands JSON in, as it is.
+func checkJSON(h http.Header) error {
+	if ct := h["Content-Type"]; len(ct) != 1 || !isJSON(ct[0]) {
+		return errs.E("front", errs.MediaType, "Content-Type is %.80q; it must be application/json", strings.Join(ct, ", "))
+	}
+	if ce := h["Content-Encoding"]; ce != nil && (len(ce) != 1 || !strings.EqualFold(ce[0], "identity")) {
+		return errs.E("front", errs.MediaType, "Content-Encoding is %.80q; send the body as it is", strings.Join(ce, ", "))
 	}
 	return nil
 }

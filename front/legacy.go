@@ -24,11 +24,16 @@ func (v *visit) session(r *http.Request) error {
 	if h := r.Header["Mcp-Protocol-Version"]; len(h) > 0 && (len(h) > 1 || !mcp.Known(h[0])) {
 		return unsupportedVersion(h[0])
 	}
+	return v.inSession(r.Context(), s)
+}
+
+// inSession serves what a client sent within its session.
+func (v *visit) inSession(ctx context.Context, s *session) error {
 	if v.x.In.Kind == mcp.KindBatch {
 		if !mcp.Batches(s.version) {
 			return errs.E("front", errs.BadRequest, "the body is an array; only %s has batches, this session speaks %s", mcp.Version20250326, s.version)
 		}
-		return v.batch(r, s)
+		return v.batch(ctx, s)
 	}
 	return v.message(s)
 }
@@ -77,7 +82,11 @@ func (v *visit) request(s *session) error {
 	x.Client = upstream.Client{Info: s.info, LogLevel: v.h.sessions.level(s.id)}
 	x.Notify = v.notify()
 	// A legacy client that only loses its connection did not cancel (2025-11-25 transports); notifications/cancelled does.
-	ctx, cancel := context.WithTimeoutCause(v.h.o.Life, legacyMost, errLegacyMost)
+	life := v.life
+	if life == nil {
+		life = v.h.o.Life
+	}
+	ctx, cancel := context.WithTimeoutCause(life, legacyMost, errLegacyMost)
 	defer cancel()
 	id := string(x.In.ID.Of(x.In.Body))
 	if !v.h.running.add(s.id, id, cancel) {
@@ -154,6 +163,7 @@ type session struct {
 	info    []byte // raw JSON; nil when it was too long
 	expires time.Time
 
+	local               bool   // held by a stream of this replica, so that no other has to know of it
 	principal, endpoint string // who may use it, and where
 	ring                *seal.Ring
 }
@@ -165,22 +175,39 @@ func (v *visit) binding() []byte {
 
 // initialize opens a session: the id is all there is of it.
 func (v *visit) initialize(r *http.Request) error {
+	version, err := v.negotiate(mcp.LatestLegacy)
+	if err != nil {
+		return err
+	}
+	v.sink.header("Mcp-Session-Id", v.sealSession(version)) // now: a server that starts slowly may have the answer streamed
+	if err := v.describe(r.Context(), version); err != nil {
+		v.sink.header("Mcp-Session-Id", "")
+		return err
+	}
+	v.sink.answer(&v.x.Out, http.StatusOK)
+	return nil
+}
+
+// negotiate agrees on the version that initialize asks for, or else on another.
+func (v *visit) negotiate(otherwise string) (string, error) {
 	x := &v.x
 	if x.In.Kind != mcp.KindRequest {
-		return errs.E("front", errs.BadRequest, "initialize needs an id")
+		return "", errs.E("front", errs.BadRequest, "initialize needs an id")
 	}
 	asked, ok := mcp.Text(x.In.Body, x.In.Get(mcp.KeyProtocolVersion), nil)
 	if !ok {
-		return errs.E("front", errs.Invalid, "params.protocolVersion is missing or no string; initialize needs it")
+		return "", errs.E("front", errs.Invalid, "params.protocolVersion is missing or no string; initialize needs it")
 	}
-	version := string(asked)
-	if !mcp.Known(version) || mcp.IsModern(version) {
-		version = mcp.LatestLegacy
+	if version := string(asked); mcp.Known(version) && !mcp.IsModern(version) {
+		return version, nil
 	}
-	v.sink.header("Mcp-Session-Id", v.sealSession(version)) // now: a server that starts slowly may have the answer streamed
-	d, err := v.h.o.Gateway.Describe(r.Context(), x)
+	return otherwise, nil
+}
+
+// describe makes the answer to initialize.
+func (v *visit) describe(ctx context.Context, version string) error {
+	d, err := v.h.o.Gateway.Describe(ctx, &v.x)
 	if err != nil {
-		v.sink.header("Mcp-Session-Id", "")
 		return err
 	}
 	b := mcp.AppendString([]byte(`{"protocolVersion":`), version)
@@ -189,11 +216,7 @@ func (v *visit) initialize(r *http.Request) error {
 	if d.Instructions != nil {
 		b = append(append(b, `,"instructions":`...), d.Instructions...)
 	}
-	if err := x.Answer(append(b, '}')); err != nil {
-		return err
-	}
-	v.sink.answer(&x.Out, http.StatusOK)
-	return nil
+	return v.x.Answer(append(b, '}'))
 }
 
 func (v *visit) sealSession(version string) string {

@@ -183,6 +183,18 @@ func (s *sink) event(n *mcp.Raw) {
 	s.write(s.buf)
 }
 
+// raw sends events that are framed already.
+func (s *sink) raw(events []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.stream()
+	s.write(events)
+	s.timer.Reset(keepAlive)
+}
+
 // answer sends the answer and ends the exchange with the client.
 func (s *sink) answer(a *mcp.Raw, status int) {
 	s.mu.Lock()

@@ -1,0 +1,294 @@
+package system_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/toolcrib/toolcrib/internal/testenv"
+)
+
+// TestStream: a client of 2024-11-05 lists and calls tools of every kind of server, at both sorts of endpoint.
+func TestStream(t *testing.T) {
+	t.Parallel()
+	eachKind(t, func(t *testing.T, k kind) {
+		s := k.server(t, testenv.Script{Tools: []string{testenv.Tool("echo"), testenv.Tool("steps")}, On: map[string]func(*testenv.Call){
+			"tools/call steps": func(c *testenv.Call) { c.Progress(1); c.Progress(2); c.Text("steps") },
+			"tools/call echo":  func(c *testenv.Call) { c.Complete(`"content":[],"got":` + c.Args()) },
+		}})
+		g := testenv.Serve(t, testenv.One(s))
+		for path, prefix := range map[string]string{"/sse": "one__", "/servers/one/sse": ""} {
+			c := g.Stream(path, "")
+			if want := g.URL + strings.TrimSuffix(path, "sse") + "message?s="; !strings.HasPrefix(c.Endpoint, want) {
+				t.Errorf("endpoint %s, want %s…", c.Endpoint, want)
+			}
+			if h := c.Header.Get("X-Accel-Buffering"); h != "no" {
+				t.Errorf("X-Accel-Buffering: %q", h)
+			}
+			if r := c.Call("tools/list", ""); len(r.Names("tools")) != 2 || r.Names("tools")[0] != prefix+"echo" {
+				t.Errorf("tools/list: %v", r)
+			}
+			if r := c.Tool(prefix+"echo", `{"n":9007199254740993}`); r.Member("got") != `{"n":9007199254740993}` {
+				t.Errorf("echo: %v", r)
+			}
+			if r := c.Call("ping", ""); string(r.Result()) != "{}" {
+				t.Errorf("ping: %v", r)
+			}
+			if code, _ := c.Call("no/such", "").Error(); code != -32601 {
+				t.Errorf("unknown method: %d", code)
+			}
+			r := c.Call("tools/call", `"name":"`+prefix+`steps","_meta":{"progressToken":"p"}`)
+			if r.Texts() != "steps" {
+				t.Errorf("steps: %v", r)
+			}
+			for _, step := range []string{`"progress":1`, `"progress":2`} {
+				if m := c.Await(step); !strings.Contains(string(m), `"progressToken":"p"`) {
+					t.Errorf("progress: %s", m)
+				}
+			}
+			if r := c.Call("initialize", `"protocolVersion":"2024-11-05","capabilities":{}`); r.Result() != nil {
+				t.Errorf("initialize again: %v", r)
+			}
+		}
+	})
+}
+
+// TestStreamVersions: the version asked for, else the one that the transport is of.
+func TestStreamVersions(t *testing.T) {
+	t.Parallel()
+	g := testenv.Serve(t, testenv.Config{})
+	for asked, want := range map[string]string{
+		"2024-11-05": "2024-11-05", "2025-03-26": "2025-03-26", "2025-11-25": "2025-11-25", "2026-07-28": "2024-11-05", "1999-01-01": "2024-11-05",
+	} {
+		c, _ := g.OpenStream("/sse", "", nil)
+		if code, text := c.Call("tools/list", "").Error(); code != -32600 || !strings.Contains(text, "initialize") {
+			t.Errorf("before initialize: %d %s", code, text)
+		}
+		if r := c.Call("ping", ""); string(r.Result()) != "{}" {
+			t.Errorf("ping before initialize: %v", r)
+		}
+		if got := c.Initialize(asked, "{}"); got != want {
+			t.Errorf("asked for %s, got %s, want %s", asked, got, want)
+		}
+		batches := asked == "2025-03-26"
+		if code := c.Post(`[{"jsonrpc":"2.0","id":"b1","method":"ping"},{"jsonrpc":"2.0","id":"b2","method":"tools/list"}]`); code != http.StatusAccepted {
+			t.Errorf("batch: HTTP %d", code)
+		}
+		if !batches {
+			c.Await("only 2025-03-26 has batches")
+			continue
+		}
+		var all []json.RawMessage
+		if err := json.Unmarshal(c.Await(`"b1"`), &all); err != nil || len(all) != 2 {
+			t.Errorf("batch: %v %s", err, all)
+		}
+	}
+}
+
+// TestStreamIsBound to who opened it, and where; every wrong token gets the same answer.
+func TestStreamIsBound(t *testing.T) {
+	t.Parallel()
+	s := testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1)})
+	other := testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1)})
+	g := testenv.Serve(t, testenv.Config{Servers: map[string]*testenv.Server{"one": s, "two": other}, More: map[string]any{"auth": twoKeys}})
+	for _, key := range []string{"", "mallory-0123456789"} {
+		if _, status := g.OpenStream("/sse", key, nil); status != http.StatusUnauthorized {
+			t.Errorf("GET with key %q: HTTP %d", key, status)
+		}
+	}
+	alice := g.Stream("/sse", aliceKey)
+	const ping = `{"jsonrpc":"2.0","id":"x","method":"ping"}`
+	token := alice.Token()
+	gone := map[string]bool{}
+	try := func(what, to, key string, want int) {
+		t.Helper()
+		status, answer := alice.PostTo(g.URL+to, key, ping)
+		if status != want {
+			t.Errorf("%s: HTTP %d %s, want %d", what, status, answer, want)
+		}
+		if want == http.StatusNotFound {
+			gone[answer] = true
+		}
+	}
+	try("another principal", "/message?s="+token, bobKey, 404)
+	try("no key", "/message?s="+token, "", 401)
+	try("another endpoint", "/servers/one/message?s="+token, aliceKey, 404)
+	try("cut off", "/message?s="+token[:len(token)-1], aliceKey, 404)
+	try("none", "/message", aliceKey, 404)
+	try("two", "/message?s="+token+"&s="+token, aliceKey, 404)
+	try("a session id", "/message?s="+g.LegacyOf("/mcp", testenv.LegacyVersion, aliceKey).Session, aliceKey, 404)
+	try("its owner", "/message?s="+token, aliceKey, 202)
+	ended := g.Stream("/sse", aliceKey)
+	ended.Close()
+	testenv.Eventually(t, "end of the stream", func() bool {
+		status, _ := alice.PostTo(ended.Endpoint, aliceKey, ping)
+		return status == http.StatusNotFound
+	})
+	try("ended", "/message?s="+ended.Token(), aliceKey, 404)
+	if len(gone) != 1 {
+		t.Errorf("wrong tokens are told apart: %v", gone)
+	}
+	_, metrics := g.Get("/metrics", http.Header{"Authorization": {"Bearer " + aliceKey}})
+	if !strings.Contains(metrics, `mcp_rejected_tokens_total{kind="stream"} 6`) {
+		t.Errorf("metrics lack the rejected tokens")
+	}
+}
+
+// TestStreamDoors take what they are for, from whom it may come.
+func TestStreamDoors(t *testing.T) {
+	t.Parallel()
+	g := testenv.Serve(t, testenv.Config{})
+	for header, want := range map[string]int{"Origin: https://evil.example": 403, "Host: evil.example": 403, "Accept: application/json": 406, "Accept: */*": 200} {
+		name, value, _ := strings.Cut(header, ": ")
+		if _, status := g.OpenStream("/sse", "", http.Header{name: {value}}); status != want {
+			t.Errorf("%s: HTTP %d, want %d", header, status, want)
+		}
+	}
+	c := g.Stream("/sse", "")
+	for to, want := range map[string]int{"/sse": 405, "/servers/nobody/message": 404, "/servers//sse": 404} {
+		if status, answer := c.PostTo(g.URL+to, "", "{}"); status != want {
+			t.Errorf("POST %s: HTTP %d %s, want %d", to, status, answer, want)
+		}
+	}
+	if code, _ := g.Get("/message", nil); code != 405 {
+		t.Errorf("GET /message: HTTP %d", code)
+	}
+	if code, _ := g.Get("/servers/nobody/sse", nil); code != 404 {
+		t.Errorf("GET of an unknown server: HTTP %d", code)
+	}
+	for body, want := range map[string]int{"": 400, "{": 400, `{"jsonrpc":"2.0","id":1,"method":"ping","method":"x"}`: 400, `{"jsonrpc":"2.0","method":"notifications/what"}`: 202} {
+		if status, answer := c.PostTo(c.Endpoint, "", body); status != want {
+			t.Errorf("POST of %s: HTTP %d %s, want %d", body, status, answer, want)
+		}
+	}
+}
+
+// TestStreamsAreBounded per caller and together, and requests per stream.
+func TestStreamsAreBounded(t *testing.T) {
+	t.Parallel()
+	g := testenv.Serve(t, testenv.Config{More: map[string]any{"auth": twoKeys, "streams": map[string]any{"perPrincipal": 2, "total": 3}}})
+	first := g.Stream("/sse", aliceKey)
+	g.Stream("/sse", aliceKey)
+	if _, status := g.OpenStream("/sse", aliceKey, nil); status != http.StatusServiceUnavailable {
+		t.Errorf("a third stream of one caller: HTTP %d", status)
+	}
+	g.Stream("/sse", bobKey)
+	if _, status := g.OpenStream("/sse", bobKey, nil); status != http.StatusServiceUnavailable {
+		t.Errorf("a fourth stream: HTTP %d", status)
+	}
+	first.Close()
+	testenv.Eventually(t, "room for another stream", func() bool {
+		_, status := g.OpenStream("/sse", bobKey, nil)
+		return status == http.StatusOK
+	})
+}
+
+// TestStreamCalls: requests run side by side up to a bound, in any order, and are cancelled by the client alone.
+func TestStreamCalls(t *testing.T) {
+	t.Parallel()
+	eachKind(t, func(t *testing.T, k kind) {
+		h := hold(t, k)
+		g := testenv.Serve(t, testenv.One(h.Server))
+		c, another := g.Stream("/sse", ""), g.Stream("/sse", "")
+		id := c.Send("tools/call", `"name":"one__hold"`)
+		call := <-h.calls
+		if r := c.Tool("one__echo", "{}"); r.Texts() != "done" {
+			t.Errorf("beside another: %v", r)
+		}
+		cancel := fmt.Sprintf(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%s}}`, id)
+		if code := another.Post(cancel); code != http.StatusAccepted || len(h.left) > 0 {
+			t.Errorf("another client's cancellation: HTTP %d, %d cancelled", code, len(h.left))
+		}
+		if code := c.Post(cancel); code != http.StatusAccepted {
+			t.Errorf("cancellation: HTTP %d", code)
+		}
+		h.cancelled(t, k, call)
+		c.Tool("one__echo", "{}")
+		for _, m := range c.Messages() {
+			if strings.Contains(string(m), `"id":`+id+",") {
+				t.Errorf("a cancelled request was answered: %s", m)
+			}
+		}
+	})
+}
+
+// TestStreamEnds: what runs for a client that is gone is cancelled, since nobody can get the answer.
+func TestStreamEnds(t *testing.T) {
+	t.Parallel()
+	eachKind(t, func(t *testing.T, k kind) {
+		h := hold(t, k)
+		g := testenv.Serve(t, testenv.One(h.Server))
+		c := g.Stream("/sse", "")
+		c.Send("tools/call", `"name":"one__hold"`)
+		call := <-h.calls
+		c.Close()
+		h.cancelled(t, k, call)
+	})
+}
+
+// TestStreamCallsBounded: one client cannot have any number of requests under way.
+func TestStreamCallsBounded(t *testing.T) {
+	t.Parallel()
+	const most = 64
+	let := make(chan struct{})
+	s := testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1), On: map[string]func(*testenv.Call){
+		"tools/call": func(c *testenv.Call) { <-let; c.Text("done") },
+	}})
+	g := testenv.Serve(t, testenv.One(s))
+	c := g.Stream("/sse", "")
+	var ids []string
+	for range most {
+		ids = append(ids, c.Send("tools/call", `"name":"one__tool0000"`))
+	}
+	if code := c.Post(`{"jsonrpc":"2.0","id":"more","method":"ping"}`); code != http.StatusServiceUnavailable {
+		t.Errorf("one more: HTTP %d", code)
+	}
+	close(let)
+	for _, id := range ids {
+		if r := c.Answer(id); r.Texts() != "done" {
+			t.Errorf("%v", r)
+		}
+	}
+	testenv.Eventually(t, "room for another request", func() bool { return c.Post(`{"jsonrpc":"2.0","id":"more","method":"ping"}`) == http.StatusAccepted })
+}
+
+// TestStreamDrains: a gateway that stops lets the calls of a stream finish, and then ends it.
+func TestStreamDrains(t *testing.T) {
+	t.Parallel()
+	h := hold(t, kinds[0])
+	g := testenv.Serve(t, testenv.One(h.Server))
+	c, idle := g.Stream("/sse", ""), g.Stream("/sse", "")
+	id := c.Send("tools/call", `"name":"one__hold"`)
+	<-h.calls
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		g.Stop()
+	}()
+	<-idle.Ended
+	close(h.let)
+	if r := c.Answer(id); r.Texts() != "let go" {
+		t.Errorf("the running call: %v", r)
+	}
+	<-c.Ended
+	<-stopped
+}
+
+// TestStreamKeyRevoked: a stream ends with the key that opened it.
+func TestStreamKeyRevoked(t *testing.T) {
+	t.Parallel()
+	s := testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1)})
+	c := testenv.One(s)
+	c.More = map[string]any{"auth": twoKeys}
+	g := testenv.Serve(t, c)
+	alice := g.Stream("/sse", aliceKey)
+	c.More = map[string]any{"auth": map[string]any{"apiKeys": []map[string]any{{"name": "alice", "key": "another-key-0123456789"}}}}
+	g.Configure(c)
+	testenv.Eventually(t, "the new key", func() bool {
+		status, _ := alice.PostTo(alice.Endpoint, "another-key-0123456789", `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`)
+		return status != http.StatusUnauthorized
+	})
+	<-alice.Ended
+}
