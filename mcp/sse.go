@@ -36,6 +36,7 @@ type EventReader struct {
 	afterCR            bool // a LF that comes now belongs to the line before
 	dropping           bool // the head of the current line is thrown away
 	skipping           bool // the event was too large: drop the rest of it
+	halfway            bool // the last read failed in the middle of an event
 }
 
 // NewEventReader returns a reader of events that have at most max bytes of
@@ -58,12 +59,17 @@ func (e *EventReader) Reset(r io.Reader) {
 
 // Next returns the next event. Its Data is valid until the following call. The
 // error is io.EOF where the stream ends between events, io.ErrUnexpectedEOF
-// where it ends within one.
+// where it ends within one. After another error of the source, such as a
+// time-out, Next goes on where it was, in the middle of an event too.
 func (e *EventReader) Next() (Event, error) {
-	e.begin()
+	if !e.halfway {
+		e.begin()
+	}
+	e.halfway = false
 	for {
 		start, end, err := e.line()
 		if err != nil {
+			e.halfway = !errors.Is(err, ErrEventTooLarge) && !errors.Is(err, io.EOF)
 			return Event{}, err
 		}
 		if start < end {

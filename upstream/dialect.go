@@ -73,7 +73,11 @@ func (d *draft) modern(c *Call, info []byte) {
 	if v := in.GetMeta(mcp.MetaClientCapabilities); v.Present() {
 		d.capabilities(c, v)
 	} else {
-		add = append(append(append(add, metaCapabilities...), emptyObject...), ',')
+		can := c.Client.Capabilities
+		if len(can) == 0 {
+			can = emptyObject
+		}
+		add = append(append(append(add, metaCapabilities...), can...), ',')
 	}
 	if !in.GetMeta(mcp.MetaClientInfo).Present() {
 		if c.Client.Info != nil {
@@ -118,14 +122,21 @@ func (d *draft) capabilities(c *Call, v mcp.Span) {
 	}
 }
 
-// legacy writes the request for a server of 2025-11-25 or before: the reserved _meta keys are taken off.
+// legacy writes the request for a server of 2025-11-25 or before: the reserved _meta keys are taken off, and what a retry
+// carries, since here answers go to the call that asked.
 func (d *draft) legacy(c *Call) {
 	d.common(c)
 	in := c.In
-	var strip [4]mcp.Field
+	var strip [6]mcp.Field
 	n := 0
 	for _, k := range [...]mcp.MetaKey{mcp.MetaProtocolVersion, mcp.MetaClientInfo, mcp.MetaClientCapabilities, mcp.MetaLogLevel} {
 		if f := in.Meta[k]; f.Present() {
+			strip[n] = f
+			n++
+		}
+	}
+	for _, k := range [...]mcp.Key{mcp.KeyInputResponses, mcp.KeyRequestState} {
+		if f := in.Fields[k]; f.Present() {
 			strip[n] = f
 			n++
 		}
@@ -137,8 +148,8 @@ func (d *draft) legacy(c *Call) {
 }
 
 // finish turns a server's answer into the answer of the exchange: the client's id, and what its era demands.
-// asked is the question that was refused meanwhile, if any.
-func (s *Server) finish(c *Call, out *mcp.Raw, modernServer bool, asked string) error {
+// declined is the question that was declined meanwhile, if any, and why.
+func (s *Server) finish(c *Call, out *mcp.Raw, modernServer bool, declined string) error {
 	id := c.In.ID.Of(c.In.Body)
 	if out.ID.Present() {
 		out.Edits.Replace(out.ID, id)
@@ -148,7 +159,7 @@ func (s *Server) finish(c *Call, out *mcp.Raw, modernServer bool, asked string) 
 		out.Edits.Insert(out.Body, whole(out.Body), wrap(`"id":`, id, ``))
 	}
 	if out.Kind == mcp.KindError {
-		return s.unanswered(out, asked)
+		return s.unanswered(out, declined)
 	}
 	if modernServer {
 		return s.checkResultType(out)
@@ -160,12 +171,12 @@ func (s *Server) finish(c *Call, out *mcp.Raw, modernServer bool, asked string) 
 }
 
 // unanswered says why a call failed in which the server asked something: its own error would blame the client.
-func (s *Server) unanswered(out *mcp.Raw, asked string) error {
-	if asked == "" {
+func (s *Server) unanswered(out *mcp.Raw, declined string) error {
+	if declined == "" {
 		return nil
 	}
 	text, _ := mcp.Text(out.Body, out.Get(mcp.KeyMessage), nil)
-	return s.errorf(errs.Unsupported, "asked the client a question (%.60s), which this gateway does not carry, and gave up: %.200s", asked, text)
+	return s.errorf(errs.Unsupported, "asked the client a question and gave up: %.200s; %.200s", declined, text)
 }
 
 // checkResultType refuses results that the client could not make sense of (basic/index: an unknown resultType is invalid).
@@ -237,21 +248,6 @@ func wantsLog(c *Client, n *mcp.Raw) bool {
 	}
 	level, ok := mcp.Text(n.Body, n.Get(mcp.KeyLevel), nil)
 	return ok && severities[string(level)] >= severities[c.LogLevel]
-}
-
-// refuseQuestion is the answer to a request of a server: nothing that a server asks can be carried to a client yet.
-// It tells the method of the question, which is empty for a ping.
-func (s *Server) refuseQuestion(q *mcp.Raw) (reply []byte, asked string) {
-	id := q.ID.Of(q.Body)
-	if q.Method == mcp.MethodPing {
-		return mcp.AppendResult(nil, id, emptyObject), ""
-	}
-	name, _ := mcp.Text(q.Body, q.MethodText, nil)
-	s.warnings.warn(s.log, "question of the server refused", "method", clip(name))
-	return mcp.AppendError(nil, id, &mcp.Error{
-		Code:    mcp.CodeMethodNotFound,
-		Message: "toolcrib declared no client capability: " + string(name) + " is not carried to clients",
-	}), string(name)
 }
 
 // whole is the span of the top-level object of a scanned body.

@@ -92,7 +92,7 @@ func (in *instance) discover(ctx context.Context) outcome {
 func (in *instance) initialize(ctx context.Context) outcome {
 	var out mcp.Raw
 	defer out.Free()
-	if err := in.own(ctx, false, initializeBody(in.info), &out); err != nil {
+	if err := in.own(ctx, false, initializeBody(in.info, AllAbilities), &out); err != nil {
 		return outcome{err: err}
 	}
 	p, err := in.s.legacyPeer(&out)

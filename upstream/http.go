@@ -31,7 +31,7 @@ type httpLink struct {
 	info    []byte // clientInfo of the gateway
 	pool    sync.Pool
 	mu      sync.Mutex
-	session map[string]*sessionSlot
+	session map[sessionKey]*sessionSlot
 }
 
 func newHTTP(s *Server) *httpLink {
@@ -39,7 +39,7 @@ func newHTTP(s *Server) *httpLink {
 	if err != nil { // validation let only good ones through
 		u = &url.URL{Scheme: "http", Host: "invalid."}
 	}
-	l := &httpLink{s: s, info: clientInfo(s.opts.Version), session: map[string]*sessionSlot{}}
+	l := &httpLink{s: s, info: clientInfo(s.opts.Version), session: map[sessionKey]*sessionSlot{}}
 	l.pool.New = func() any { return &flight{events: mcp.NewEventReader(nil, l.maxBytes()), retry: time.Second} }
 	o := h1.Options{
 		Addr: hostPort(u), MaxIdle: maxIdleConns, MaxConns: maxConns, IdleTimeout: idleTimeout,
@@ -164,9 +164,10 @@ type flight struct {
 	events *mcp.EventReader
 	note   mcp.Raw
 	lastID string // of the last SSE event
-	asked  string // the question of the server that was refused
 	heard  bool   // a message came since the stream was opened or resumed
 	retry  time.Duration
+	asking asking
+	gather time.Time // until when further questions are waited for; zero when there is none
 }
 
 func (l *httpLink) take() *flight { return l.pool.Get().(*flight) }
@@ -177,7 +178,8 @@ func (l *httpLink) put(f *flight) {
 	f.edits.Reset()
 	clear(f.segs[:cap(f.segs)])
 	f.req = h1.Request{}
-	f.lastID, f.asked, f.retry = "", "", time.Second
+	f.lastID, f.retry = "", time.Second
+	f.asking, f.gather = asking{}, time.Time{}
 	l.pool.Put(f)
 }
 

@@ -35,9 +35,10 @@ type instance struct {
 // waiting is one call in flight.
 type waiting struct {
 	answer chan *mcp.Raw // room for one
-	notes  chan *mcp.Raw
-	err    error  // set before answer is closed
-	asked  string // set before the answer is sent
+	notes  chan *mcp.Raw // notifications, and questions that were admitted
+	err    error         // set before answer is closed
+	asking asking        // its list belongs to the one who awaits, the rest to the lock of the instance
+	parked bool          // nobody awaits
 }
 
 func (in *instance) exit() error {
@@ -119,10 +120,7 @@ func (in *instance) message(buf *mcp.Buffer) {
 	case mcp.KindNotification:
 		in.notified(m)
 	case mcp.KindRequest:
-		reply, asked := in.s.refuseQuestion(m)
-		in.blame(asked)
-		m.Free()
-		in.tell(reply)
+		in.asked(m)
 	case mcp.KindBatch:
 		in.batch(m)
 	}
@@ -188,6 +186,11 @@ func (in *instance) notified(m *mcp.Raw) {
 			}
 		}
 	}
+	if w != nil && w.parked {
+		in.mu.Unlock()
+		m.Free() // nobody is there to get it
+		return
+	}
 	in.mu.Unlock()
 	if w != nil {
 		select {
@@ -223,8 +226,11 @@ func (in *instance) tooLong(long *runner.LineTooLong) {
 	close(w.answer)
 }
 
-func (in *instance) open(id int64) (*waiting, error) {
+func (in *instance) open(id int64, modern bool, c *Call) (*waiting, error) {
 	w := &waiting{answer: make(chan *mcp.Raw, 1), notes: make(chan *mcp.Raw, notesMost)}
+	if w.asking.modern = modern; !modern && !c.opening {
+		w.asking.begin(c, c.abilities(), in.peer.Version)
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.closed {
@@ -236,18 +242,6 @@ func (in *instance) open(id int64) (*waiting, error) {
 	return w, nil
 }
 
-// blame notes a refused question with the call it came from, where that is certain: when no other is in flight.
-func (in *instance) blame(asked string) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if asked == "" || len(in.pending) != 1 {
-		return
-	}
-	for _, only := range in.pending {
-		only.asked = asked
-	}
-}
-
 func (in *instance) abandon(id int64) {
 	in.mu.Lock()
 	delete(in.pending, id)
@@ -256,12 +250,21 @@ func (in *instance) abandon(id int64) {
 
 var drafts = sync.Pool{New: func() any { return new(draft) }}
 
-// call writes one request and waits for its answer. asked is the question that the server asked meanwhile, if any.
-func (in *instance) call(ctx context.Context, modern bool, c *Call, out *mcp.Raw) (asked string, err error) {
-	id := in.s.ids.Add(1)
-	w, err := in.open(id)
+// call writes one request and waits for what it comes to.
+func (in *instance) call(ctx context.Context, modern bool, c *Call, out *mcp.Raw) error {
+	id, w, err := in.send(modern, c)
 	if err != nil {
-		return "", err
+		return err
+	}
+	return in.conclude(ctx, modern, c, id, w, out)
+}
+
+// send writes one request.
+func (in *instance) send(modern bool, c *Call) (int64, *waiting, error) {
+	id := in.s.ids.Add(1)
+	w, err := in.open(id, modern, c)
+	if err != nil {
+		return 0, nil, err
 	}
 	d := drafts.Get().(*draft)
 	d.reset(id)
@@ -275,30 +278,38 @@ func (in *instance) call(ctx context.Context, modern bool, c *Call, out *mcp.Raw
 	drafts.Put(d)
 	if err != nil {
 		in.abandon(id)
-		return "", in.s.errorf(errs.Unavailable, "does not take the request: %w", err)
+		return 0, nil, in.s.errorf(errs.Unavailable, "does not take the request: %w", err)
 	}
-	limit := in.s.patience(c)
-	err = in.await(ctx, c, id, w, limit, out)
-	return w.asked, err
+	return id, w, nil
 }
 
+// await passes on what comes before the answer. It ends with errAsked, and the call parked, when the client is asked something.
 func (in *instance) await(ctx context.Context, c *Call, id int64, w *waiting, limit time.Duration, out *mcp.Raw) error {
-	timer := time.NewTimer(limit)
+	pause := limit
+	if len(w.asking.list) > 0 {
+		pause = gatherTime
+	}
+	timer := time.NewTimer(pause)
 	defer timer.Stop()
-	defer discard(w)
 	for {
 		select {
 		case n := <-w.notes:
-			in.pass(c, id, n)
-			timer.Reset(limit)
+			asks := n.Kind == mcp.KindRequest
+			in.pass(c, id, w, n)
+			switch {
+			case asks && len(w.asking.list) == 1:
+				timer.Reset(gatherTime)
+			case len(w.asking.list) == 0:
+				timer.Reset(limit)
+			}
 		case m, ok := <-w.answer:
 			if !ok {
-				return w.err
+				return w.failure()
 			}
 			for drained := false; !drained; {
 				select {
 				case n := <-w.notes:
-					in.pass(c, id, n)
+					in.pass(c, id, w, n)
 				default:
 					drained = true
 				}
@@ -309,14 +320,26 @@ func (in *instance) await(ctx context.Context, c *Call, id int64, w *waiting, li
 			in.giveUp(id)
 			return context.Cause(ctx)
 		case <-timer.C:
+			if len(w.asking.list) > 0 {
+				if in.suspend(id, w) {
+					return errAsked
+				}
+				timer.Reset(limit) // it is over: the answer is on its way
+				continue
+			}
 			in.giveUp(id)
 			return in.s.errorf(errs.Timeout, "was silent for %s%s; raise timeouts.call (timeouts.list for lists) if it needs longer", limit, in.complaint())
 		}
 	}
 }
 
-func (in *instance) pass(c *Call, id int64, n *mcp.Raw) {
-	in.s.relay(c, idBytes(id), n)
+// pass hands a notification to the client, and puts a question on the list.
+func (in *instance) pass(c *Call, id int64, w *waiting, n *mcp.Raw) {
+	if n.Kind == mcp.KindRequest {
+		w.asking.take(n)
+	} else {
+		in.s.relay(c, idBytes(id), n)
+	}
 	n.Free()
 }
 
@@ -326,6 +349,11 @@ func discard(w *waiting) {
 		select {
 		case n := <-w.notes:
 			n.Free()
+		case m, ok := <-w.answer:
+			if !ok {
+				return
+			}
+			m.Free()
 		default:
 			return
 		}
@@ -402,6 +430,10 @@ func (in *instance) own(ctx context.Context, modern bool, body []byte, out *mcp.
 	if err != nil {
 		return err
 	}
-	_, err = in.call(ctx, modern, c, out)
-	return err
+	id, w, err := in.send(modern, c)
+	if err != nil {
+		return err
+	}
+	defer discard(w)
+	return in.await(ctx, c, id, w, in.s.patience(c), out)
 }

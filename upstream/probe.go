@@ -30,7 +30,7 @@ func (l *httpLink) probe(ctx context.Context) (*Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	sl, err := l.slot("")
+	sl, err := l.slot(sessionKey{can: AllAbilities})
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +38,7 @@ func (l *httpLink) probe(ctx context.Context) (*Peer, error) {
 		sl.drop(old)
 		l.end(ctx, old)
 	}
-	ls, err := sl.get(ctx, l.s, l.initialize)
+	ls, err := sl.open(ctx, l, AllAbilities)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return nil, l.silent(limit)
 	}
@@ -109,20 +109,21 @@ func clone(b []byte) []byte {
 	return append([]byte{}, b...)
 }
 
-// initializeBody asks for the newest legacy version and declares nothing: questions are not carried yet.
-func initializeBody(info []byte) []byte {
-	return wrap(`{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"`+mcp.LatestLegacy+`","capabilities":{},"clientInfo":`, info, `}}`)
+// initializeBody asks for the newest legacy version and declares what clients can be asked.
+func initializeBody(info []byte, can Abilities) []byte {
+	return wrap(`{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"`+mcp.LatestLegacy+
+		`","capabilities":`+string(can.Capabilities())+`,"clientInfo":`, info, `}}`)
 }
 
 var initializedBody = []byte(`{"jsonrpc":"2.0","method":"notifications/initialized"}`)
 
-// initialize opens a legacy session.
-func (l *httpLink) initialize(ctx context.Context) (*session, error) {
+// initialize opens a legacy session in which clients of these abilities can be asked.
+func (l *httpLink) initialize(ctx context.Context, can Abilities) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(l.s.spec.Timeouts.Start))
 	defer cancel()
 	var out mcp.Raw
 	defer out.Free()
-	c, err := ownCall(initializeBody(l.info))
+	c, err := ownCall(initializeBody(l.info, can))
 	if err != nil {
 		return nil, err
 	}

@@ -25,15 +25,20 @@ func (l *httpLink) send(ctx context.Context, f *flight, c *Call, out *mcp.Raw, l
 	if err == nil {
 		err = l.receive(ctx, f, c, out, ls, limit)
 	}
-	if err == nil {
-		return nil
+	return l.settle(ctx, f, c, out, ls, err, limit)
+}
+
+// settle gives the failure of a call its final form, and tells a legacy server when it was the caller who ended it.
+func (l *httpLink) settle(ctx context.Context, f *flight, c *Call, out *mcp.Raw, ls *session, err error, limit time.Duration) error {
+	if err == nil || errors.Is(err, errAsked) {
+		return err
 	}
 	out.Reset()
 	left := context.Cause(ctx)
 	if left != nil {
 		err = left
 	} else {
-		err = l.explain(err, limit)
+		err = l.explain(f, err, limit)
 	}
 	gaveUp := left != nil || errs.Of(err).Kind == errs.Timeout
 	if gaveUp && ls != nil && c.In.Method != mcp.MethodInitialize { // which must not be cancelled
@@ -43,7 +48,7 @@ func (l *httpLink) send(ctx context.Context, f *flight, c *Call, out *mcp.Raw, l
 }
 
 // explain turns a failure of transport into an error that names it, and has the server probed anew where it may be gone.
-func (l *httpLink) explain(err error, limit time.Duration) error {
+func (l *httpLink) explain(f *flight, err error, limit time.Duration) error {
 	var e *errs.Error
 	var w *wrongEra
 	if errors.As(err, &e) || errors.As(err, &w) || errors.Is(err, errSessionLost) {
@@ -56,7 +61,7 @@ func (l *httpLink) explain(err error, limit time.Duration) error {
 		return l.s.errorf(errs.Timeout, "was silent for %s; raise timeouts.call (timeouts.list for lists) if it needs longer", limit)
 	}
 	if !early {
-		return l.s.errorf(errs.Unavailable, "connection broke in mid-call; the call may have been carried out: %w", err)
+		return l.s.errorf(f.broken(errs.Unavailable), "connection broke in mid-call; the call may have been carried out: %w", err)
 	}
 	out := l.s.errorf(errs.Unavailable, "cannot be reached at its url: %w", err)
 	l.s.fail(out)
@@ -119,6 +124,7 @@ func (l *httpLink) single(f *flight, c *Call, out *mcp.Raw, ls *session, limit t
 		return l.check(f, out, ls)
 	}
 	defer buf.Free()
+	f.asking.opens = false // what is asked here has no stream on which the call could go on
 	data := out.Body
 	out.Reset()
 	if done, err := l.batch(f, c, out, ls, data); done || err != nil {
@@ -204,12 +210,7 @@ func (l *httpLink) readAll(f *flight, limit time.Duration) (*mcp.Buffer, error) 
 	}
 }
 
-func (l *httpLink) maxBytes() int {
-	if l.s.opts.MaxBytes > 0 {
-		return l.s.opts.MaxBytes
-	}
-	return 16 << 20
-}
+func (l *httpLink) maxBytes() int { return l.s.maxBytes() }
 
 func (l *httpLink) tooLarge(most int) error {
 	return l.s.errorf(errs.Protocol, "answers more than %d bytes; raise messages.maxBytes if that is right", most)
@@ -217,31 +218,65 @@ func (l *httpLink) tooLarge(most int) error {
 
 // stream reads an answer that comes as server-sent events, resuming it where a legacy server lets go of the connection.
 func (l *httpLink) stream(ctx context.Context, f *flight, c *Call, out *mcp.Raw, ls *session, limit time.Duration) error {
+	f.events.Reset(&f.resp)
+	return l.follow(ctx, f, c, out, ls, limit)
+}
+
+// follow is stream from where it stands.
+func (l *httpLink) follow(ctx context.Context, f *flight, c *Call, out *mcp.Raw, ls *session, limit time.Duration) error {
 	for try := 0; ; try++ {
 		f.heard = false
 		done, err := l.readEvents(f, c, out, ls, limit)
-		if done || (err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF)) {
+		if done || !f.cut(err) {
 			return err
 		}
 		if f.heard {
 			try = 0 // the server lets go after each event, as it may
 		}
 		if ls == nil || f.lastID == "" || try >= resumeMost {
-			return l.s.errorf(errs.Protocol, "ended its stream before the answer; the call may have been carried out")
+			return l.s.errorf(f.broken(errs.Protocol), "ended its stream before the answer; the call may have been carried out")
+		}
+		if len(f.asking.list) > 0 {
+			return errAsked // the rest is fetched when the client has answered
 		}
 		if err := l.resume(ctx, f, ls, limit); err != nil {
 			return err
 		}
+		f.events.Reset(&f.resp)
 	}
 }
 
-// readEvents reads one stream to the answer or to its end; done tells that the answer is in out.
+// cut: the stream ended, or broke where the rest of it can be fetched.
+func (f *flight) cut(err error) bool {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return true
+	}
+	fault, ok := errors.AsType[*h1.Error](err)
+	return ok && f.lastID != "" && fault.Phase == h1.PhaseBody && !errors.Is(err, h1.ErrClosed) && !errors.Is(err, h1.ErrProtocol)
+}
+
+// broken is the kind of a failure that ends the connection: what was parked once is more than a call that failed.
+func (f *flight) broken(k errs.Kind) errs.Kind {
+	if f.asking.given > 0 {
+		return errs.Lost
+	}
+	return k
+}
+
+// readEvents reads one stream to the answer, to the end of the time for questions, or to its end; done tells that it was one
+// of the first two.
 func (l *httpLink) readEvents(f *flight, c *Call, out *mcp.Raw, ls *session, limit time.Duration) (done bool, err error) {
-	f.events.Reset(&f.resp)
 	for {
 		f.resp.SetTimeout(limit)
+		if len(f.asking.list) > 0 && f.gather.IsZero() {
+			f.gather = time.Now().Add(gatherTime)
+			f.resp.SetDeadline(f.gather)
+		}
 		ev, err := f.events.Next()
 		if err != nil {
+			if !f.gather.IsZero() && errors.Is(err, os.ErrDeadlineExceeded) {
+				return true, errAsked
+			}
 			if errors.Is(err, mcp.ErrEventTooLarge) {
 				return true, l.tooLarge(l.maxBytes())
 			}
@@ -278,14 +313,7 @@ func (l *httpLink) event(f *flight, c *Call, out *mcp.Raw, ls *session, data []b
 		if ls == nil {
 			return true, l.s.errorf(errs.Protocol, "sends a request of its own, which %s does not allow", mcp.VersionModern)
 		}
-		reply, asked := l.s.refuseQuestion(n)
-		if asked != "" {
-			f.asked = asked
-		}
-		if err := l.reply(ls, reply); err != nil {
-			// The call goes on: only the server knows what the missing answer means to it.
-			l.s.warnings.warn(l.s.log, "answer to the server's question not delivered", "error", err)
-		}
+		l.question(f, ls, n)
 	case mcp.KindBatch:
 		return l.batch(f, c, out, ls, data)
 	case mcp.KindResult, mcp.KindError:
@@ -353,7 +381,7 @@ func (l *httpLink) resume(ctx context.Context, f *flight, ls *session, limit tim
 		return err
 	}
 	if f.resp.Status() != 200 || mediaType(f.resp.Header("Content-Type")) != "text/event-stream" {
-		return l.s.errorf(errs.Protocol, "let go of its stream and does not resume it (HTTP %d); the call may have been carried out", f.resp.Status())
+		return l.s.errorf(f.broken(errs.Protocol), "let go of its stream and does not resume it (HTTP %d); the call may have been carried out", f.resp.Status())
 	}
 	return nil
 }

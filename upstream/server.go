@@ -169,7 +169,12 @@ func (s *Server) HTTP() bool { return s.spec.Type != "stdio" }
 // Do sends a call and waits for its answer, which out then holds with the client's id put in again.
 // The error names the server and what failed; an error that the server answered is no error here but out's.
 // When ctx ends the call is cancelled at the server.
+// An end of ctx while the call is parked changes nothing.
 func (s *Server) Do(ctx context.Context, c *Call, out *mcp.Raw) error {
+	c.Parked = 0
+	if c.Resume != 0 {
+		return s.resume(ctx, c, out)
+	}
 	return s.link.do(ctx, c, out)
 }
 
@@ -186,6 +191,7 @@ func (s *Server) Close() {
 		return
 	}
 	s.cancel()
+	s.parked.close()
 	s.link.close()
 	s.wg.Wait()
 	s.setState(StateStopped, "")
@@ -321,6 +327,14 @@ func (s *Server) patience(c *Call) time.Duration {
 		return time.Duration(t.List)
 	}
 	return time.Duration(t.Call)
+}
+
+// maxBytes bounds a message of the server.
+func (s *Server) maxBytes() int {
+	if s.opts.MaxBytes > 0 {
+		return s.opts.MaxBytes
+	}
+	return 16 << 20
 }
 
 func (s *Server) limits() mcp.Limits {

@@ -48,8 +48,28 @@ func newSession(id string, p *Peer) *session {
 	return ls
 }
 
+// sessionKey tells apart the sessions at one server: callers share none, and each declares what its client can be asked.
+type sessionKey struct {
+	caller string
+	can    Abilities
+}
+
+// open returns the session of the slot, which is opened when there is none.
+func (sl *sessionSlot) open(ctx context.Context, l *httpLink, can Abilities) (*session, error) {
+	if ls := sl.peek(); ls != nil {
+		return ls, nil
+	}
+	return sl.get(ctx, l.s, func(ctx context.Context) (*session, error) { return l.initialize(ctx, can) })
+}
+
+// release ends the use of the slot by one call.
+func (sl *sessionSlot) release() {
+	sl.used.Store(time.Now().UnixNano())
+	sl.busy.Add(-1)
+}
+
 // slot finds or makes the place of a caller's session.
-func (l *httpLink) slot(key string) (*sessionSlot, error) {
+func (l *httpLink) slot(key sessionKey) (*sessionSlot, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	sl := l.session[key]
@@ -115,7 +135,7 @@ func (l *httpLink) tidy(ctx context.Context) {
 func (l *httpLink) endSessions() {
 	l.mu.Lock()
 	open := l.session
-	l.session = map[string]*sessionSlot{}
+	l.session = map[sessionKey]*sessionSlot{}
 	l.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), sideCall/5)
 	defer cancel()
@@ -152,24 +172,22 @@ func (l *httpLink) end(ctx context.Context, ls *session) {
 
 // doLegacy calls within the caller's session, which is opened when there is none and renewed once when the server lost it.
 func (l *httpLink) doLegacy(ctx context.Context, c *Call, out *mcp.Raw) error {
-	sl, err := l.slot(c.Session)
+	can := c.abilities()
+	sl, err := l.slot(sessionKey{c.Session, can})
 	if err != nil {
 		return err
 	}
 	sl.busy.Add(1)
-	defer func() {
-		sl.used.Store(time.Now().UnixNano())
-		sl.busy.Add(-1)
-	}()
+	defer sl.release()
 	for try := 0; ; try++ {
-		ls, err := sl.get(ctx, l.s, l.initialize)
+		ls, err := sl.open(ctx, l, can)
 		if err != nil {
 			if errs.Of(err).Kind == errs.Protocol {
 				return &wrongEra{err} // it is there, but has no sessions to open any more
 			}
 			return err
 		}
-		err = l.callLegacy(ctx, ls, c, out)
+		err = l.callLegacy(ctx, sl, ls, c, out, can)
 		if !errors.Is(err, errSessionLost) {
 			return err
 		}
@@ -181,24 +199,34 @@ func (l *httpLink) doLegacy(ctx context.Context, c *Call, out *mcp.Raw) error {
 	}
 }
 
-func (l *httpLink) callLegacy(ctx context.Context, ls *session, c *Call, out *mcp.Raw) error {
+func (l *httpLink) callLegacy(ctx context.Context, sl *sessionSlot, ls *session, c *Call, out *mcp.Raw, can Abilities) error {
 	if c.Client.LogLevel != "" {
 		l.setLevel(ctx, ls, c.Client.LogLevel)
 	}
 	f := l.take()
-	defer l.put(f)
 	f.reset(l.s.ids.Add(1))
 	f.legacy(c)
 	f.post(l.start)
 	ls.headers(f)
-	if err := l.send(ctx, f, c, out, ls); err != nil {
+	f.asking.begin(c, can, ls.version)
+	return l.conclude(ctx, f, c, out, sl, ls, l.send(ctx, f, c, out, ls))
+}
+
+// conclude ends a legacy call that came to an answer or an error, or parks it.
+func (l *httpLink) conclude(ctx context.Context, f *flight, c *Call, out *mcp.Raw, sl *sessionSlot, ls *session, err error) error {
+	if errors.Is(err, errAsked) {
+		return l.park(ctx, f, c, out, sl, ls)
+	}
+	defer l.put(f)
+	if err != nil {
 		return err
 	}
-	if out.Kind == mcp.KindError && (out.ErrorCode == mcp.CodeHeaderMismatch || out.ErrorCode == mcp.CodeUnsupportedVersion) {
+	otherEra := out.Kind == mcp.KindError && (out.ErrorCode == mcp.CodeHeaderMismatch || out.ErrorCode == mcp.CodeUnsupportedVersion)
+	if otherEra && f.asking.given == 0 {
 		out.Free()
 		return &wrongEra{l.s.errorf(errs.Protocol, "does not speak %s any more", ls.version)}
 	}
-	return l.s.finish(c, out, false, f.asked)
+	return l.s.finish(c, out, false, f.asking.refused)
 }
 
 // setLevel makes the session at least as talkative as the call wants; each caller gets only what it asked for (relay).

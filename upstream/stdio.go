@@ -74,11 +74,7 @@ func (l *stdioLink) attempt(ctx context.Context, c *Call, out *mcp.Raw) error {
 			return err
 		}
 	}
-	asked, err := in.call(ctx, in.peer.Modern, c, out)
-	if err != nil {
-		return err
-	}
-	return l.s.finish(c, out, in.peer.Modern, asked)
+	return in.call(ctx, in.peer.Modern, c, out)
 }
 
 // start starts the child and finds its era, not before the pause that earlier failures earned it.

@@ -34,7 +34,8 @@ type Options struct {
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// MaxIdle bounds the connections kept for later; 0 is MaxConns, negative keeps none.
 	MaxIdle int
-	// MaxConns bounds all connections, idle ones included; calls over it wait in order. 0 is DefaultMaxConns.
+	// MaxConns bounds all connections, idle ones included but for those set aside by Response.Suspend; calls over it wait in
+	// order. 0 is DefaultMaxConns.
 	MaxConns int
 	// IdleTimeout closes a connection not used for so long; 0 is DefaultIdleTimeout, negative never.
 	IdleTimeout time.Duration

@@ -197,6 +197,19 @@ func (c *Client) drop(cn *conn) {
 	c.mu.Unlock()
 }
 
+// lend gives up the place of a connection that stays open, reclaim takes one again even when there is none left.
+func (c *Client) lend() {
+	c.mu.Lock()
+	c.release()
+	c.mu.Unlock()
+}
+
+func (c *Client) reclaim() {
+	c.mu.Lock()
+	c.total++
+	c.mu.Unlock()
+}
+
 // release gives a place to the first waiter, or back. Called with mu held.
 func (c *Client) release() {
 	if w := c.waiters.pop(); w != nil {

@@ -31,9 +31,11 @@ type Response struct {
 	ctx     context.Context //nolint:containedctx // of the exchange that the response belongs to
 	stop    func() bool     // ends watching ctx; nil when there was nothing to watch
 	timeout time.Duration
-	err     error // what Read returns from now on
+	until   time.Time // zero for no bound
+	err     error     // what Read returns from now on
 	reused  bool
 	keep    bool // the connection may serve again
+	aside   bool // between Suspend and Resume
 	framing framing
 	chunk   chunkState
 	left    int64 // bytes of the body, or of the chunk, not yet read
@@ -119,9 +121,46 @@ func (p *Response) Header(name string) string {
 // os.ErrDeadlineExceeded, and may be called again.
 func (p *Response) SetTimeout(d time.Duration) { p.timeout = d }
 
+// SetDeadline bounds all waiting of the following Reads together, besides SetTimeout; the zero time is no bound.
+func (p *Response) SetDeadline(t time.Time) { p.until = t }
+
+// Suspend sets a response aside that will be read on much later: the end of the context given to Do no longer ends it, and its
+// connection no longer counts among those of Options.MaxConns. Between Suspend and Resume only Close may be called. False
+// means that the context had ended before.
+func (p *Response) Suspend() bool {
+	if p.cn == nil {
+		return true
+	}
+	ok := p.stop == nil || p.stop()
+	p.stop, p.ctx, p.aside = nil, context.Background(), true
+	if p.cn.r == p.cn.w {
+		p.cn.rest()
+	}
+	p.client.lend()
+	return ok
+}
+
+// Resume goes on with a suspended response under another context.
+func (p *Response) Resume(ctx context.Context) {
+	if p.cn == nil || !p.aside {
+		return
+	}
+	p.client.reclaim()
+	if p.cn.small == nil {
+		p.cn.open()
+	}
+	p.ctx, p.aside = ctx, false
+	if ctx.Done() != nil {
+		p.stop = context.AfterFunc(ctx, p.cn.interrupt)
+	}
+}
+
 // Close ends the exchange. The connection is kept when the body was read to its end and both sides keep it
 // alive, and is closed otherwise. A second Close does nothing.
 func (p *Response) Close() {
+	if p.aside {
+		p.Resume(context.Background())
+	}
 	if p.cn != nil && p.framing == framedChunked && p.left == 0 {
 		_ = p.nextChunk(false) // the last chunk may have arrived already; if not, the connection is closed
 	}
@@ -250,7 +289,10 @@ func (p *Response) arm() error {
 	if p.timeout > 0 {
 		t = time.Now().Add(p.timeout)
 	}
-	if p.timeout > 0 || p.cn.limited {
+	if !p.until.IsZero() {
+		t = earlier(t, p.until)
+	}
+	if !t.IsZero() || p.cn.limited {
 		p.cn.setDeadline(t)
 		return p.ctx.Err()
 	}
