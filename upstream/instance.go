@@ -24,6 +24,7 @@ type instance struct {
 
 	mu      sync.Mutex
 	pending map[int64]*waiting
+	held    []held
 	level   string
 	closed  bool
 	gone    chan struct{} // closed when nothing more can arrive
@@ -39,6 +40,7 @@ type waiting struct {
 	err    error         // set before answer is closed
 	asking asking        // its list belongs to the one who awaits, the rest to the lock of the instance
 	parked bool          // nobody awaits
+	own    bool          // a request of the gateway itself
 }
 
 func (in *instance) exit() error {
@@ -95,7 +97,7 @@ func (in *instance) read() {
 	in.mu.Lock()
 	in.closed = true
 	lost := in.pending
-	in.pending = nil
+	in.pending, in.held = nil, nil
 	in.mu.Unlock()
 	err := in.s.errorf(errs.Unavailable, "process ended (%s); a request under way may have been carried out", in.state())
 	for _, w := range lost {
@@ -157,7 +159,7 @@ func (in *instance) answered(m *mcp.Raw) {
 	in.mu.Lock()
 	w := in.pending[id]
 	if ok && w != nil {
-		delete(in.pending, id)
+		in.remove(id)
 	}
 	in.mu.Unlock()
 	if !ok || w == nil {
@@ -215,7 +217,7 @@ func (in *instance) tooLong(long *runner.LineTooLong) {
 		}
 	}
 	if w != nil {
-		delete(in.pending, id)
+		in.remove(id)
 	}
 	in.mu.Unlock()
 	if w == nil {
@@ -228,6 +230,7 @@ func (in *instance) tooLong(long *runner.LineTooLong) {
 
 func (in *instance) open(id int64, modern bool, c *Call) (*waiting, error) {
 	w := &waiting{answer: make(chan *mcp.Raw, 1), notes: make(chan *mcp.Raw, notesMost)}
+	w.own = c.Session == ""
 	if w.asking.modern = modern; !modern && !c.opening {
 		w.asking.begin(c, c.abilities(), in.peer.Version)
 	}
@@ -244,8 +247,16 @@ func (in *instance) open(id int64, modern bool, c *Call) (*waiting, error) {
 
 func (in *instance) abandon(id int64) {
 	in.mu.Lock()
-	delete(in.pending, id)
+	in.remove(id)
 	in.mu.Unlock()
+}
+
+// remove takes a call off those in flight. Called with mu held.
+func (in *instance) remove(id int64) {
+	delete(in.pending, id)
+	if len(in.held) > 0 {
+		in.settle()
+	}
 }
 
 var drafts = sync.Pool{New: func() any { return new(draft) }}

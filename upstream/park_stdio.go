@@ -3,7 +3,6 @@ package upstream
 import (
 	"context"
 	"errors"
-	"strconv"
 
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
@@ -16,41 +15,65 @@ type parkedWait struct {
 	w  *waiting
 }
 
-// asked hands a question of the child to the call it belongs to. Nothing on the wire tells which one that is, so it is certain
-// only while a single call is in flight, parked ones included; else the question is declined.
-func (in *instance) asked(q *mcp.Raw) {
-	defer func() {
-		if q != nil {
-			q.Free()
-		}
-	}()
-	var e *mcp.Error
-	if q.Method != mcp.MethodPing {
-		if e = in.attribute(q); e == nil {
-			q = nil
-			return
-		}
-	}
-	in.tell(in.s.decline(q, e))
+// held is a question that waits for the end of requests of the gateway itself, which were under way when it came.
+type held struct {
+	q    *mcp.Raw
+	id   int64 // of the call that is then the only one it can belong to
+	w    *waiting
+	upTo int64 // the last request that was under way
 }
 
-// attribute gives a question to the one call in flight; the error says why it cannot.
-func (in *instance) attribute(q *mcp.Raw) *mcp.Error {
+// asked hands a question of the child to the call it belongs to. Nothing on the wire tells which one that is, so it is certain
+// only while a single call of a client is in flight, parked ones included; else the question is declined.
+func (in *instance) asked(q *mcp.Raw) {
+	if q.Method == mcp.MethodPing {
+		in.tell(in.s.decline(q, nil))
+		q.Free()
+		return
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	n := len(in.pending)
-	switch {
-	case n == 1:
-	case !askable(q.Method):
+	if e := in.attribute(q); e != nil {
+		in.refuse(q, e)
+	}
+}
+
+// refuse answers a question with an error.
+func (in *instance) refuse(q *mcp.Raw, e *mcp.Error) {
+	in.tell(in.s.decline(q, e))
+	q.Free()
+}
+
+// attribute gives a question to the one call in flight; the error says why it cannot. Called with mu held.
+func (in *instance) attribute(q *mcp.Raw) *mcp.Error {
+	if !askable(q.Method) {
 		return unknownQuestion(q)
-	case n == 0:
-		return declined(mcp.CodeInvalidRequest, q, "no call is under way that it could belong to")
-	default:
-		return declined(mcp.CodeInvalidRequest, q, strconv.Itoa(n)+" calls are under way in this process, and stdio does not tell which one asks")
 	}
+	var id int64
 	var w *waiting
-	for _, w = range in.pending {
+	clients := 0
+	for n, other := range in.pending {
+		if other.own {
+			continue
+		}
+		if id, w, clients = n, other, clients+1; clients > 1 {
+			return declined(mcp.CodeInvalidRequest, q, "several calls are under way in this process, and stdio does not tell which one asks")
+		}
 	}
+	switch {
+	case w == nil:
+		return declined(mcp.CodeInvalidRequest, q, "no call is under way that it could belong to")
+	case len(in.pending) == 1:
+		return in.hand(w, q)
+	case len(in.held) >= questionsMost:
+		return declined(mcp.CodeInvalidRequest, q, "too many questions wait already")
+	}
+	in.held = append(in.held, held{q, id, w, in.issued.Load()})
+	return nil
+}
+
+// hand gives a question to a call. Called with mu held.
+func (in *instance) hand(w *waiting, q *mcp.Raw) *mcp.Error {
 	if e := w.asking.admit(q, in.s.maxBytes()); e != nil {
 		return e
 	}
@@ -61,6 +84,35 @@ func (in *instance) attribute(q *mcp.Raw) *mcp.Error {
 		w.asking.drop(q)
 		return declined(mcp.CodeInvalidRequest, q, "the client reads too slowly")
 	}
+}
+
+// settle looks at the held questions again after a request ended: who asks waits for the answer, so what ended did not ask.
+// Called with mu held.
+func (in *instance) settle() {
+	var wait []held
+	for _, h := range in.held {
+		switch {
+		case in.pending[h.id] != h.w:
+			in.refuse(h.q, declined(mcp.CodeInvalidRequest, h.q, "no call is under way any more that it could belong to"))
+		case in.busy(h.upTo):
+			wait = append(wait, h)
+		default:
+			if e := in.hand(h.w, h.q); e != nil {
+				in.refuse(h.q, e)
+			}
+		}
+	}
+	in.held = wait
+}
+
+// busy: a request of the gateway itself is under way that is not newer than id. Called with mu held.
+func (in *instance) busy(id int64) bool {
+	for n, w := range in.pending {
+		if w.own && n <= id {
+			return true
+		}
+	}
+	return false
 }
 
 // suspend parks a call, unless it is over already.
