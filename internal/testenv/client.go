@@ -26,6 +26,8 @@ type Client struct {
 	Version, Session string
 	// Key is sent as a bearer token when it is not empty.
 	Key string
+	// Capabilities are the raw ClientCapabilities it declares; empty for none. A legacy client declares them in Initialize.
+	Capabilities string
 
 	t    testing.TB
 	http *http.Client
@@ -78,7 +80,7 @@ func (g *Gateway) Client(era Era, path string) *Client {
 func (c *Client) Initialize(version string) *Reply {
 	c.t.Helper()
 	c.Session, c.Version = "", ""
-	r := c.Do(Request{Method: "initialize", Members: `"protocolVersion":"` + version + `","capabilities":{},"clientInfo":{"name":"raw","version":"1"}`})
+	r := c.Do(Request{Method: "initialize", Members: `"protocolVersion":"` + version + `","capabilities":` + c.capabilities() + `,"clientInfo":{"name":"raw","version":"1"}`})
 	var result struct {
 		ProtocolVersion string `json:"protocolVersion"`
 	}
@@ -105,6 +107,13 @@ type Request struct {
 	Header http.Header
 }
 
+func (c *Client) capabilities() string {
+	if c.Capabilities == "" {
+		return "{}"
+	}
+	return c.Capabilities
+}
+
 // body renders a request for the client's era.
 func (c *Client) body(q Request) []byte {
 	meta := q.Meta
@@ -112,7 +121,7 @@ func (c *Client) body(q Request) []byte {
 		if meta != "" {
 			meta += ","
 		}
-		meta += `"io.modelcontextprotocol/protocolVersion":"` + ModernVersion + `","io.modelcontextprotocol/clientCapabilities":{}`
+		meta += `"io.modelcontextprotocol/protocolVersion":"` + ModernVersion + `","io.modelcontextprotocol/clientCapabilities":` + c.capabilities()
 	}
 	members := q.Members
 	if meta != "" {
