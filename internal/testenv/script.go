@@ -114,12 +114,13 @@ type Server struct {
 	records  []*Record
 	open     map[string]context.CancelFunc // by session and id
 	sessions map[string]bool               // whether initialized came
+	asked    map[string]chan *Record       // questions, by session and id
 	minted   int
 }
 
 func newServer(t testing.TB, script Script) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{t: t, script: script, ctx: ctx, open: map[string]context.CancelFunc{}, sessions: map[string]bool{}}
+	s := &Server{t: t, script: script, ctx: ctx, open: map[string]context.CancelFunc{}, sessions: map[string]bool{}, asked: map[string]chan *Record{}}
 	s.era.Store(int32(script.Era))
 	t.Cleanup(func() {
 		cancel()
@@ -318,6 +319,12 @@ func (s *Server) take(ctx context.Context, r *Record, c *Call) {
 }
 
 func (s *Server) answer(c *Call) {
+	if c.Method == "" && c.ID != "" && s.answered(c) {
+		if c.HTTP != nil {
+			c.HTTP.Status(http.StatusAccepted, "", "")
+		}
+		return
+	}
 	var name string
 	_ = json.Unmarshal([]byte(c.Param("name")), &name) // only some methods have one
 	for _, key := range []string{c.Method + " " + name, c.Method} {

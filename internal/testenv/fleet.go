@@ -1,0 +1,206 @@
+package testenv
+
+import (
+	"bufio"
+	"crypto/rand"
+	"encoding/base64"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// FleetConfig is what a fleet is configured with.
+type FleetConfig struct {
+	Config
+	// Replicas is how many there are; 3 when 0.
+	Replicas int
+	// Redis is the address that they share.
+	Redis string
+	// Program is the gateway's program; the test binary, which Main has play it, when empty.
+	Program string
+}
+
+// Fleet is several replicas of the gateway, each a process of its own, behind a balancer that has no memory.
+type Fleet struct {
+	// URL is the balancer's base URL, without a path.
+	URL string
+	// Replicas are the processes.
+	Replicas []*Replica
+
+	t        testing.TB
+	client   *http.Client
+	balancer *balancer
+}
+
+// Replica is one process of a fleet.
+type Replica struct {
+	// URL is its own base URL; PID is its process.
+	URL string
+	PID int
+
+	cmd  *exec.Cmd
+	log  Log
+	done chan struct{}
+}
+
+// ServeFleet starts a fleet that ends with the test.
+func ServeFleet(t testing.TB, c FleetConfig) *Fleet {
+	t.Helper()
+	key := make([]byte, 32)
+	if _, err := rand.Read(key); err != nil {
+		t.Fatal(err)
+	}
+	more := map[string]any{"seal": map[string]any{"keys": []string{base64.StdEncoding.EncodeToString(key)}}}
+	if c.Redis != "" {
+		more["cluster"] = c.Redis
+	}
+	maps.Copy(more, c.More)
+	c.More = more
+	if c.Program == "" {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Program = self
+	}
+	if c.Replicas == 0 {
+		c.Replicas = 3
+	}
+	f := &Fleet{t: t, client: newHTTPClient()}
+	for range c.Replicas {
+		f.Replicas = append(f.Replicas, launch(t, c))
+	}
+	for _, r := range f.Replicas {
+		r.await(t)
+	}
+	f.balancer = newBalancer(t, f.Replicas)
+	f.URL = f.balancer.url
+	t.Cleanup(f.client.CloseIdleConnections)
+	return f
+}
+
+// launch starts a replica; await finds out where it serves.
+func launch(t testing.TB, c FleetConfig) *Replica {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "toolcrib.json")
+	if err := os.WriteFile(file, c.text(dir), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := &Replica{cmd: exec.Command(c.Program, "serve", file), done: make(chan struct{})} //nolint:noctx // it ends with the test
+	r.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
+	r.cmd.Stderr = &r.log
+	out, err := r.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r.PID = r.cmd.Process.Pid
+	url := make(chan string, 1)
+	go r.read(out, url)
+	t.Cleanup(func() { r.end(t) })
+	select {
+	case r.URL = <-url:
+	case <-time.After(Patience):
+	case <-r.done:
+	}
+	if r.URL == "" {
+		t.Fatalf("a replica does not say where it serves:\n%s", r.log.String())
+	}
+	return r
+}
+
+// read takes what the replica prints, of which the first line says where it serves, and waits for its end.
+func (r *Replica) read(out io.Reader, url chan<- string) {
+	defer close(r.done)
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if _, at, ok := strings.Cut(lines.Text(), " serves at "); ok {
+			url <- strings.TrimSuffix(strings.TrimSpace(at), "/mcp")
+		}
+	}
+	_ = r.cmd.Wait() // it is stopped or killed
+}
+
+// await waits until a replica is ready.
+func (r *Replica) await(t testing.TB) {
+	t.Helper()
+	c := newHTTPClient()
+	defer c.CloseIdleConnections()
+	Eventually(t, "replica becomes ready", func() bool {
+		resp, err := c.Get(r.URL + "/health/ready") //nolint:noctx // Eventually has the patience
+		if err != nil {
+			return false
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+func (r *Replica) end(t testing.TB) {
+	_ = r.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	select {
+	case <-r.done:
+	case <-time.After(Patience):
+		r.kill()
+		t.Errorf("replica %s was still running %v after SIGTERM", r.URL, Patience)
+	}
+	if t.Failed() {
+		log := r.log.String()
+		t.Logf("end of the log of replica %s:\n%s", r.URL, log[max(0, len(log)-logShown):])
+	}
+	if strings.Contains(r.log.String(), "DATA RACE") {
+		t.Errorf("replica %s has a data race:\n%s", r.URL, r.log.String())
+	}
+}
+
+func (r *Replica) kill() {
+	_ = r.cmd.Process.Kill() // it may have ended
+	<-r.done
+}
+
+// Log is what the replica logged so far.
+func (r *Replica) Log() string { return r.log.String() }
+
+// Kill ends replica i with SIGKILL, and waits for its end.
+func (f *Fleet) Kill(i int) {
+	f.Replicas[i].kill()
+	f.balancer.http.CloseIdleConnections()
+}
+
+// Next has the balancer send its next request to replica i; further calls are for the requests after it.
+func (f *Fleet) Next(i int) { f.balancer.force(i) }
+
+// Served tells how many requests each replica got from the balancer.
+func (f *Fleet) Served() []int { return f.balancer.counts() }
+
+// Modern is a modern client of an endpoint of the fleet, such as "/mcp".
+func (f *Fleet) Modern(path string) *Client {
+	return &Client{URL: f.URL + path, Era: Modern, t: f.t, http: f.client}
+}
+
+// Client is a client of an era with these capabilities; a legacy one has opened a session.
+func (f *Fleet) Client(era Era, path, capabilities string) *Client {
+	f.t.Helper()
+	c := &Client{URL: f.URL + path, Era: era, Capabilities: capabilities, t: f.t, http: f.client}
+	if era == Legacy {
+		c.Initialize(LegacyVersion)
+	}
+	return c
+}
+
+// At is the same client, in the same session, that speaks to replica i only.
+func (f *Fleet) At(i int, c *Client) *Client {
+	return &Client{
+		URL: f.Replicas[i].URL + strings.TrimPrefix(c.URL, f.URL), Era: c.Era, Version: c.Version, Session: c.Session,
+		Key: c.Key, Capabilities: c.Capabilities, t: c.t, http: c.http,
+	}
+}
