@@ -92,14 +92,14 @@ func (in *instance) discover(ctx context.Context) outcome {
 func (in *instance) initialize(ctx context.Context) outcome {
 	var out mcp.Raw
 	defer out.Free()
-	if err := in.own(ctx, false, initializeBody(in.info, AllAbilities), &out); err != nil {
+	if err := in.own(ctx, false, initializeBody(in.info, in.can), &out); err != nil {
 		return outcome{err: err}
 	}
 	p, err := in.s.legacyPeer(&out)
 	if err != nil {
 		return outcome{err: err}
 	}
-	if err := in.p.Write([][]byte{initializedBody}, writeTime); err != nil {
+	if err := in.p.Write(ctx, [][]byte{initializedBody}, writeTime); err != nil {
 		return outcome{err: in.s.errorf(errs.Unavailable, "does not take notifications/initialized: %w", err)}
 	}
 	return outcome{peer: p}

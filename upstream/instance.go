@@ -14,13 +14,32 @@ import (
 	"github.com/toolcrib/toolcrib/runner"
 )
 
-// instance is one running child.
+// conduit carries the messages of one instance: the pipes of a child process, or a stream of HTTP+SSE.
+type conduit interface {
+	// Write sends one message, given in segments, and waits at most limit for the server to take it.
+	Write(ctx context.Context, segments [][]byte, limit time.Duration) error
+	// Read reads the next message into m.B. A *runner.LineTooLong is one over the bound, which was skipped; io.EOF is the end.
+	Read(m *mcp.Buffer) error
+	// Stop ends what is at the other end; when Done is closed it has ended, and Err tells why.
+	Stop(ctx context.Context) error
+	Done() <-chan struct{}
+	Err() error
+	// words says how its ends are called; fate how it ended, as any caller may read it.
+	words() *words
+	fate() string
+}
+
+// words are what the parts of a conduit are called in errors.
+type words struct{ whole, wire, message string }
+
+// instance is one channel that calls share: a running child, or a session over HTTP+SSE.
 type instance struct {
 	s    *Server
-	p    *runner.Process
+	p    conduit
 	info []byte
+	can  Abilities // what its initialize declares
 	peer *Peer
-	drop func() // has the next call start another child
+	drop func() // has the next call make another one
 
 	mu      sync.Mutex
 	pending map[int64]*waiting
@@ -28,9 +47,18 @@ type instance struct {
 	level   string
 	closed  bool
 	gone    chan struct{} // closed when nothing more can arrive
-	queue   chan []byte   // notices and replies on their way to the child
-	garbage atomic.Int64  // lines on stdout that were no message
+	queue   chan []byte   // notices and replies on their way to the server
+	garbage atomic.Int64  // lines or events that were no message
 	issued  atomic.Int64  // the last id given out
+}
+
+func newInstance(s *Server, p conduit, info []byte, can Abilities) *instance {
+	return &instance{s: s, p: p, info: info, can: can, pending: map[int64]*waiting{}, gone: make(chan struct{}), queue: make(chan []byte, queueMost)}
+}
+
+// run has the instance work until its conduit ends; false when the server is being closed.
+func (in *instance) run() bool {
+	return in.s.spawn(func(context.Context) { in.read() }) && in.s.spawn(in.talk)
 }
 
 // waiting is one call in flight.
@@ -51,23 +79,15 @@ func (in *instance) exit() error {
 	return errors.New("exited without an error")
 }
 
-// state tells how the process ended, without what it printed: that may be another caller's.
-func (in *instance) state() string {
-	if e, ok := errors.AsType[*runner.ExitError](in.exit()); ok {
-		return e.State()
-	}
-	return "unknown"
-}
-
 func (in *instance) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), sideCall)
 	defer cancel()
 	if err := in.p.Stop(ctx); err != nil {
-		in.s.log.Warn("child not stopped in time", "error", err)
+		in.s.log.Warn(in.p.words().whole+" not stopped in time", "error", err)
 	}
 }
 
-// read takes the child's messages apart until its output ends.
+// read takes the server's messages apart until there are no more.
 func (in *instance) read() {
 	defer close(in.gone)
 	for {
@@ -83,7 +103,7 @@ func (in *instance) read() {
 			in.tooLong(long)
 			continue
 		case !errors.Is(err, io.EOF):
-			in.s.log.Warn("reading the child's output failed", "error", err)
+			in.s.log.Warn("reading from the "+in.p.words().whole+" failed", "error", err)
 		}
 		buf.Free()
 		break
@@ -99,7 +119,7 @@ func (in *instance) read() {
 	lost := in.pending
 	in.pending, in.held = nil, nil
 	in.mu.Unlock()
-	err := in.s.errorf(errs.Unavailable, "process ended (%s); a request under way may have been carried out", in.state())
+	err := in.s.errorf(errs.Unavailable, "%s ended (%s); a request under way may have been carried out", in.p.words().whole, in.p.fate())
 	for _, w := range lost {
 		w.err = err
 		close(w.answer)
@@ -112,7 +132,7 @@ func (in *instance) message(buf *mcp.Buffer) {
 	m.Own(buf)
 	if e := mcp.Scan(m.Body, &m.Message, in.s.limits()); e != nil {
 		in.garbage.Add(1)
-		in.s.warnings.warn(in.s.log, "line on stdout is no MCP message", "error", e.Message, "line", clip(m.Body))
+		in.s.warnings.warn(in.s.log, in.p.words().message+" is no MCP message", "error", e.Message, "line", clip(m.Body))
 		m.Free()
 		return
 	}
@@ -133,7 +153,7 @@ func (in *instance) batch(m *mcp.Raw) {
 	defer m.Free()
 	spans, e := mcp.Split(m.Body, in.s.limits())
 	if e != nil {
-		in.s.warnings.warn(in.s.log, "batch on stdout is not valid", "error", e.Message)
+		in.s.warnings.warn(in.s.log, "batch is not valid", "error", e.Message)
 		return
 	}
 	for _, span := range spans {
@@ -221,10 +241,10 @@ func (in *instance) tooLong(long *runner.LineTooLong) {
 	}
 	in.mu.Unlock()
 	if w == nil {
-		in.s.warnings.warn(in.s.log, "line over the size limit dropped", "bytes", long.Size)
+		in.s.warnings.warn(in.s.log, "message over the size limit dropped", "bytes", long.Size)
 		return
 	}
-	w.err = in.s.errorf(errs.Protocol, "answers %d bytes, more than the limit; raise messages.maxBytes if that is right", long.Size)
+	w.err = in.s.errorf(errs.Protocol, "answers %d bytes, more than the limit; raise messages.maxBytes if that is right", max(long.Size, in.s.maxBytes()+1))
 	close(w.answer)
 }
 
@@ -263,7 +283,7 @@ var drafts = sync.Pool{New: func() any { return new(draft) }}
 
 // call writes one request and waits for what it comes to.
 func (in *instance) call(ctx context.Context, modern bool, c *Call, out *mcp.Raw) error {
-	id, w, err := in.send(modern, c)
+	id, w, err := in.send(ctx, modern, c)
 	if err != nil {
 		return err
 	}
@@ -271,7 +291,7 @@ func (in *instance) call(ctx context.Context, modern bool, c *Call, out *mcp.Raw
 }
 
 // send writes one request.
-func (in *instance) send(modern bool, c *Call) (int64, *waiting, error) {
+func (in *instance) send(ctx context.Context, modern bool, c *Call) (int64, *waiting, error) {
 	id := in.s.ids.Add(1)
 	w, err := in.open(id, modern, c)
 	if err != nil {
@@ -284,9 +304,13 @@ func (in *instance) send(modern bool, c *Call) (int64, *waiting, error) {
 	} else {
 		d.legacy(c)
 	}
-	err = in.p.Write(d.segs, in.patience())
+	err = in.p.Write(ctx, d.segs, in.patience())
 	clear(d.segs)
 	drafts.Put(d)
+	if err != nil && ctx.Err() != nil {
+		in.giveUp(id) // it may have arrived
+		return 0, nil, context.Cause(ctx)
+	}
 	if err != nil {
 		in.abandon(id)
 		return 0, nil, in.s.errorf(errs.Unavailable, "does not take the request: %w", err)
@@ -377,22 +401,22 @@ func (in *instance) giveUp(id int64) {
 	in.tell(cancelNotice(idBytes(id)))
 }
 
-// tell has a notice or reply sent; a child that does not read loses it.
+// tell has a notice or reply sent; a server that takes nothing loses it.
 func (in *instance) tell(body []byte) {
 	select {
 	case in.queue <- body:
 	default:
-		in.s.warnings.warn(in.s.log, "message to the child dropped: it does not read its stdin")
+		in.s.warnings.warn(in.s.log, "message to the server dropped: it does not take what it is sent")
 	}
 }
 
-// talk writes what tell queued. A child that is busy may take as long as a call to read it.
-func (in *instance) talk() {
+// talk writes what tell queued. A server that is busy may take as long as a call to read it.
+func (in *instance) talk(ctx context.Context) {
 	for {
 		select {
 		case body := <-in.queue:
-			if err := in.p.Write([][]byte{body}, in.patience()); err != nil {
-				in.s.log.Debug("message not delivered to the child", "error", err)
+			if err := in.p.Write(ctx, [][]byte{body}, in.patience()); err != nil {
+				in.s.log.Debug("message not delivered", "error", err)
 			}
 		case <-in.gone:
 			return
@@ -400,15 +424,15 @@ func (in *instance) talk() {
 	}
 }
 
-// patience is how long a child may leave its stdin unread.
+// patience is how long a server may leave unread what it is sent.
 func (in *instance) patience() time.Duration {
 	return max(time.Duration(in.s.spec.Timeouts.Call), writeTime)
 }
 
-// complaint tells what a child did instead of answering.
+// complaint tells what a server did instead of answering.
 func (in *instance) complaint() string {
 	if n := in.garbage.Load(); n > 0 {
-		return fmt.Sprintf(" (it printed %d lines on stdout that are no MCP message)", n)
+		return fmt.Sprintf(" (it sent %d times a %s that is no MCP message)", n, in.p.words().message)
 	}
 	return ""
 }
@@ -441,7 +465,7 @@ func (in *instance) own(ctx context.Context, modern bool, body []byte, out *mcp.
 	if err != nil {
 		return err
 	}
-	id, w, err := in.send(modern, c)
+	id, w, err := in.send(ctx, modern, c)
 	if err != nil {
 		return err
 	}

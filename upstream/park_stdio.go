@@ -57,7 +57,8 @@ func (in *instance) attribute(q *mcp.Raw) *mcp.Error {
 			continue
 		}
 		if id, w, clients = n, other, clients+1; clients > 1 {
-			return declined(mcp.CodeInvalidRequest, q, "several calls are under way in this process, and stdio does not tell which one asks")
+			has := in.p.words()
+			return declined(mcp.CodeInvalidRequest, q, "several calls are under way in this "+has.whole+", and "+has.wire+" does not tell which one asks")
 		}
 	}
 	switch {
@@ -146,8 +147,8 @@ func (p *parkedWait) proceed(ctx context.Context, c *Call, out *mcp.Raw) error {
 	replies := w.asking.answered(c.Answers)
 	in.mu.Unlock()
 	for _, reply := range replies {
-		if err := in.p.Write([][]byte{reply}, in.patience()); err != nil {
-			in.s.log.Debug("answer not delivered to the child", "error", err) // it has ended, or ends for that
+		if err := in.p.Write(ctx, [][]byte{reply}, in.patience()); err != nil {
+			in.s.log.Debug("answer not delivered", "error", err) // it has ended, or ends for that
 			break
 		}
 	}

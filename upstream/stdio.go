@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,11 +29,8 @@ type stdioLink struct {
 	// blunt: the child ended when it was asked server/discover, so the next one is sent initialize at once.
 	blunt atomic.Bool
 
-	mu        sync.Mutex
-	starts    int
-	failures  int       // in a row
-	notBefore time.Time // of the next start
-	lastErr   error
+	starts atomic.Int64
+	back   backoff
 }
 
 func newStdio(s *Server) *stdioLink { return &stdioLink{s: s, info: clientInfo(s.opts.Version)} }
@@ -61,8 +57,8 @@ func (l *stdioLink) do(ctx context.Context, c *Call, out *mcp.Raw) error {
 	return err
 }
 
-// errGone: the child had ended before the request was sent.
-var errGone = errors.New("process has ended")
+// errGone: the process or session had ended before the request was sent.
+var errGone = errors.New("it has ended")
 
 func (l *stdioLink) attempt(ctx context.Context, c *Call, out *mcp.Raw) error {
 	in, err := l.inst.get(ctx, l.s, l.start)
@@ -79,54 +75,21 @@ func (l *stdioLink) attempt(ctx context.Context, c *Call, out *mcp.Raw) error {
 
 // start starts the child and finds its era, not before the pause that earlier failures earned it.
 func (l *stdioLink) start(ctx context.Context) (*instance, error) {
-	if err := l.pause(ctx); err != nil {
+	if err := l.back.pause(ctx, l.s, "is started again"); err != nil {
 		return nil, err
 	}
 	in, err := l.launch(ctx)
 	if err != nil {
-		l.failed(err)
+		l.back.failed(err)
 		return nil, err
 	}
 	return in, nil
 }
 
-func (l *stdioLink) pause(ctx context.Context) error {
-	l.mu.Lock()
-	wait, last := time.Until(l.notBefore), l.lastErr
-	l.mu.Unlock()
-	if wait <= 0 {
-		return nil
-	}
-	if wait > waitForPark {
-		return l.s.errorf(errs.Unavailable, "is started again in %s; %w", wait.Round(time.Second), last)
-	}
-	select {
-	case <-time.After(wait):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// failed counts a failure; the first restart is immediate, the following ones wait longer and longer.
-func (l *stdioLink) failed(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lastErr = err
-	l.failures++
-	if l.failures > 1 {
-		l.notBefore = time.Now().Add(min(retryFirst<<min(l.failures-2, 10), retryMost))
-	}
-}
-
 func (l *stdioLink) launch(ctx context.Context) (*instance, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(l.s.spec.Timeouts.Start))
 	defer cancel()
-	l.mu.Lock()
-	l.starts++
-	again := l.starts > 1
-	l.mu.Unlock()
-	if again && l.s.opts.Restarted != nil {
+	if l.starts.Add(1) > 1 && l.s.opts.Restarted != nil {
 		l.s.opts.Restarted()
 	}
 	p, err := runner.Start(runner.Command{
@@ -136,9 +99,9 @@ func (l *stdioLink) launch(ctx context.Context) (*instance, error) {
 	if err != nil {
 		return nil, errs.E("", errs.Unavailable, "%w", err)
 	}
-	in := &instance{s: l.s, p: p, info: l.info, pending: map[int64]*waiting{}, gone: make(chan struct{}), queue: make(chan []byte, queueMost)}
+	in := newInstance(l.s, pipes{p}, l.info, AllAbilities)
 	in.drop = func() { l.inst.drop(in) }
-	if !l.s.spawn(func(context.Context) { in.read() }) || !l.s.spawn(func(context.Context) { in.talk() }) {
+	if !in.run() {
 		in.stop()
 		return nil, l.s.closedError()
 	}
@@ -175,10 +138,29 @@ func (l *stdioLink) watch(ctx context.Context, in *instance, up time.Time) {
 	}
 	err := errs.E("", errs.Unavailable, "%w", in.exit())
 	if time.Since(up) >= settled {
-		l.mu.Lock()
-		l.failures = 0
-		l.mu.Unlock()
+		l.back.over()
 	}
-	l.failed(err)
+	l.back.failed(err)
 	l.s.fail(err)
+}
+
+// pipes are the conduit to a child.
+type pipes struct{ *runner.Process }
+
+var pipeWords = &words{whole: "process", wire: "stdio", message: "line on stdout"}
+
+// Write implements conduit; how long a child may take to read does not depend on who waits.
+func (p pipes) Write(_ context.Context, segments [][]byte, limit time.Duration) error {
+	return p.Process.Write(segments, limit)
+}
+
+func (p pipes) words() *words { return pipeWords }
+
+// fate leaves out what the process printed: that may be another caller's.
+func (p pipes) fate() string {
+	<-p.Done()
+	if e, ok := errors.AsType[*runner.ExitError](p.Err()); ok {
+		return e.State()
+	}
+	return "unknown"
 }
