@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -354,4 +355,45 @@ func ExampleEventReader() {
 	// Output:
 	// message {"jsonrpc":"2.0"} <nil>
 	// EOF
+}
+
+// stutter gives one byte a time, and a time-out before each.
+type stutter struct {
+	rest string
+	late bool
+}
+
+func (s *stutter) Read(b []byte) (int, error) {
+	if s.late = !s.late; s.late {
+		return 0, os.ErrDeadlineExceeded
+	}
+	if s.rest == "" {
+		return 0, io.EOF
+	}
+	n := copy(b[:1], s.rest)
+	s.rest = s.rest[n:]
+	return n, nil
+}
+
+// TestEventReaderTimeouts: whatever time-outs come between the bytes, the events are the same.
+func TestEventReaderTimeouts(t *testing.T) {
+	for _, tc := range streams {
+		er := mcp.NewEventReader(&stutter{rest: tc.stream}, 1000)
+		var got []mcp.Event
+		var err error
+		for {
+			var more []mcp.Event
+			more, err = events(er)
+			got = append(got, more...)
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				break
+			}
+		}
+		if !errors.Is(err, tc.err) {
+			t.Errorf("%s: %v, want %v", tc.name, err, tc.err)
+		}
+		if diff := cmp.Diff(tc.want, got); diff != "" {
+			t.Errorf("%s: %s", tc.name, diff)
+		}
+	}
 }

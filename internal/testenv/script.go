@@ -146,6 +146,9 @@ func (s *Server) SetEra(e Era) {
 	s.era.Store(int32(e))
 }
 
+// Fail fails the server's test.
+func (s *Server) Fail(why string) { s.t.Error(why) }
+
 // Received are the messages received so far with that method; all for "".
 func (s *Server) Received(method string) []*Record {
 	s.mu.Lock()
