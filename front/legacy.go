@@ -75,7 +75,7 @@ func (v *visit) request(s *session) error {
 	case mcp.MethodSetLevel:
 		return v.setLevel(s)
 	}
-	if !x.In.Method.Facts().Legacy {
+	if facts := x.In.Method.Facts(); !facts.Legacy || (facts.Tasks && !mcp.HasTasks(s.version)) {
 		name, _ := mcp.Text(x.In.Body, x.In.MethodText, nil)
 		return errs.E("front", errs.MethodNotFound, "method %.80q does not exist in %s", name, s.version)
 	}
@@ -211,7 +211,7 @@ func (v *visit) describe(ctx context.Context, version string) error {
 		return err
 	}
 	b := mcp.AppendString([]byte(`{"protocolVersion":`), version)
-	b = append(append(b, `,"capabilities":`...), d.Capabilities...)
+	b = append(append(b, `,"capabilities":`...), d.ForLegacy(version)...)
 	b = append(append(b, `,"serverInfo":`...), d.Info...)
 	if d.Instructions != nil {
 		b = append(append(b, `,"instructions":`...), d.Instructions...)

@@ -62,6 +62,7 @@ type item struct {
 type toolFacts struct {
 	params []mcp.Param
 	metric *telemetry.Tool
+	task   bool // a legacy server carries it out as a task only (execution.taskSupport)
 }
 
 func newCatalog() *catalog { return &catalog{slots: map[mcp.Method]*slot{}} }
@@ -391,6 +392,7 @@ func (g *Gateway) toolFacts(m *member, l *listing) map[string]*toolFacts {
 		if schema := inputSchema(it.raw); schema != nil {
 			f.params, _ = mcp.Params(schema) // a broken annotation binds nothing
 		}
+		f.task = textAt(at(it.raw, "execution"), "taskSupport") == "required"
 		facts[it.key] = f
 	}
 	return facts

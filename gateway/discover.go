@@ -15,6 +15,8 @@ type Description struct {
 	Capabilities, Info []byte
 	// Instructions is nil when there are none.
 	Instructions []byte
+
+	tasks bool // it has tasks, which each era declares in its own way
 }
 
 // all that the aggregated endpoint can do, whether or not a server has any of it at the moment. Change notices and
@@ -27,7 +29,7 @@ const uiExtension = "io.modelcontextprotocol/ui"
 // Describe tells what the endpoint of the exchange offers: the gateway itself, or the one server, which is waited for.
 func (g *Gateway) Describe(ctx context.Context, x *Exchange) (*Description, error) {
 	if x.Endpoint == "" {
-		return &Description{Capabilities: allCapabilities, Info: g.info}, nil
+		return &Description{Capabilities: allCapabilities, Info: g.info, tasks: x.world.tasked(ctx)}, nil
 	}
 	m := x.world.members[x.Endpoint]
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(m.Spec.Timeouts.Start))
@@ -39,7 +41,7 @@ func (g *Gateway) Describe(ctx context.Context, x *Exchange) (*Description, erro
 	if err != nil {
 		return nil, err
 	}
-	d := &Description{Capabilities: carried(p), Info: p.Info, Instructions: p.Instructions}
+	d := &Description{Capabilities: carried(p), Info: p.Info, Instructions: p.Instructions, tasks: p.HasTasks()}
 	if d.Info == nil {
 		d.Info = g.info
 	}
@@ -85,7 +87,7 @@ func discover(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 		}
 		b = mcp.AppendString(b, v)
 	}
-	b = append(append(b, `],"capabilities":`...), d.Capabilities...)
+	b = append(append(b, `],"capabilities":`...), d.ForModern()...)
 	if d.Instructions != nil {
 		b = append(append(b, `,"instructions":`...), d.Instructions...)
 	}

@@ -41,6 +41,9 @@ type Exchange struct {
 	rounds  uint8             // of questions so far
 	parked  uint64            // the call that waits at its server for answers; 0 for none
 	holder  *upstream.Server  // that has the parked call to be resumed
+
+	about    *task   // that the request is about, or that is waited for in its place; nil for none
+	progress float64 // that the client was told of
 }
 
 // Reset makes an exchange ready for its next request; the buffers of the last one are given back.
@@ -51,6 +54,7 @@ func (x *Exchange) Reset() {
 	x.Header, x.Endpoint, x.Client, x.Principal, x.Notify = nil, "", upstream.Client{}, nil, nil
 	x.world, x.member, x.name, x.tool = nil, nil, nil, nil
 	x.state, x.answers, x.rounds, x.parked, x.holder = nil, nil, 0, 0, nil
+	x.about, x.progress = nil, 0
 	x.call = upstream.Call{}
 	x.rename = rename
 }

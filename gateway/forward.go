@@ -34,11 +34,24 @@ func forward(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return true, g.settle(x)
+	return true, g.settle(ctx, x)
 }
 
 // settle makes what the server answered the answer of the exchange.
-func (g *Gateway) settle(x *Exchange) error {
+func (g *Gateway) settle(ctx context.Context, x *Exchange) error {
+	switch {
+	case x.In.Method == mcp.MethodToolsCall:
+		if err := g.settleCall(ctx, x); err != nil {
+			return err
+		}
+	case x.about != nil:
+		x.settleTask()
+	}
+	return g.conclude(x)
+}
+
+// conclude looks last at the answer, whoever made it.
+func (g *Gateway) conclude(x *Exchange) error {
 	x.keepPrivate()
 	if err := g.question(x); err != nil {
 		return err
@@ -54,7 +67,7 @@ func (g *Gateway) resume(ctx context.Context, x *Exchange) (bool, error) {
 	if err := x.holder.Do(ctx, &x.call, &x.Out); err != nil {
 		return false, err
 	}
-	return true, g.settle(x)
+	return true, g.settle(ctx, x)
 }
 
 var private = []byte(`"private"`)
@@ -85,6 +98,9 @@ func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
 		facts = m.catalog.tool(x.name)
 	}
 	x.tool = g.metric(m, facts)
+	if x.asTask(p, facts) {
+		x.beTask()
+	}
 	if facts == nil {
 		if speaksHeaders && x.Client.Modern {
 			x.call.Header = x.Header

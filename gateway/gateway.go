@@ -41,6 +41,7 @@ type Gateway struct {
 	mu      sync.Mutex // one Apply at a time
 	retired sync.WaitGroup
 	parking parking
+	waits   taskWaits
 	closing chan struct{}
 
 	warned   sync.Map // what warnOnce said

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/telemetry"
 	"github.com/toolcrib/toolcrib/upstream"
@@ -26,12 +27,16 @@ type parkedCall struct {
 	server    *upstream.Server
 	principal string
 	timer     *time.Timer
+	gone      func() // called when it is given up; nil for nothing
 }
 
 // add takes in the call that the exchange left at its server. Where a bound is reached, the call ends.
 func (p *parking) add(g *Gateway, x *Exchange) error {
-	q := &x.world.plan.Config.Questions
 	c := &parkedCall{number: x.call.Parked, server: x.member.server, principal: x.Principal.Key()}
+	return p.keep(g, c, &x.world.plan.Config.Questions)
+}
+
+func (p *parking) keep(g *Gateway, c *parkedCall, q *v1.Questions) error {
 	p.mu.Lock()
 	err := p.full(c, q.PerPrincipal, q.PerServer, q.Total)
 	if err == nil {
@@ -69,7 +74,7 @@ func (p *parking) full(c *parkedCall, perPrincipal, perServer, total int) error 
 
 func (p *parking) expire(g *Gateway, c *parkedCall) {
 	if p.take(c.number, c.principal) != nil {
-		c.server.Abandon(c.number)
+		c.abandon()
 		g.o.Log.Info("parked call given up: the client did not answer in time", "server", c.server.Name(), "principal", c.principal)
 	}
 }
@@ -109,7 +114,14 @@ func (p *parking) end(number uint64) {
 	}
 	p.mu.Unlock()
 	if c != nil {
-		c.server.Abandon(number)
+		c.abandon()
+	}
+}
+
+func (c *parkedCall) abandon() {
+	c.server.Abandon(c.number)
+	if c.gone != nil {
+		c.gone()
 	}
 }
 
@@ -124,7 +136,7 @@ func (p *parking) close() {
 	}
 	p.mu.Unlock()
 	for _, c := range all {
-		c.server.Abandon(c.number)
+		c.abandon()
 	}
 }
 

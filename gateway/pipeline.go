@@ -19,6 +19,7 @@ var corridor = []stage{
 	{"method", known},
 	{"discover", discover},
 	{"list", list},
+	{"tasks", tasks},
 	{"route", route},
 	{"interact", interact},
 	{"forward", forward},
@@ -120,11 +121,13 @@ func identify(_ context.Context, _ *Gateway, x *Exchange) (bool, error) {
 func known(_ context.Context, _ *Gateway, x *Exchange) (bool, error) {
 	switch m := x.In.Method; m {
 	case mcp.MethodDiscover, mcp.MethodToolsList, mcp.MethodPromptsList, mcp.MethodResourcesList, mcp.MethodResourcesTemplatesList,
-		mcp.MethodToolsCall, mcp.MethodPromptsGet, mcp.MethodResourcesRead, mcp.MethodComplete:
+		mcp.MethodToolsCall, mcp.MethodPromptsGet, mcp.MethodResourcesRead, mcp.MethodComplete,
+		mcp.MethodTasksGet, mcp.MethodTasksUpdate, mcp.MethodTasksCancel, mcp.MethodTasksResult:
 		return false, nil
-	case mcp.MethodListen, mcp.MethodResourcesSubscribe, mcp.MethodResourcesUnsubscribe, mcp.MethodTasksGet, mcp.MethodTasksUpdate,
-		mcp.MethodTasksCancel, mcp.MethodTasksResult, mcp.MethodTasksList:
-		return false, errs.E("gateway", errs.MethodNotFound, "%s is not supported by this gateway: subscriptions and tasks are not carried", m)
+	case mcp.MethodTasksList:
+		return false, errs.E("gateway", errs.MethodNotFound, "%s is not supported by this gateway: nobody keeps all tasks of a caller", m)
+	case mcp.MethodListen, mcp.MethodResourcesSubscribe, mcp.MethodResourcesUnsubscribe:
+		return false, errs.E("gateway", errs.MethodNotFound, "%s is not supported by this gateway: subscriptions are not carried", m)
 	}
 	name, _ := mcp.Text(x.In.Body, x.In.MethodText, nil)
 	return false, errs.E("gateway", errs.MethodNotFound, "method %.80q does not exist", name)

@@ -10,6 +10,9 @@ import (
 
 // route finds the server that a request is for, and the server's own name for what is asked.
 func route(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
+	if x.about != nil && x.about.token != nil {
+		return false, nil // a task id says where it belongs
+	}
 	span, kind, err := x.target()
 	if err != nil {
 		return false, err

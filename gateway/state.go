@@ -27,6 +27,7 @@ const (
 	stateInner  stateOf = 'i' // a modern server's own requestState
 	stateParked stateOf = 'p' // a call that waits at a legacy server
 	stateAgain  stateOf = 'a' // a call that a legacy server wants to have made again (-32042)
+	stateTask   stateOf = 't' // a modern server's task, waited for in the place of a client that knows no tasks
 )
 
 // state is what the token holds.
@@ -136,7 +137,8 @@ func (g *Gateway) sealState(x *Exchange, s *state) []byte {
 
 // asks tells whether a request may be answered with questions (mrtr: only these three).
 func asks(m mcp.Method) bool {
-	return m == mcp.MethodToolsCall || m == mcp.MethodPromptsGet || m == mcp.MethodResourcesRead
+	return m == mcp.MethodToolsCall || m == mcp.MethodPromptsGet || m == mcp.MethodResourcesRead ||
+		m == mcp.MethodTasksResult // of a legacy client, whose task may ask
 }
 
 // interact takes the answers of a retried request to the call that asked for them.
@@ -168,6 +170,8 @@ func interact(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 		return g.unpark(ctx, x, s)
 	case stateAgain:
 		return false, x.accepted()
+	case stateTask:
+		return true, g.goOn(ctx, x, string(s.inner))
 	}
 	x.passState(s)
 	return false, nil

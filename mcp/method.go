@@ -65,6 +65,8 @@ type Facts struct {
 	// the result that holds its elements.
 	List    bool
 	ListKey Key
+	// Tasks says that it is about a task that there is already.
+	Tasks bool
 }
 
 var (
@@ -79,6 +81,7 @@ func (f Facts) note() Facts        { f.Notification = true; return f }
 func (f Facts) cached() Facts      { f.Cacheable = true; return f }
 func (f Facts) named(k Key) Facts  { f.NameKey = k; return f }
 func (f Facts) listed(k Key) Facts { f.List, f.ListKey = true, k; return f }
+func (f Facts) tasks() Facts       { f.Tasks = true; return f }
 
 var methods = [numMethods]struct {
 	name  string
@@ -99,10 +102,10 @@ var methods = [numMethods]struct {
 	MethodComplete:               {"completion/complete", both.client()},
 	MethodSetLevel:               {"logging/setLevel", legacy.client()},
 	MethodListen:                 {"subscriptions/listen", modern.client()},
-	MethodTasksGet:               {"tasks/get", both.client().server().named(KeyTaskID)},
-	MethodTasksUpdate:            {"tasks/update", modern.client().named(KeyTaskID)},
-	MethodTasksCancel:            {"tasks/cancel", both.client().server().named(KeyTaskID)},
-	MethodTasksResult:            {"tasks/result", legacy.client().server()},
+	MethodTasksGet:               {"tasks/get", both.client().server().named(KeyTaskID).tasks()},
+	MethodTasksUpdate:            {"tasks/update", modern.client().named(KeyTaskID).tasks()},
+	MethodTasksCancel:            {"tasks/cancel", both.client().server().named(KeyTaskID).tasks()},
+	MethodTasksResult:            {"tasks/result", legacy.client().server().tasks()},
 	MethodTasksList:              {"tasks/list", legacy.client().server().listed(KeyTasks)},
 	MethodElicit:                 {"elicitation/create", legacy.server()},
 	MethodSample:                 {"sampling/createMessage", legacy.server()},

@@ -49,5 +49,8 @@ func LegacyVersions() []string { return slices.Clone(allVersions[1:]) }
 // AllVersions returns every released version, newest first.
 func AllVersions() []string { return slices.Clone(allVersions) }
 
+// HasTasks reports whether v has tasks in its core: 2025-11-25 alone does; later they are an extension.
+func HasTasks(v string) bool { return v == Version20251125 }
+
 // Batches reports whether v has JSON-RPC batches: 2025-03-26 alone does.
 func Batches(v string) bool { return v == Version20250326 }

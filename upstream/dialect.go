@@ -24,9 +24,6 @@ var (
 	uncached          = []byte(`"resultType":"complete","ttlMs":0,"cacheScope":"private"`)
 )
 
-// tasksExtension is not carried yet, so no server may think that the client understands a task handle.
-const tasksExtension = "io.modelcontextprotocol/tasks"
-
 // draft is the scratch space in which one request is written; it is pooled.
 type draft struct {
 	edits   mcp.Edits
@@ -63,6 +60,9 @@ func (d *draft) common(c *Call) {
 func (d *draft) modern(c *Call, info []byte) {
 	d.common(c)
 	in := c.In
+	if in.Fields[mcp.KeyTask].Present() && !c.Client.Modern {
+		d.untask(c)
+	}
 	add := d.scratch
 	if v := in.GetMeta(mcp.MetaProtocolVersion); v.Present() {
 		d.edits.Replace(v, versionModernJSON)
@@ -71,11 +71,16 @@ func (d *draft) modern(c *Call, info []byte) {
 		add = append(add, ',')
 	}
 	if v := in.GetMeta(mcp.MetaClientCapabilities); v.Present() {
-		d.capabilities(c, v)
+		if c.Tasks {
+			declareTasks(&d.edits, in.Body, v)
+		}
 	} else {
 		can := c.Client.Capabilities
 		if len(can) == 0 {
 			can = emptyObject
+		}
+		if c.Tasks {
+			can = DeclareTasks(can)
 		}
 		add = append(append(append(add, metaCapabilities...), can...), ',')
 	}
@@ -107,21 +112,6 @@ func (d *draft) insertMeta(in *mcp.Raw, members []byte) {
 	}
 }
 
-// capabilities passes the client's capabilities on, but for the extensions that the gateway cannot carry.
-func (d *draft) capabilities(c *Call, v mcp.Span) {
-	body := c.In.Body
-	if !bytes.Contains(v.Of(body), []byte(tasksExtension)) {
-		return
-	}
-	ext, err := mcp.Lookup(body, v, "extensions")
-	if err != nil || !ext.Present() || body[ext.Start] != '{' {
-		return
-	}
-	if tasks, err := mcp.Lookup(body, ext.Span, tasksExtension); err == nil && tasks.Present() {
-		d.edits.Remove(body, tasks)
-	}
-}
-
 // legacy writes the request for a server of 2025-11-25 or before: the reserved _meta keys are taken off, and what a retry
 // carries, since here answers go to the call that asked.
 func (d *draft) legacy(c *Call) {
@@ -144,6 +134,12 @@ func (d *draft) legacy(c *Call) {
 	if n > 0 {
 		d.edits.Remove(in.Body, strip[:n]...)
 	}
+	switch asked := in.Fields[mcp.KeyTask].Present(); {
+	case c.Tasks && !asked && in.Method == mcp.MethodToolsCall:
+		d.edits.Insert(in.Body, in.Payload, plainTask)
+	case asked && !c.Tasks:
+		d.untask(c)
+	}
 	d.segs = d.edits.Segments(d.segs[:0], in.Body)
 }
 
@@ -162,7 +158,7 @@ func (s *Server) finish(c *Call, out *mcp.Raw, modernServer bool, declined strin
 		return s.unanswered(out, declined)
 	}
 	if modernServer {
-		return s.checkResultType(out)
+		return s.checkResultType(c.In.Method, out)
 	}
 	if c.Client.Modern {
 		s.modernise(c.In.Method, out)
@@ -180,7 +176,7 @@ func (s *Server) unanswered(out *mcp.Raw, declined string) error {
 }
 
 // checkResultType refuses results that the client could not make sense of (basic/index: an unknown resultType is invalid).
-func (s *Server) checkResultType(out *mcp.Raw) error {
+func (s *Server) checkResultType(m mcp.Method, out *mcp.Raw) error {
 	rt := out.Get(mcp.KeyResultType)
 	if !rt.Present() {
 		return nil
@@ -188,6 +184,10 @@ func (s *Server) checkResultType(out *mcp.Raw) error {
 	switch string(rt.Of(out.Body)) {
 	case `"complete"`, `"input_required"`:
 		return nil
+	case `"task"`:
+		if m == mcp.MethodToolsCall { // the gateway waits for it where the client does not know tasks
+			return nil
+		}
 	}
 	return s.errorf(errs.Protocol, "answers resultType %.40s, which the client did not ask for and this gateway does not carry", rt.Of(out.Body))
 }

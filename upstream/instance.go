@@ -69,6 +69,7 @@ type waiting struct {
 	asking asking        // its list belongs to the one who awaits, the rest to the lock of the instance
 	parked bool          // nobody awaits
 	own    bool          // a request of the gateway itself
+	task   string        // that tasks/result waits for; empty for every other call
 }
 
 func (in *instance) exit() error {
@@ -251,6 +252,9 @@ func (in *instance) tooLong(long *runner.LineTooLong) {
 func (in *instance) open(id int64, modern bool, c *Call) (*waiting, error) {
 	w := &waiting{answer: make(chan *mcp.Raw, 1), notes: make(chan *mcp.Raw, notesMost)}
 	w.own = c.Session == ""
+	if c.In.Method == mcp.MethodTasksResult {
+		w.task = string(c.Name)
+	}
 	if w.asking.modern = modern; !modern && !c.opening {
 		w.asking.begin(c, c.abilities(), in.peer.Version)
 	}

@@ -136,7 +136,7 @@ type asking struct {
 // begin says what may be asked within a call to a legacy server of a version: other methods cannot end in input_required.
 func (a *asking) begin(c *Call, can Abilities, version string) {
 	switch c.In.Method {
-	case mcp.MethodToolsCall, mcp.MethodPromptsGet, mcp.MethodResourcesRead:
+	case mcp.MethodToolsCall, mcp.MethodPromptsGet, mcp.MethodResourcesRead, mcp.MethodTasksResult:
 		a.opens = !c.opening
 	}
 	if version < mcp.LatestLegacy && can&Sample != 0 {

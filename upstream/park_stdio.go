@@ -49,6 +49,9 @@ func (in *instance) attribute(q *mcp.Raw) *mcp.Error {
 	if !askable(q.Method) {
 		return unknownQuestion(q)
 	}
+	if w := in.collector(q); w != nil {
+		return in.hand(w, q)
+	}
 	var id int64
 	var w *waiting
 	clients := 0
@@ -172,4 +175,27 @@ func (w *waiting) failure() error {
 		return w.err
 	}
 	return &errs.Error{Op: e.Op, Kind: errs.Lost, Msg: e.Msg, Err: e.Err}
+}
+
+// collector is the tasks/result under way of the task that a question says it is of (2025-11-25 tasks "Associating Task-Related
+// Messages"): that is certain, whatever else is in flight. Called with mu held.
+func (in *instance) collector(q *mcp.Raw) *waiting {
+	related := q.GetMeta(mcp.MetaRelatedTask)
+	if !related.Present() || q.Body[related.Start] != '{' {
+		return nil
+	}
+	task, err := mcp.Lookup(q.Body, related, "taskId")
+	if err != nil {
+		return nil
+	}
+	id, ok := mcp.Text(q.Body, task.Span, nil)
+	if !ok || len(id) == 0 {
+		return nil
+	}
+	for _, w := range in.pending {
+		if w.task == string(id) {
+			return w
+		}
+	}
+	return nil
 }

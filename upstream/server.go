@@ -45,6 +45,9 @@ type Call struct {
 	StateTo []byte
 	// Add are raw members to put into params, such as "inputResponses":{…}; nil for none.
 	Add []byte
+	// Tasks lets the server carry a tools/call out as a task: a modern server is told that its client understands task handles,
+	// a legacy one gets params.task, which is taken from it otherwise.
+	Tasks bool
 	// Resume continues the parked call of that number with Answers, instead of sending the request.
 	Resume  uint64
 	Answers []Answer

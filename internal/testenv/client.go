@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/toolcrib/toolcrib/mcp"
 )
 
 // Client is a raw client of one endpoint.
@@ -149,10 +151,10 @@ func (c *Client) headers(rec *Record) http.Header {
 	}
 	h.Set("Mcp-Protocol-Version", ModernVersion)
 	h.Set("Mcp-Method", rec.Method)
-	for _, key := range []string{"name", "uri"} {
+	for _, key := range []string{"name", "uri", "taskId"} {
 		var name string
 		if json.Unmarshal([]byte(rec.Param(key)), &name) == nil && name != "" {
-			h.Set("Mcp-Name", name)
+			h.Set("Mcp-Name", mcp.EncodeHeader(name))
 		}
 	}
 	return h

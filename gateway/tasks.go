@@ -1,0 +1,203 @@
+package gateway
+
+import (
+	"context"
+	"encoding/binary"
+	"time"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/upstream"
+)
+
+// A task id that leaves the gateway is a sealed token, bound to principal and endpoint. It names the server and the server's
+// own id, so that any replica can go on with the task.
+
+const (
+	taskKind   = "task"
+	taskIDMost = 4 << 10 // bytes of a server's own id
+	// taskLeast is how long an id is good at least: a server may keep a task longer than it said at first.
+	taskLeast = 24 * time.Hour
+	// taskUnlimited is how long the id of a task is good that its server keeps for ever.
+	taskUnlimited = 30 * 24 * time.Hour
+)
+
+// taskRef is what a task id holds.
+type taskRef struct {
+	server string
+	id     string // the server's own
+	modern bool   // the dialect of the server when it made the task
+	// can is what the client could be asked when the task was made: at a legacy server it is part of the session.
+	can upstream.Abilities
+}
+
+func (r *taskRef) payload() []byte {
+	era := byte('l')
+	if r.modern {
+		era = 'm'
+	}
+	b := binary.AppendUvarint([]byte{era, byte(r.can)}, uint64(len(r.server)))
+	return append(append(b, r.server...), r.id...)
+}
+
+// readTask undoes payload; only tokens of our own reach it.
+func readTask(b []byte) (r taskRef, ok bool) {
+	if len(b) < 3 {
+		return r, false
+	}
+	n, w := binary.Uvarint(b[2:])
+	if w <= 0 || n > uint64(len(b)-2-w) {
+		return r, false
+	}
+	rest := b[2+w:]
+	return taskRef{modern: b[0] == 'm', can: upstream.Abilities(b[1]), server: string(rest[:n]), id: string(rest[n:])}, true
+}
+
+// task is a task at its server, on behalf of the caller of one exchange.
+type task struct {
+	taskRef
+	m       *member
+	session string
+	client  upstream.Client
+	token   []byte // the id as the client knows it, raw JSON; nil when it knows none
+}
+
+// taskOf is a task of the exchange's server.
+func (x *Exchange) taskOf(modern bool, id string) *task {
+	r := taskRef{server: x.member.Name, id: id, modern: modern, can: x.abilities()}
+	return &task{taskRef: r, m: x.member, session: x.Principal.Key(), client: x.asker(r.can)}
+}
+
+// asker is the client as it is shown to a server in requests that the gateway makes for it.
+func (x *Exchange) asker(can upstream.Abilities) upstream.Client {
+	return upstream.Client{Info: x.Client.Info, Capabilities: can.Capabilities()}
+}
+
+// sealTask makes the id that the client gets for a task; ttl is what the server said, nil or null for ever.
+func (g *Gateway) sealTask(x *Exchange, r *taskRef, ttl []byte) []byte {
+	life := taskUnlimited
+	if ms, ok := mcp.Integer(ttl, mcp.Span{End: int32(len(ttl))}); ok {
+		life = max(min(time.Duration(min(max(ms, 0), taskUnlimited.Milliseconds()))*time.Millisecond, taskUnlimited), taskLeast)
+	}
+	return mcp.AppendString(nil, g.o.Ring().Seal(taskKind, x.binding(), r.payload(), life))
+}
+
+// openTaskID opens an id that this caller was given at this endpoint.
+func (g *Gateway) openTaskID(x *Exchange, raw []byte) (r taskRef, ok bool) {
+	text, ok := mcp.Text(raw, mcp.Span{End: int32(len(raw))}, nil)
+	if !ok {
+		return r, false
+	}
+	payload, err := g.o.Ring().Open(taskKind, x.binding(), string(text), time.Now())
+	if err != nil {
+		return r, false
+	}
+	return readTask(payload)
+}
+
+// unknownTask is the answer to an id that is forged, expired, of another caller or endpoint, or whose server is gone.
+func (g *Gateway) unknownTask(x *Exchange) error {
+	g.o.Metrics.TokenRejected(taskKind)
+	g.o.Log.Info("task id rejected", "principal", x.Principal.Key(), "endpoint", x.Endpoint, "method", x.In.Method.String())
+	return errs.E("gateway", errs.NotFound, "unknown task")
+}
+
+// openTask finds the task that a request is about.
+func (g *Gateway) openTask(ctx context.Context, x *Exchange) (*task, error) {
+	span := x.In.Get(mcp.KeyTaskID)
+	if !span.Present() {
+		return nil, errs.E("gateway", errs.Invalid, "params.taskId is missing; %s needs it", x.In.Method)
+	}
+	r, ok := g.openTaskID(x, span.Of(x.In.Body))
+	if !ok || x.world.members[r.server] == nil {
+		return nil, g.unknownTask(x)
+	}
+	t := &task{taskRef: r, m: x.world.members[r.server], session: x.Principal.Key(), client: x.asker(r.can), token: span.Of(x.In.Body)}
+	p, err := t.m.server.Peer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if p.Modern != r.modern {
+		return nil, g.unknownTask(x) // the server was replaced by one of another era
+	}
+	return t, nil
+}
+
+// speaksTasks tells whether the client of a tools/call can be given a task: it declared the extension, or asked for a task.
+func (x *Exchange) speaksTasks() bool {
+	if x.Client.Modern {
+		return upstream.DeclaresTasks(x.In.GetMeta(mcp.MetaClientCapabilities).Of(x.In.Body))
+	}
+	return x.In.Get(mcp.KeyTask).Present()
+}
+
+// tasks serves requests about tasks. What client and server say in the same dialect is forwarded with the server's own id.
+func tasks(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
+	if !x.In.Method.Facts().Tasks {
+		return false, nil
+	}
+	if x.Client.Modern && !x.speaksTasks() {
+		e := errs.E("gateway", errs.MissingCapability, "%s needs the extension %s among the client's capabilities", x.In.Method, upstream.TasksExtension)
+		e.Data = []byte(`{"requiredCapabilities":{"extensions":{"` + upstream.TasksExtension + `":{}}}}`)
+		return false, e
+	}
+	t, err := g.openTask(ctx, x)
+	if err != nil {
+		return false, err
+	}
+	x.member, x.name, x.about = t.m, []byte(t.id), t
+	if t.modern == x.Client.Modern {
+		x.rename = mcp.AppendString(x.rename[:0], t.id)
+		x.call.Rename, x.call.RenameTo = x.In.Get(mcp.KeyTaskID), x.rename
+		return false, nil
+	}
+	if x.Client.Modern {
+		return true, g.modernTask(ctx, x, t)
+	}
+	return true, g.legacyTask(ctx, x, t)
+}
+
+// ask sends a request of the gateway about the task; more are members of params besides taskId, with a comma before them.
+// The caller frees the answer, which may be an error.
+func (t *task) ask(ctx context.Context, m mcp.Method, more []byte) (*mcp.Raw, error) {
+	in, err := t.request(m, more)
+	if err != nil {
+		return nil, err
+	}
+	out := new(mcp.Raw)
+	if err := t.m.server.Do(ctx, t.call(in), out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (t *task) request(m mcp.Method, more []byte) (*mcp.Raw, error) {
+	b := mcp.AppendString([]byte(`{"jsonrpc":"2.0","id":1,"method":"`+m.String()+`","params":{"taskId":`), t.id)
+	in := &mcp.Raw{Body: append(append(b, more...), "}}"...)}
+	if e := in.Scan(wide(in.Body)); e != nil {
+		return nil, errs.E("gateway", errs.Invalid, "%w", e)
+	}
+	return in, nil
+}
+
+func (t *task) call(in *mcp.Raw) *upstream.Call {
+	return &upstream.Call{In: in, Name: []byte(t.id), Session: t.session, Client: &t.client, Tasks: t.modern}
+}
+
+// answerError makes a raw error object the answer of the exchange.
+func (x *Exchange) answerError(object []byte) error {
+	b := append([]byte(`{"jsonrpc":"2.0","id":`), x.In.ID.Of(x.In.Body)...)
+	b = append(append(append(b, `,"error":`...), object...), '}')
+	x.Out.Free()
+	x.Out.Body = b
+	if e := x.Out.Scan(wide(b)); e != nil {
+		return errs.E("gateway", errs.Internal, "answer is not valid: %w", e)
+	}
+	return nil
+}
+
+// answerInstead is Answer where Out holds another answer already.
+func (x *Exchange) answerInstead(result []byte) error {
+	x.Out.Free()
+	return x.Answer(result)
+}
