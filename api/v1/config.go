@@ -50,8 +50,10 @@ type Config struct {
 	// replica must tell another: answers to questions, cancellations, facts of
 	// sessions. redis://[user:password@]host:port[/database], rediss:// for TLS.
 	// Further hosts (of a Redis Cluster, or Sentinels) follow with commas or as
-	// ?addr=host:port; ?master_set=NAME makes the hosts Sentinels. Without it this
-	// replica is alone. A change takes effect after a restart.
+	// ?addr=host:port; ?master_set=NAME makes the hosts Sentinels, to which
+	// &sentinel_user= and &sentinel_password= log in. A Redis Cluster must be of
+	// version 7 or later. Without it this replica is alone. A change takes effect
+	// after a restart.
 	Cluster Secret `json:"cluster,omitempty" example:"redis://127.0.0.1:6379" env:"TOOLCRIB_CLUSTER,REDIS_URL"`
 	// Questions bounds what servers ask clients in the middle of a call:
 	// elicitation, sampling, roots.

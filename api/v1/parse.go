@@ -118,6 +118,9 @@ func (d *decoder) idle(c *Config) {
 		}
 		d.warn(d.lines["mcpServers"], "mcpServers", reason)
 	}
+	if c.Cluster != "" && len(c.Seal.Keys) == 0 {
+		d.warn(d.lineOf("cluster"), "cluster", "is set but seal.keys is not, so that each replica makes keys of its own and understands no other: give all the same keys")
+	}
 	for _, name := range c.ServerNames() {
 		if c.MCPServers[name].Type == TypeSSE {
 			path := childPath("mcpServers", name) + ".type"

@@ -38,6 +38,7 @@ func (c *Config) Validate() Problems {
 	}
 	k.servers(c)
 	k.apiKeys(c.Auth.APIKeys)
+	k.cluster(c.Cluster)
 	for i, entry := range c.Seal.Keys {
 		if keys, err := seal.ParseKeys([]byte(entry)); err != nil || len(keys) == 0 {
 			k.fail("seal.keys["+strconv.Itoa(i)+"]", "is not base64 of 32 bytes; make one with: openssl rand -base64 32")
