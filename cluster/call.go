@@ -47,6 +47,9 @@ func (n *Node) Call(ctx context.Context, replica, kind string, request []byte, n
 	defer n.forget(c)
 	if err := n.send(ctx, replica, &frame{typ: frameRequest, call: c.id, kind: kind, body: request}); err != nil {
 		n.control(replica, &frame{typ: frameCancel, call: c.id}) // it may have arrived
+		if _, failed := c.take(); failed != nil {
+			return nil, failed // the node was closed meanwhile, which says more
+		}
 		return nil, err
 	}
 	n.mu.Lock()

@@ -33,10 +33,13 @@ func Ring(t testing.TB) *seal.Ring {
 	return r
 }
 
+// Fixed is a ring as options of a node take it.
+func Fixed(r *seal.Ring) func() *seal.Ring { return func() *seal.Ring { return r } }
+
 // Node makes a node that closes with the test, and waits until the backend is reached.
 func Node(t testing.TB, b cluster.Backend, r *seal.Ring) *cluster.Node {
 	t.Helper()
-	n := cluster.New(cluster.Options{Backend: b, Ring: func() *seal.Ring { return r }})
+	n := cluster.New(cluster.Options{Backend: b, Ring: Fixed(r)})
 	t.Cleanup(n.Close)
 	Eventually(t, "connected", func() bool { return n.Status().Connected })
 	return n

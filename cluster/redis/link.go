@@ -1,0 +1,269 @@
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+var (
+	errSettling  = errors.New("the replicas are connecting anew")
+	errUnheard   = errors.New("the subscription ended")
+	errHeartbeat = errors.New("does not answer")
+)
+
+// link is one connection to Redis, from its making until anything about it fails: clients for commands and, apart from
+// them so that neither waits behind the other, for what comes in.
+type link struct {
+	commands, subscriptions rueidis.Client
+
+	cancel  context.CancelFunc
+	closing sync.Once
+	heard   chan struct{} // a heartbeat came back
+	doubt   chan struct{} // asks for a heartbeat now
+	doubted atomic.Bool   // a command had no answer, and no heartbeat came back since
+
+	mu    sync.Mutex
+	wrong map[uint16]time.Time // slots of a Redis Cluster, and when a command failed there
+}
+
+// dial returns when both clients have connected once. The end of ctx ends their connections, also half-made ones.
+func dial(ctx context.Context, o rueidis.ClientOption) (*link, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	o.DialCtxFn = func(attempt context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
+		attempt, done := context.WithCancel(attempt)
+		defer done()
+		defer context.AfterFunc(ctx, done)()
+		return connect(attempt, ctx, address, d, t)
+	}
+	commands, err := rueidis.NewClient(o)
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	o.PipelineMultiplex = -1 // one connection
+	subscriptions, err := rueidis.NewClient(o)
+	if err != nil {
+		cancel()
+		commands.Close()
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	return &link{
+		commands: commands, subscriptions: subscriptions, cancel: cancel,
+		heard: make(chan struct{}, 1), doubt: make(chan struct{}, 1), wrong: map[uint16]time.Time{},
+	}, nil
+}
+
+// tied is a connection that ends with a context.
+type tied struct {
+	net.Conn
+
+	free func() bool
+}
+
+func (c tied) Close() error {
+	c.free()
+	return c.Conn.Close()
+}
+
+func connect(attempt, life context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
+	var c net.Conn
+	var err error
+	if t == nil {
+		c, err = d.DialContext(attempt, "tcp", address)
+	} else {
+		c, err = (&tls.Dialer{NetDialer: d, Config: t}).DialContext(attempt, "tcp", address)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return tied{c, context.AfterFunc(life, func() { c.Close() })}, nil
+}
+
+func (l *link) close() {
+	l.closing.Do(func() {
+		l.cancel()
+		l.commands.Close()
+		l.subscriptions.Close()
+	})
+}
+
+func (l *link) clustered() bool { return l.commands.Mode() == rueidis.ClientModeCluster }
+
+// subscription is what a link is for.
+type subscription struct {
+	inbox, all string
+	deliver    func(broadcast bool, message []byte)
+	up         func()
+	down       func(error)
+}
+
+// run listens until ctx ends or the link fails. It returns when nothing is delivered any more.
+func (l *link) run(ctx context.Context, s subscription) (up bool, err error) {
+	inner, cancel := context.WithCancelCause(ctx)
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	defer l.close() // ends what a cancelled context does not
+	defer cancel(nil)
+
+	const channels = 2
+	ready := make(chan struct{}, channels)
+	listen := func(ctx context.Context, channels ...string) {
+		listening.Go(func() { cancel(l.listen(ctx, &s, channels)) })
+	}
+	hooked := rueidis.WithOnSubscriptionHook(inner, func(c rueidis.PubSubSubscription) {
+		if c.Kind == "subscribe" || c.Kind == "ssubscribe" {
+			select {
+			case ready <- struct{}{}:
+			default:
+			}
+			return
+		}
+		cancel(errUnheard)
+	})
+	if l.clustered() {
+		listen(hooked, s.inbox)
+		listen(hooked, s.all)
+	} else {
+		listen(hooked, s.inbox, s.all)
+	}
+	late := time.NewTimer(dialPatience)
+	defer late.Stop()
+	for range channels {
+		select {
+		case <-ready:
+		case <-inner.Done():
+			return false, context.Cause(inner)
+		case <-late.C:
+			return false, fmt.Errorf("subscribe: %w", errHeartbeat)
+		}
+	}
+	s.up()
+	err = l.beat(inner, s.inbox)
+	s.down(err)
+	return true, err
+}
+
+func (l *link) listen(ctx context.Context, s *subscription, channels []string) error {
+	b := l.subscriptions.B()
+	subscribe := b.Subscribe().Channel(channels...).Build()
+	if l.clustered() {
+		subscribe = b.Ssubscribe().Channel(channels...).Build()
+	}
+	err := l.subscriptions.Receive(ctx, subscribe, func(m rueidis.PubSubMessage) {
+		if m.Message != "" { // else a heartbeat
+			s.deliver(m.Channel == s.all, []byte(m.Message))
+			return
+		}
+		signal(l.heard)
+	})
+	if err == nil {
+		return errUnheard
+	}
+	return err
+}
+
+// beat sends an empty message into the own inbox again and again, which must arrive: that shows that commands are served,
+// and that what others send is heard.
+func (l *link) beat(ctx context.Context, inbox string) error {
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-l.doubt:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if err := l.beatOnce(ctx, inbox); err != nil {
+			return err
+		}
+	}
+}
+
+func (l *link) beatOnce(ctx context.Context, inbox string) error {
+	select {
+	case <-l.heard: // of an earlier one
+	default:
+	}
+	once, cancel := context.WithTimeout(ctx, beatPatience)
+	defer cancel()
+	n, err := l.publish(once, inbox, nil)
+	if err == nil && n == 0 {
+		err = errUnheard
+	}
+	if err == nil {
+		select {
+		case <-l.heard:
+			l.doubted.Store(false)
+			return nil
+		case <-once.Done():
+			err = once.Err()
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("heartbeat: %w", err)
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func (l *link) publish(ctx context.Context, channel string, message []byte) (int64, error) {
+	b := l.commands.B()
+	publish := b.Publish().Channel(channel).Message(rueidis.BinaryString(message)).Build()
+	if l.clustered() {
+		publish = b.Spublish().Channel(channel).Message(rueidis.BinaryString(message)).Build()
+	}
+	return l.commands.Do(ctx, publish).AsInt64()
+}
+
+// slot is where a Redis Cluster has a key; 0 elsewhere.
+func (l *link) slot(key string) uint16 {
+	if !l.clustered() {
+		return 0
+	}
+	c := l.commands.B().Get().Key(key).Build()
+	return c.Slot()
+}
+
+// avoids tells whether a command failed so recently that another need not wait too.
+func (l *link) avoids(slot uint16) bool {
+	return l.doubted.Load() || l.clustered() && l.failed(slot, patience)
+}
+
+// settling tells whether the replica behind a channel may have lost its node of the Redis Cluster, and not listen again yet.
+func (l *link) settling(channel string) bool {
+	return l.clustered() && l.failed(l.slot(channel), 2*settleTime)
+}
+
+func (l *link) failed(slot uint16, within time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Since(l.wrong[slot]) < within
+}
+
+// suspect notes that a command had no answer: a part of a Redis Cluster is left alone for a moment, one Redis until it
+// answers a heartbeat.
+func (l *link) suspect(slot uint16) {
+	if !l.clustered() {
+		l.doubted.Store(true)
+		signal(l.doubt)
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wrong[slot] = time.Now() // at most as many as there are slots
+}

@@ -1,0 +1,280 @@
+// Package redis is a cluster backend on Redis: one server, one behind Sentinels, or a Redis Cluster.
+//
+//	PUBLISH toolcrib:<database>:in:<replica>   the inbox of a replica; the answer tells whether it listens
+//	PUBLISH toolcrib:<database>:all            broadcasts
+//	HASH    toolcrib:fact:<key>                facts
+//	STRING  toolcrib:lease:<name>              leases
+//
+// In a Redis Cluster the channels are sharded (SPUBLISH): a plain one reaches every node of it, and nobody learns whether
+// the replica listens. A connection is made in the background and made anew as a whole when anything about it fails; until
+// then everything fails at once with ErrDown.
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/cluster"
+)
+
+const (
+	// patience is how long a short command may take; bytesPerSecond is what longer ones may need in addition.
+	patience       = time.Second
+	bytesPerSecond = 8 << 20
+	dialPatience   = 2 * time.Second
+	// stallAfter is when a connection that does not move counts as broken. A message of the largest size passes within it.
+	stallAfter = 3 * time.Second
+	beatEvery  = time.Second
+	// beatPatience is how long a heartbeat may take, which is longer than a command: a machine that is busy must not lose
+	// what is under way.
+	beatPatience = 2500 * time.Millisecond
+
+	firstRetry, lastRetry = 50 * time.Millisecond, time.Second
+	// settleTime is how long after a break the other replicas may take to listen again.
+	settleTime = 3 * time.Second
+	// askAgain is how long after nobody listened it is asked again, for a replica that was just connecting anew.
+	askAgain = 200 * time.Millisecond
+
+	bufferSize = 64 << 10
+	prefix     = "toolcrib:"
+	complain   = time.Minute
+	notYet     = "not connected yet"
+)
+
+// Options are what a Backend needs.
+type Options struct {
+	// Address is as in the configuration key cluster.
+	Address v1.Secret
+	Log     *slog.Logger
+}
+
+// Backend is Redis.
+type Backend struct {
+	log     *slog.Logger
+	o       rueidis.ClientOption
+	secrets *strings.Replacer // takes passwords out of what Redis or the library says
+	all     string
+
+	link   atomic.Pointer[link] // nil while away
+	status atomic.Pointer[cluster.Status]
+	broke  atomic.Int64    // when the last link broke, in Unix nanoseconds
+	silent atomic.Int64    // until when nothing is complained about
+	life   context.Context //nolint:containedctx // of all connections
+	end    context.CancelFunc
+	loops  sync.WaitGroup
+	joined atomic.Bool
+}
+
+// New makes a backend; the address must be a valid one. It connects when a replica joins.
+func New(o Options) (*Backend, error) {
+	a, err := v1.ParseClusterAddress(o.Address)
+	if err != nil {
+		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	b := &Backend{log: o.Log, o: options(&a), secrets: strings.NewReplacer(), all: prefix + strconv.Itoa(a.Database) + ":all"}
+	if pairs := hidden(string(a.Password), string(a.SentinelPassword)); len(pairs) > 0 {
+		b.secrets = strings.NewReplacer(pairs...)
+	}
+	b.life, b.end = context.WithCancel(context.Background())
+	b.status.Store(&cluster.Status{Backend: b.Name(), Since: time.Now(), Reason: notYet})
+	return b, nil
+}
+
+func hidden(secrets ...string) []string {
+	var pairs []string
+	for _, s := range secrets {
+		if s != "" {
+			pairs = append(pairs, s, "***")
+		}
+	}
+	return pairs
+}
+
+func options(a *v1.ClusterAddress) rueidis.ClientOption {
+	o := rueidis.ClientOption{
+		InitAddress: a.Hosts, Username: a.User, Password: string(a.Password), SelectDB: a.Database, ClientName: "toolcrib",
+		Dialer: net.Dialer{Timeout: dialPatience, KeepAlive: beatEvery}, ConnWriteTimeout: stallAfter,
+		ReadBufferEachConn: bufferSize, WriteBufferEachConn: bufferSize,
+		// What is retried may be late or twice; a lost connection is better made anew than waited for.
+		DisableRetry: true, DisableCache: true,
+	}
+	if a.TLS {
+		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if a.MasterSet != "" {
+		o.Sentinel = rueidis.SentinelOption{
+			MasterSet: a.MasterSet, Username: a.SentinelUser, Password: string(a.SentinelPassword),
+			Dialer: o.Dialer, TLSConfig: o.TLSConfig, TopologyRefreshInterval: settleTime,
+		}
+	}
+	return o
+}
+
+// Name is redis.
+func (*Backend) Name() string { return "redis" }
+
+// Alone is never known.
+func (*Backend) Alone() bool { return false }
+
+// Status tells how Redis is reached.
+func (b *Backend) Status() cluster.Status { return *b.status.Load() }
+
+// Close ends the connections.
+func (b *Backend) Close() {
+	b.end()
+	b.loops.Wait()
+}
+
+// Join connects a replica and keeps it connected. A backend takes one.
+func (b *Backend) Join(replica string, c cluster.Callbacks) func() {
+	if b.joined.Swap(true) {
+		panic("cluster/redis: a second replica joins the backend of another")
+	}
+	ctx, leave := context.WithCancel(b.life)
+	inbox := b.inbox(replica)
+	b.loops.Go(func() { b.keep(ctx, inbox, c) })
+	return func() {
+		leave()
+		b.loops.Wait()
+	}
+}
+
+func (b *Backend) inbox(replica string) string {
+	return strings.TrimSuffix(b.all, "all") + "in:" + replica
+}
+
+// keep makes a link, and a new one whenever it has broken.
+func (b *Backend) keep(ctx context.Context, inbox string, c cluster.Callbacks) {
+	delay := firstRetry
+	for ctx.Err() == nil {
+		up, err := b.connect(ctx, inbox, c)
+		if ctx.Err() != nil {
+			return
+		}
+		if delay = min(2*delay, lastRetry); up {
+			delay = firstRetry
+		}
+		if !up {
+			b.down(err)
+		}
+		select {
+		case <-time.After(delay/2 + rand.N(delay/2)):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// connect makes a link and waits for its end; up tells whether it was ever usable.
+func (b *Backend) connect(ctx context.Context, inbox string, c cluster.Callbacks) (up bool, err error) {
+	l, err := dial(ctx, b.o)
+	if err != nil {
+		return false, err
+	}
+	defer l.close()
+	return l.run(ctx, subscription{inbox: inbox, all: b.all, deliver: c.Deliver, up: func() {
+		b.link.Store(l)
+		b.status.Store(&cluster.Status{Backend: b.Name(), Connected: true, Since: time.Now()})
+		b.log.Info("cluster: connected", "backend", b.Name(), "mode", string(l.commands.Mode()))
+		c.Connected(true)
+	}, down: func(err error) {
+		b.broke.Store(time.Now().UnixNano())
+		b.link.Store(nil)
+		if ctx.Err() == nil {
+			b.down(err)
+		}
+		c.Connected(false)
+	}})
+}
+
+// down notes why Redis is not reached. The log has it when that begins.
+func (b *Backend) down(err error) {
+	old, s := b.status.Load(), cluster.Status{Backend: b.Name(), Since: time.Now(), Reason: b.reason(err)}
+	if !old.Connected && old.Reason != notYet {
+		s.Since = old.Since
+	} else {
+		b.log.Warn("cluster: Redis is not reached; what takes several replicas fails until it is back", "reason", s.Reason)
+	}
+	b.status.Store(&s)
+}
+
+func (b *Backend) reason(err error) string {
+	if err == nil {
+		return "the connection ended"
+	}
+	return b.secrets.Replace(err.Error())
+}
+
+// do runs a command on the link, if there is one.
+func (b *Backend) do(ctx context.Context, key string, size int, f func(context.Context, *link) error) error {
+	l := b.link.Load()
+	if l == nil {
+		return cluster.ErrDown
+	}
+	slot := l.slot(key)
+	if l.avoids(slot) {
+		return cluster.ErrDown
+	}
+	inner, cancel := context.WithTimeout(ctx, patience+time.Duration(size)*time.Second/bytesPerSecond)
+	defer cancel()
+	err := f(inner, l)
+	switch {
+	case err == nil || errors.Is(err, cluster.ErrGone) || errors.Is(err, cluster.ErrHeld) || errors.Is(err, cluster.ErrFull):
+		return err
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	if _, said := rueidis.IsRedisErr(err); !said || l.clustered() {
+		l.suspect(slot)
+	}
+	now, until := time.Now(), b.silent.Load()
+	if now.UnixNano() >= until && b.silent.CompareAndSwap(until, now.Add(complain).UnixNano()) {
+		b.log.Warn("cluster: a command failed", "reason", b.reason(err))
+	}
+	return cluster.ErrDown
+}
+
+// Send implements cluster.Backend.
+func (b *Backend) Send(ctx context.Context, replica string, message []byte) error {
+	channel := b.inbox(replica)
+	return b.do(ctx, channel, len(message), func(ctx context.Context, l *link) error {
+		for range 2 {
+			n, err := l.publish(ctx, channel, message)
+			if err != nil || n > 0 {
+				return err
+			}
+			select {
+			case <-time.After(askAgain):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		if time.Since(time.Unix(0, b.broke.Load())) < settleTime || l.settling(channel) {
+			return errSettling
+		}
+		return cluster.ErrGone
+	})
+}
+
+// Broadcast implements cluster.Backend.
+func (b *Backend) Broadcast(ctx context.Context, message []byte) error {
+	return b.do(ctx, b.all, len(message), func(ctx context.Context, l *link) error {
+		_, err := l.publish(ctx, b.all, message)
+		return err
+	})
+}
