@@ -35,8 +35,11 @@ func (a Abilities) judge(q *mcp.Raw) *mcp.Error {
 	}
 	lacks := Needed(q.Method, params) &^ a
 	if mode := text(params, "mode"); q.Method == mcp.MethodElicit && (lacks != 0 || mode != "" && mode != "form" && mode != "url") {
-		if mode == "" {
+		switch mode {
+		case "":
 			mode = "form"
+		case ambiguous:
+			mode = "(given twice)"
 		}
 		return declined(mcp.CodeInvalidParams, q, "the client does not support mode "+clip([]byte(mode)))
 	}

@@ -256,7 +256,7 @@ func (in *instance) open(id int64, modern bool, c *Call) (*waiting, error) {
 		w.task = string(c.Name)
 	}
 	if w.asking.modern = modern; !modern && !c.opening {
-		w.asking.begin(c, c.abilities(), in.peer.Version)
+		w.asking.begin(c, c.abilities())
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()

@@ -126,6 +126,9 @@ func (c *caller) do(ctx context.Context, id, method, params string, change ...fu
 		return reply{err: e}
 	}
 	call := upstream.Call{In: &in, Session: c.name, Client: &upstream.Client{Modern: c.modern, Capabilities: []byte(c.can)}, Notify: c.notify}
+	if method == "tools/call" {
+		call.Name = []byte("ask")
+	}
 	for _, f := range change {
 		f(&call)
 	}

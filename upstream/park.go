@@ -133,14 +133,11 @@ type asking struct {
 	refused string     // the last question that was declined, and why; empty for none
 }
 
-// begin says what may be asked within a call to a legacy server of a version: other methods cannot end in input_required.
-func (a *asking) begin(c *Call, can Abilities, version string) {
+// begin says what may be asked within a call to a legacy server: other methods cannot end in input_required.
+func (a *asking) begin(c *Call, can Abilities) {
 	switch c.In.Method {
 	case mcp.MethodToolsCall, mcp.MethodPromptsGet, mcp.MethodResourcesRead, mcp.MethodTasksResult:
 		a.opens = !c.opening
-	}
-	if version < mcp.LatestLegacy && can&Sample != 0 {
-		can |= SampleContext // there was no way yet to declare it
 	}
 	a.can = can
 }

@@ -107,8 +107,11 @@ func Needed(m mcp.Method, params []byte) Abilities {
 	case mcp.MethodRootsList:
 		return Roots
 	case mcp.MethodElicit:
-		if text(params, "mode") == "url" {
+		switch text(params, "mode") {
+		case "url":
 			return ElicitURL
+		case ambiguous:
+			return ElicitForm | ElicitURL
 		}
 		return ElicitForm
 	case mcp.MethodSample:
@@ -132,11 +135,17 @@ func has(object []byte, name string) bool {
 	return err != nil || f.Present()
 }
 
+// ambiguous stands for the text of a member that readers would not agree on.
+const ambiguous = "\x00"
+
 func text(object []byte, name string) string {
 	if len(object) == 0 || object[0] != '{' {
 		return ""
 	}
-	f, _ := mcp.Lookup(object, mcp.Span{End: int32(len(object))}, name)
+	f, err := mcp.Lookup(object, mcp.Span{End: int32(len(object))}, name)
+	if err != nil {
+		return ambiguous
+	}
 	t, _ := mcp.Text(object, f.Span, nil)
 	return string(t)
 }

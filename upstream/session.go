@@ -208,7 +208,7 @@ func (l *httpLink) callLegacy(ctx context.Context, sl *sessionSlot, ls *session,
 	f.legacy(c)
 	f.post(l.start)
 	ls.headers(f)
-	f.asking.begin(c, can, ls.version)
+	f.asking.begin(c, can)
 	return l.conclude(ctx, f, c, out, sl, ls, l.send(ctx, f, c, out, ls))
 }
 

@@ -1,0 +1,293 @@
+package upstream_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/internal/testenv"
+	"github.com/toolcrib/toolcrib/upstream"
+)
+
+// TestUndeclared: of kinds and modes that the client did not declare it hears nothing; the server gets an error that says what
+// is missing.
+func TestUndeclared(t *testing.T) {
+	t.Parallel()
+	const form, url = `{"message":"m","requestedSchema":{}}`, `{"mode":"url","message":"m","url":"https://x","elicitationId":"1"}`
+	for _, tt := range []struct {
+		can, method, params string
+		code                int // 0: it is asked
+		text                string
+	}{
+		{`{}`, elicit, form, -32601, "does not support elicitation"},
+		{`{"elicitation":{}}`, elicit, form, 0, ""},
+		{`{"elicitation":{"form":{}}}`, elicit, `{"mode":"form","message":"m","requestedSchema":{}}`, 0, ""},
+		{`{"elicitation":{}}`, elicit, url, -32602, "mode url"},
+		{`{"elicitation":{"url":{}}}`, elicit, url, 0, ""},
+		{`{"elicitation":{"url":{}}}`, elicit, form, -32602, "mode form"},
+		{everything, elicit, `{"mode":"voice"}`, -32602, "mode voice"},
+		{everything, elicit, `{"mode":"url","Mode":"form"}`, -32602, "mode"},
+		{`{"elicitation":{}}`, "sampling/createMessage", `{}`, -32601, "does not support sampling"},
+		{`{"sampling":{}}`, "sampling/createMessage", `{"messages":[]}`, 0, ""},
+		{`{"sampling":{}}`, "sampling/createMessage", `{"tools":[]}`, -32602, "tools"},
+		{`{"sampling":{}}`, "sampling/createMessage", `{"toolChoice":{}}`, -32602, "tools"},
+		{`{"sampling":{"tools":{}}}`, "sampling/createMessage", `{"tools":[],"toolChoice":{}}`, 0, ""},
+		{`{"sampling":{"tools":{}}}`, "sampling/createMessage", `{"includeContext":"thisServer"}`, -32602, "context"},
+		{`{"sampling":{"context":{}}}`, "sampling/createMessage", `{"includeContext":"thisServer"}`, 0, ""},
+		{`{"sampling":{}}`, "sampling/createMessage", `{"includeContext":"none"}`, 0, ""},
+		{`{"sampling":{}}`, "roots/list", `{}`, -32601, "does not support roots"},
+		{`{"roots":{}}`, "roots/list", `{}`, 0, ""},
+		{everything, "tools/call", `{}`, -32601, "no such method"},
+		{everything, "made/up", `{}`, -32601, "no such method"},
+	} {
+		t.Run(tt.can+tt.method+tt.params, func(t *testing.T) {
+			t.Parallel()
+			a := newAsker()
+			s := testenv.HTTPServer(t, a.script(func(c *testenv.Call) { c.Text(a.ask(c, tt.method, tt.params)) }))
+			me := newCaller(t, open(t, s))
+			me.can = tt.can
+			r := me.tool(`{}`)
+			if tt.code == 0 {
+				wants(t, r, "q1")
+				me.srv.Abandon(r.parked)
+				return
+			}
+			var e struct {
+				Code    int
+				Message string
+			}
+			if err := json.Unmarshal([]byte(r.text()), &e); err != nil || r.parked != 0 {
+				t.Fatalf("%+v: %v", r, err)
+			}
+			if e.Code != tt.code || !strings.Contains(e.Message, tt.text) || !strings.HasPrefix(e.Message, tt.method) {
+				t.Errorf("%+v, want %d …%s…", e, tt.code, tt.text)
+			}
+		})
+	}
+}
+
+// TestDeclinedAndGaveUp: a call that fails after its question was declined says what was declined and why.
+func TestDeclinedAndGaveUp(t *testing.T) {
+	t.Parallel()
+	eachTransport(t, func(t *testing.T, start starter) {
+		a := newAsker()
+		s := start(t, a.script(func(c *testenv.Call) {
+			a.ask(c, "roots/list", `{}`)
+			c.Error(-32603, "no roots, no fun")
+		}))
+		me := newCaller(t, open(t, s))
+		me.can = `{}`
+		r := me.tool(`{}`)
+		e := errs.Of(r.err)
+		if e == nil || e.Kind != errs.Unsupported || !strings.Contains(e.Msg, "roots/list declined") || !strings.Contains(e.Msg, "no fun") {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// TestQuestionsElsewhere: only tools/call, prompts/get and resources/read can end in input_required; what is asked within other
+// requests, or within none, is declined.
+func TestQuestionsElsewhere(t *testing.T) {
+	t.Parallel()
+	eachTransport(t, func(t *testing.T, start starter) {
+		a := newAsker()
+		script := a.script(nil)
+		ask := func(c *testenv.Call) {
+			c.Result(`{"said":` + a.ask(c, elicit, really) + `}`)
+		}
+		script.On = map[string]func(*testenv.Call){
+			"": a.answered, "prompts/get": ask, "resources/read": ask, "completion/complete": ask, "tools/list": ask,
+		}
+		me := newCaller(t, open(t, start(t, script)))
+		ctx := testenv.Within(t, testenv.Patience)
+		for _, tt := range []struct {
+			method, params string
+			parks          bool
+		}{
+			{"prompts/get", `{"name":"p"}`, true},
+			{"resources/read", `{"uri":"x://y"}`, true},
+			{"completion/complete", `{"ref":{"type":"ref/prompt","name":"p"},"argument":{"name":"a","value":""}}`, false},
+			{"tools/list", `{}`, false},
+		} {
+			r := me.do(ctx, `1`, tt.method, tt.params)
+			if tt.parks {
+				wants(t, r, "q1")
+				r = me.do(ctx, `2`, tt.method, tt.params, with(r.parked, "q1", accept))
+				if r.err != nil || !strings.Contains(r.body, accept) {
+					t.Errorf("%s: %+v", tt.method, r)
+				}
+			} else if r.err != nil || !strings.Contains(r.body, "-32600") || !strings.Contains(r.body, "only within tools/call") {
+				t.Errorf("%s: %+v", tt.method, r)
+			}
+		}
+	})
+}
+
+// TestSeveralCallsOverStdio: nothing tells whose question it is, so nobody gets it, also while the other call is parked; once
+// that has ended, the next question is certain again.
+func TestSeveralCallsOverStdio(t *testing.T) {
+	t.Parallel()
+	a := newAsker()
+	s := testenv.StdioServer(t, a.script(func(c *testenv.Call) { c.Text(a.ask(c, elicit, really)) }))
+	srv := open(t, s)
+	me, you := newCaller(t, srv), newCaller(t, srv)
+	you.name = "you"
+	mine := me.tool(`{}`)
+	wants(t, mine, "q1")
+	if r := you.tool(`{}`); !strings.Contains(r.text(), "several calls are under way") || !strings.Contains(r.text(), "-32600") {
+		t.Errorf("%+v", r)
+	}
+	if r := me.resume(mine.parked, "q1", accept); r.text() != accept {
+		t.Errorf("%+v", r)
+	}
+	yours := you.tool(`{}`)
+	wants(t, yours, "q1")
+	if r := you.resume(yours.parked, "q1", decline); r.text() != decline {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestQuestionDuringOwnRequests: while requests of the gateway itself are under way a child's question waits, and then goes to
+// the one call of a client.
+func TestQuestionDuringOwnRequests(t *testing.T) {
+	t.Parallel()
+	for _, ends := range []bool{false, true} {
+		t.Run(fmt.Sprint("call ends first ", ends), func(t *testing.T) {
+			t.Parallel()
+			a := newAsker()
+			listing, list := make(chan struct{}), make(chan struct{})
+			asked, said := make(chan struct{}), make(chan string, 1)
+			script := a.script(func(c *testenv.Call) {
+				answer := a.send(c, `1`, elicit, really)
+				close(asked)
+				if ends {
+					c.Text("gone")
+				}
+				said <- answer()
+				if !ends {
+					c.Text("asked")
+				}
+			})
+			script.On["tools/list"] = func(c *testenv.Call) {
+				close(listing)
+				<-list
+				c.Default()
+			}
+			srv := open(t, testenv.StdioServer(t, script))
+			gateway, me := newCaller(t, srv), newCaller(t, srv)
+			gateway.name = ""
+			done, replies := make(chan reply, 1), make(chan reply, 1)
+			go func() { done <- gateway.do(testenv.Within(t, testenv.Patience), `1`, "tools/list", `{}`) }()
+			<-listing
+			go func() { replies <- me.tool(`{}`) }()
+			<-asked
+			if ends {
+				if r := <-replies; r.text() != "gone" {
+					t.Fatalf("%+v", r)
+				}
+			}
+			close(list)
+			if r := <-done; r.err != nil {
+				t.Error(r.err)
+			}
+			if ends {
+				_ = <-said // whatever it is: the script would hang without an answer
+				return
+			}
+			r := <-replies
+			wants(t, r, "q1")
+			if r = me.resume(r.parked, "q1", accept); r.text() != "asked" || <-said != accept {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+// TestPing is answered by the gateway, also while a call is parked over stdio.
+func TestPing(t *testing.T) {
+	t.Parallel()
+	eachTransport(t, func(t *testing.T, start starter) {
+		a := newAsker()
+		me := newCaller(t, open(t, start(t, a.script(func(c *testenv.Call) {
+			c.Text(a.ask(c, "ping", `{}`) + a.ask(c, elicit, really) + a.ask(c, "ping", `{}`))
+		}))))
+		r := me.tool(`{}`)
+		wants(t, r, "q1")
+		if r = me.resume(r.parked, "q1", accept); r.text() != `{}`+accept+`{}` {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// TestDeclared: a session declares exactly what its callers can be asked, one session for each such set; the gateway's own
+// session and a child declare everything.
+func TestDeclared(t *testing.T) {
+	t.Parallel()
+	s := testenv.HTTPServer(t, testenv.Script{Era: testenv.Legacy, Tools: testenv.Tools(1)})
+	me := newCaller(t, open(t, s))
+	for _, tt := range []struct{ can, want string }{
+		{`{}`, `{}`},
+		{`{"elicitation":{},"experimental":{"x":1}}`, `{"elicitation":{"form":{}}}`},
+		{`{"elicitation":{"form":{}}}`, ``}, // the session there is
+		{`{"sampling":{"tools":{}},"roots":{"listChanged":true}}`, `{"sampling":{"tools":{}},"roots":{}}`},
+	} {
+		for range 2 {
+			n := len(s.Received("initialize"))
+			me.can = tt.can
+			if r := me.tool(`{}`); r.err != nil {
+				t.Fatal(r.err)
+			}
+			opened := s.Received("initialize")[n:]
+			switch {
+			case tt.want == "" && len(opened) == 0:
+			case tt.want == "" || len(opened) != 1 || opened[0].Param("capabilities") != tt.want:
+				t.Errorf("%s opened %d sessions, want one with %s", tt.can, len(opened), tt.want)
+			}
+			tt.want = ""
+		}
+	}
+	if got := s.Received("initialize")[0].Param("capabilities"); got != string(upstream.AllAbilities.Capabilities()) {
+		t.Errorf("the gateway declares %s", got)
+	}
+	child := testenv.StdioServer(t, testenv.Script{Era: testenv.Legacy})
+	open(t, child)
+	if got := child.Received("initialize")[0].Param("capabilities"); got != string(upstream.AllAbilities.Capabilities()) {
+		t.Errorf("to a child the gateway declares %s", got)
+	}
+}
+
+// TestCapabilitiesToModernServers are those of the client, as it wrote them.
+func TestCapabilitiesToModernServers(t *testing.T) {
+	t.Parallel()
+	const can = `{"elicitation":{"url":{}},"experimental":{"n":1.0}}`
+	eachTransport(t, func(t *testing.T, start starter) {
+		s := start(t, testenv.Script{Tools: testenv.Tools(1)})
+		me := newCaller(t, open(t, s))
+		me.modern, me.can = false, can
+		if r := me.tool(`{}`); r.err != nil {
+			t.Fatal(r.err)
+		}
+		if got := s.Received("tools/call")[0].Meta("io.modelcontextprotocol/clientCapabilities"); got != can {
+			t.Errorf("%s", got)
+		}
+	})
+}
+
+// TestRetryMembers are not for legacy servers: a call that is made anew goes without them.
+func TestRetryMembers(t *testing.T) {
+	t.Parallel()
+	eachTransport(t, func(t *testing.T, start starter) {
+		s := start(t, testenv.Script{Era: testenv.Legacy, Tools: testenv.Tools(1)})
+		me := newCaller(t, open(t, s))
+		r := me.do(t.Context(), `1`, "tools/call", `{"requestState":"s","name":"tool0000","inputResponses":{"k":{}},"arguments":{"requestState":1.0}}`)
+		if r.err != nil {
+			t.Fatal(r.err)
+		}
+		got := s.Received("tools/call")[0]
+		if want := `"params":{"name":"tool0000","arguments":{"requestState":1.0}}`; !strings.Contains(string(got.Body), want) {
+			t.Errorf("%s, want %s", got.Body, want)
+		}
+	})
+}
