@@ -6,6 +6,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/front"
 	"github.com/toolcrib/toolcrib/identity"
@@ -73,15 +74,16 @@ type readiness struct {
 	Version string                     `json:"version"`
 	Uptime  string                     `json:"uptime"`
 	Config  *configState               `json:"config"`
+	Cluster cluster.Status             `json:"cluster"`
 	Servers map[string]upstream.Status `json:"servers"`
 }
 
 // ready answers 503 only when this replica cannot do its work: it is stopping, or every server has failed.
-// Why a server failed may tell addresses and what it printed, so where keys are configured it takes one to read that.
+// Without its cluster it serves all but what takes another replica. Why a server failed may tell addresses and what it printed, so where keys are configured it takes one to read that.
 func (s *server) ready(w http.ResponseWriter, req *http.Request) {
 	r := readiness{
 		Status: "ready", Version: s.o.Version, Uptime: time.Since(s.started).Round(time.Second).String(),
-		Config: s.applied.Load(), Servers: s.gw.Status(),
+		Config: s.applied.Load(), Cluster: s.node.Status(), Servers: s.gw.Status(),
 	}
 	failed := 0
 	for name, st := range r.Servers {
@@ -92,6 +94,9 @@ func (s *server) ready(w http.ResponseWriter, req *http.Request) {
 	}
 	if r.Config.Error != "" {
 		r.Reasons = append(r.Reasons, "configuration: "+r.Config.Error)
+	}
+	if !r.Cluster.Connected {
+		r.Reasons = append(r.Reasons, "cluster: "+r.Cluster.Reason)
 	}
 	sort.Strings(r.Reasons)
 	code := http.StatusOK
@@ -111,7 +116,7 @@ func (s *server) ready(w http.ResponseWriter, req *http.Request) {
 			st.Reason = ""
 			r.Servers[name] = st
 		}
-		r.Config = &configState{At: r.Config.At}
+		r.Config, r.Cluster.Reason = &configState{At: r.Config.At}, ""
 	}
 	writeJSON(w, code, r)
 }

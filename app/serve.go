@@ -20,6 +20,7 @@ import (
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/cluster/memory"
+	"github.com/toolcrib/toolcrib/cluster/redis"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/front"
 	"github.com/toolcrib/toolcrib/gateway"
@@ -64,6 +65,7 @@ type server struct {
 	metrics  *telemetry.Metrics
 	ring     atomic.Pointer[seal.Ring]
 	node     *cluster.Node
+	backend  cluster.Backend
 	gw       *gateway.Gateway
 	front    *front.Handler
 	source   *source.File
@@ -111,7 +113,7 @@ func Serve(ctx context.Context, o Options) error {
 	stop()
 	s.tasks.Wait()
 	s.gw.Close()
-	s.node.Close()
+	s.leave()
 	return err
 }
 
@@ -161,14 +163,37 @@ func (s *server) build(c *v1.Config) error {
 	}
 	s.ring.Store(ring)
 	s.metrics = telemetry.NewMetrics(s.o.Version)
-	s.node = cluster.New(cluster.Options{Backend: memory.New(), Ring: s.ring.Load, Log: s.log})
+	if err := s.join(c); err != nil {
+		return err
+	}
 	s.gw = gateway.New(gateway.Options{Version: s.o.Version, Log: s.log, Metrics: s.metrics, Guard: s.o.Guard, Node: s.node, Ring: s.ring.Load})
 	s.front = front.New(front.Options{Gateway: s.gw, Node: s.node, Log: s.log, Metrics: s.metrics, Ring: ring, Loopback: s.loopback, Life: s.life})
 	if err := s.gw.Apply(plan.Compile(c)); err != nil {
+		s.leave()
 		return err
 	}
 	s.applied.Store(&configState{At: time.Now()})
 	return nil
+}
+
+// join makes this replica one of those that share a Redis, or the only one.
+func (s *server) join(c *v1.Config) error {
+	s.backend = memory.New()
+	if c.Cluster != "" {
+		b, err := redis.New(redis.Options{Address: c.Cluster, Log: s.log})
+		if err != nil {
+			return err
+		}
+		s.backend = b
+	}
+	s.node = cluster.New(cluster.Options{Backend: s.backend, Ring: s.ring.Load, Log: s.log})
+	s.metrics.Cluster(func() bool { return s.node.Status().Connected })
+	return nil
+}
+
+func (s *server) leave() {
+	s.node.Close()
+	s.backend.Close()
 }
 
 func (s *server) setLevel(c *v1.Config) {
@@ -271,6 +296,7 @@ func (s *server) cutOff(h *http.Server) error {
 func (s *server) warnUnapplied(c *v1.Config) {
 	for _, key := range []struct{ name, was, is string }{
 		{"listen", s.first.Listen, c.Listen}, {"log.format", s.first.Log.Format, c.Log.Format}, {"stateDir", s.first.StateDir, c.StateDir},
+		{"cluster", string(s.first.Cluster), string(c.Cluster)},
 	} {
 		if key.was != key.is {
 			s.log.Warn("changed, but takes effect only after a restart", "key", key.name)

@@ -91,6 +91,19 @@ func NewMetrics(version string) *Metrics {
 	return m
 }
 
+// Cluster has toolcrib_cluster_connected show what connected tells. It is called once.
+func (m *Metrics) Cluster(connected func() bool) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "toolcrib_cluster_connected",
+		Help: "1 while what the replicas share is reached, which is always so for one replica alone.",
+	}, func() float64 {
+		if connected() {
+			return 1
+		}
+		return 0
+	}))
+}
+
 func counters(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 }

@@ -1,0 +1,91 @@
+package system_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/toolcrib/toolcrib/internal/testenv"
+)
+
+// clustered is the configuration of a replica that shares a Redis; keys are those of all replicas, or none.
+func clustered(url string, s *testenv.Server, keys ...string) testenv.Config {
+	c := testenv.One(s)
+	c.More = map[string]any{"cluster": url}
+	if len(keys) > 0 {
+		c.More["seal"] = map[string]any{"keys": keys}
+	}
+	return c
+}
+
+var clusterKey = base64.StdEncoding.EncodeToString([]byte("fedcba9876543210fedcba9876543210"))
+
+// TestClusterAway: while Redis is away, at the start too, a replica serves what it can alone and says what it cannot.
+func TestClusterAway(t *testing.T) {
+	t.Parallel()
+	r := testenv.NewRedis(t, "--requirepass", "sekrit")
+	s := testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1)})
+	g := testenv.Serve(t, clustered("redis://:sekrit@"+r.Address(), s, clusterKey))
+	modern, legacy := g.Modern("/mcp"), g.Legacy("/mcp")
+	check := func(what string, up bool) {
+		t.Helper()
+		testenv.Eventually(t, what, func() bool {
+			code, body := g.Get("/health/ready", nil)
+			var ready struct {
+				Status  string
+				Reasons []string
+				Cluster struct {
+					Backend, Reason string
+					Connected       bool
+				}
+			}
+			if err := json.Unmarshal([]byte(body), &ready); err != nil || code != 200 || ready.Cluster.Backend != "redis" || strings.Contains(body, "sekrit") {
+				t.Fatalf("%d %s: %v", code, body, err)
+			}
+			status, reasons := "ready", ""
+			if !up {
+				status, reasons = "degraded", "cluster: "+ready.Cluster.Reason
+			}
+			_, metrics := g.Get("/metrics", nil)
+			return ready.Cluster.Connected == up && ready.Status == status && strings.Join(ready.Reasons, "\n") == reasons &&
+				strings.Contains(metrics, fmt.Sprintf("\ntoolcrib_cluster_connected %d\n", map[bool]int{true: 1}[up]))
+		})
+		start := time.Now()
+		for _, c := range []*testenv.Client{modern, legacy} {
+			for range 10 {
+				if reply := c.Call("tools/call", `"name":"one__tool0000","arguments":{}`); reply.Result() == nil {
+					t.Errorf("%s: %v", what, reply)
+				}
+			}
+		}
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("%s: 20 calls took %v", what, took)
+		}
+	}
+	check("without Redis from the start", false)
+	r.Start()
+	check("with Redis", true)
+	r.Kill()
+	check("without Redis", false)
+	r.Start()
+	check("with Redis again", true)
+	if strings.Contains(g.Log(), "sekrit") {
+		t.Error("the log has the password")
+	}
+}
+
+// TestClusterWithoutKeys: replicas that would make keys of their own are warned of.
+func TestClusterWithoutKeys(t *testing.T) {
+	t.Parallel()
+	s := testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1)})
+	g := testenv.Serve(t, clustered("redis://127.0.0.1:1", s))
+	if !strings.Contains(g.Log(), "seal.keys") {
+		t.Error("no warning")
+	}
+	if _, body := testenv.Serve(t, testenv.One(s)).Get("/health/ready", nil); !strings.Contains(body, `"backend": "memory"`) {
+		t.Errorf("alone: %s", body)
+	}
+}
