@@ -123,6 +123,25 @@ func (g *Gateway) openTask(ctx context.Context, x *Exchange) (*task, error) {
 	return t, nil
 }
 
+// watchTask opens a task id of subscriptions/listen: the server to listen to, and its own id there. ok is false for an id that
+// is not the caller's, and for tasks of legacy servers, which are polled.
+func (g *Gateway) watchTask(x *Exchange, raw []byte) (m *member, id string, ok bool) {
+	r, ok := g.openTaskID(x, raw)
+	if !ok || !r.modern {
+		return nil, "", false
+	}
+	m = x.world.members[r.server]
+	return m, r.id, m != nil
+}
+
+// taskNote puts the id that the client has for a task into a notifications/tasks of its server.
+func taskNote(n *mcp.Raw, token []byte) {
+	n.Edits.Replace(n.Get(mcp.KeyTaskID), token)
+	if f := n.Meta[mcp.MetaRelatedTask]; f.Present() {
+		n.Edits.Remove(n.Body, f)
+	}
+}
+
 // speaksTasks tells whether the client of a tools/call can be given a task: it declared the extension, or asked for a task.
 func (x *Exchange) speaksTasks() bool {
 	if x.Client.Modern {
@@ -131,15 +150,23 @@ func (x *Exchange) speaksTasks() bool {
 	return x.In.Get(mcp.KeyTask).Present()
 }
 
+// mayTask demands that a modern client declares the extension with each request that is about tasks.
+func (x *Exchange) mayTask() error {
+	if !x.Client.Modern || x.speaksTasks() {
+		return nil
+	}
+	e := errs.E("gateway", errs.MissingCapability, "%s about tasks needs the extension %s among the client's capabilities", x.In.Method, upstream.TasksExtension)
+	e.Data = []byte(`{"requiredCapabilities":{"extensions":{"` + upstream.TasksExtension + `":{}}}}`)
+	return e
+}
+
 // tasks serves requests about tasks. What client and server say in the same dialect is forwarded with the server's own id.
 func tasks(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	if !x.In.Method.Facts().Tasks {
 		return false, nil
 	}
-	if x.Client.Modern && !x.speaksTasks() {
-		e := errs.E("gateway", errs.MissingCapability, "%s needs the extension %s among the client's capabilities", x.In.Method, upstream.TasksExtension)
-		e.Data = []byte(`{"requiredCapabilities":{"extensions":{"` + upstream.TasksExtension + `":{}}}}`)
-		return false, e
+	if err := x.mayTask(); err != nil {
+		return false, err
 	}
 	t, err := g.openTask(ctx, x)
 	if err != nil {
