@@ -152,8 +152,10 @@ func (g *Gateway) collect(ctx context.Context, x *Exchange, t *task) error {
 	if e := in.Scan(wide(in.Body)); e != nil {
 		return errs.E("gateway", errs.Internal, "%w", e)
 	}
+	client := t.client
+	client.Modern, client.LogLevel = x.Client.Modern, x.Client.LogLevel
 	x.call = *t.call(in)
-	x.call.Client, x.call.Notify = &x.Client, x.Notify
+	x.call.Client, x.call.Notify = &client, x.Notify
 	x.Out.Free()
 	return x.member.server.Do(ctx, &x.call, &x.Out)
 }
