@@ -54,6 +54,9 @@ func (g *Gateway) settle(ctx context.Context, x *Exchange) error {
 func (g *Gateway) conclude(x *Exchange) error {
 	x.keepPrivate()
 	if err := g.question(x); err != nil {
+		if x.behalf() {
+			g.canceller(x.about)()
+		}
 		return err
 	}
 	return g.settleError(x)
@@ -65,6 +68,9 @@ func (g *Gateway) resume(ctx context.Context, x *Exchange) (bool, error) {
 		x.tool = g.metric(x.member, x.member.catalog.tool(x.name))
 	}
 	if err := x.holder.Do(ctx, &x.call, &x.Out); err != nil {
+		if ctx.Err() != nil && x.behalf() {
+			g.cancelTask(ctx, x.about)
+		}
 		return false, err
 	}
 	return true, g.settle(ctx, x)

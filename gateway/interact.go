@@ -126,9 +126,6 @@ func (g *Gateway) question(x *Exchange) error {
 		if x.call.Parked != 0 {
 			x.member.server.Abandon(x.call.Parked)
 		}
-		if x.about != nil && x.about.token == nil {
-			g.cancelTask(context.Background(), x.about)
-		}
 		return err
 	}
 	s := &state{of: stateInner, server: x.member.Name, rounds: x.rounds + 1, digest: x.digest()}
@@ -139,11 +136,14 @@ func (g *Gateway) question(x *Exchange) error {
 		}
 		x.parked = x.call.Parked
 		s.of, s.number, s.replica = stateParked, x.call.Parked, g.o.Node.ID()
+		if x.behalf() {
+			s.inner = x.about.payload()
+		}
 		x.Out.Edits.Insert(x.Out.Body, x.Out.Payload, append([]byte(`"requestState":`), g.sealState(x, s)...))
 		return nil
 	}
-	if x.about != nil && x.about.token == nil {
-		s.of, s.inner = stateTask, []byte(x.about.id)
+	if x.behalf() {
+		s.of, s.inner = stateTask, x.about.payload()
 		x.Out.Edits.Insert(x.Out.Body, x.Out.Payload, append([]byte(`"requestState":`), g.sealState(x, s)...))
 		return nil
 	}

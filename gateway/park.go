@@ -33,6 +33,9 @@ type parkedCall struct {
 // add takes in the call that the exchange left at its server. Where a bound is reached, the call ends.
 func (p *parking) add(g *Gateway, x *Exchange) error {
 	c := &parkedCall{number: x.call.Parked, server: x.member.server, principal: x.Principal.Key()}
+	if x.behalf() {
+		c.gone = g.canceller(x.about)
+	}
 	return p.keep(g, c, &x.world.plan.Config.Questions)
 }
 
@@ -153,5 +156,8 @@ func (g *Gateway) unpark(ctx context.Context, x *Exchange, s *state) (bool, erro
 	}
 	x.call.Resume, x.call.Answers = s.number, x.answers
 	x.holder = c.server
+	if r, ok := readTask(s.inner); ok {
+		x.about = x.taskOf(r)
+	}
 	return false, nil
 }

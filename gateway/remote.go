@@ -36,7 +36,7 @@ func (g *Gateway) elsewhere(ctx context.Context, x *Exchange, replica string) er
 		Subject: x.Principal.Subject, Tenant: x.Principal.Tenant, Groups: x.Principal.Groups,
 		Client: x.Client, Body: x.In.Body, State: x.state,
 	}
-	if x.state != nil {
+	if x.state != nil || !x.Client.Modern {
 		l.Answers = x.answers // a modern client's stand in the body
 	}
 	request, err := json.Marshal(&l)
@@ -46,8 +46,10 @@ func (g *Gateway) elsewhere(ctx context.Context, x *Exchange, replica string) er
 	answer, err := g.o.Node.Call(ctx, replica, exchangeKind, request, x.noteFromElsewhere)
 	switch {
 	case errors.Is(err, cluster.ErrGone):
-		return errs.E("gateway", errs.Lost, "the interaction with the server was lost: the replica that held it is gone. "+
+		lost := errs.E("gateway", errs.Lost, "the interaction with the server was lost: the replica that held it is gone. "+
 			"The call may have been carried out in part; send the request again without requestState and inputResponses to start anew")
+		lost.Err = err
+		return lost
 	case errors.Is(err, cluster.ErrDown):
 		return errs.E("gateway", errs.Unavailable, "the replica that holds the interaction cannot be reached now: %w; send the same request again later", err)
 	case err != nil:

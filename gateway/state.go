@@ -36,7 +36,7 @@ type state struct {
 	rounds  uint8
 	digest  [digestLen]byte // of the request it belongs to
 	server  string
-	inner   []byte // raw JSON of the server's own requestState
+	inner   []byte // raw JSON of the server's own requestState, or the task that is waited for
 	replica string // that holds the parked call
 	number  uint64
 }
@@ -46,7 +46,7 @@ func (s *state) payload() []byte {
 	b = append(binary.AppendUvarint(b, uint64(len(s.server))), s.server...)
 	if s.of == stateParked {
 		b = binary.BigEndian.AppendUint64(b, s.number)
-		return append(b, s.replica...)
+		b = append(binary.AppendUvarint(b, uint64(len(s.replica))), s.replica...)
 	}
 	return append(b, s.inner...)
 }
@@ -59,20 +59,29 @@ func readState(b []byte) (s state, ok bool) {
 	s.of, s.rounds = stateOf(b[0]), b[1]
 	copy(s.digest[:], b[2:])
 	b = b[2+digestLen:]
+	if s.server, b, ok = cutText(b); !ok {
+		return s, false
+	}
+	if s.of == stateParked {
+		if len(b) < 8 {
+			return s, false
+		}
+		s.number = binary.BigEndian.Uint64(b)
+		if s.replica, b, ok = cutText(b[8:]); !ok {
+			return s, false
+		}
+	}
+	s.inner = b
+	return s, true
+}
+
+// cutText reads a text with its length before it.
+func cutText(b []byte) (text string, rest []byte, ok bool) {
 	n, w := binary.Uvarint(b)
 	if w <= 0 || n > uint64(len(b)-w) {
-		return s, false
+		return "", nil, false
 	}
-	s.server, b = string(b[w:w+int(n)]), b[w+int(n):]
-	if s.of != stateParked {
-		s.inner = b
-		return s, true
-	}
-	if len(b) < 8 {
-		return s, false
-	}
-	s.number, s.replica = binary.BigEndian.Uint64(b), string(b[8:])
-	return s, true
+	return string(b[w : w+int(n)]), b[w+int(n):], true
 }
 
 // binding ties a token to who may use it, and where.
@@ -171,7 +180,7 @@ func interact(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	case stateAgain:
 		return false, x.accepted()
 	case stateTask:
-		return true, g.goOn(ctx, x, string(s.inner))
+		return true, g.goOn(ctx, x, s)
 	}
 	x.passState(s)
 	return false, nil

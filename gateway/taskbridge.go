@@ -52,8 +52,8 @@ func (g *Gateway) getLegacy(ctx context.Context, x *Exchange, t *task) error {
 		}
 	case taskAsks:
 		add = "inputRequests"
-		if value, err = g.taskQuestions(ctx, x, t); err != nil || x.Out.Kind != mcp.KindInvalid {
-			return err // another replica answered
+		if value, err = g.taskQuestions(ctx, x, t); err != nil {
+			return err
 		}
 		if value == nil {
 			status, add = taskWorking, "" // what it asks is not there yet
@@ -183,8 +183,8 @@ const cancelTries = 5
 // resultOfModern waits for the end of a task and answers what the call itself would have been answered. What the task asks
 // is asked of the client meanwhile, whose front comes back with the answers.
 func (g *Gateway) resultOfModern(ctx context.Context, x *Exchange, t *task) error {
-	if len(x.answers) > 0 {
-		if err := t.update(ctx, x.call.Add); err != nil {
+	if add := x.responses(); len(add) > 0 {
+		if err := t.update(ctx, add); err != nil {
 			return err
 		}
 	}

@@ -99,7 +99,7 @@ func (g *Gateway) settleCall(ctx context.Context, x *Exchange) error {
 	if id == "" || len(id) > taskIDMost {
 		return errs.E(`server "`+x.member.Name+`"`, errs.Protocol, "makes a task with an id of %d bytes; 1 to %d are carried", len(id), taskIDMost)
 	}
-	t := x.taskOf(!x.Out.Get(mcp.KeyTask).Present(), id)
+	t := g.made(x, !x.Out.Get(mcp.KeyTask).Present(), id)
 	if !x.speaksTasks() {
 		return g.onBehalf(ctx, x, t, interval(object, pollDefault))
 	}
@@ -152,13 +152,17 @@ func (g *Gateway) onBehalf(ctx context.Context, x *Exchange, t *task, wait time.
 }
 
 // goOn gives a task that is waited for the answers to what it asked, and waits on.
-func (g *Gateway) goOn(ctx context.Context, x *Exchange, id string) error {
-	t, add := x.taskOf(true, id), x.call.Add
-	x.tool = g.metric(x.member, x.member.catalog.tool(x.name))
-	if span := x.In.Get(mcp.KeyInputResponses); x.Client.Modern && span.Present() {
-		add = append([]byte(`"inputResponses":`), span.Of(x.In.Body)...)
+func (g *Gateway) goOn(ctx context.Context, x *Exchange, s *state) error {
+	r, ok := readTask(s.inner)
+	if !ok {
+		return errs.E("gateway", errs.Internal, "requestState has no task")
 	}
-	if len(add) > 0 {
+	if done, err := g.atHome(ctx, x, &r); done || err != nil {
+		return err
+	}
+	t := x.taskOf(r)
+	x.tool = g.metric(x.member, x.member.catalog.tool(x.name))
+	if add := x.responses(); len(add) > 0 {
 		if err := t.update(ctx, add); err != nil {
 			if ctx.Err() != nil {
 				g.cancelTask(ctx, t)
@@ -170,6 +174,45 @@ func (g *Gateway) goOn(ctx context.Context, x *Exchange, id string) error {
 		return err
 	}
 	return g.conclude(x)
+}
+
+// responses is the member inputResponses of the request, made of the answers that a legacy client gave; nil when there is none.
+func (x *Exchange) responses() []byte {
+	if x.Client.Modern {
+		if span := x.In.Get(mcp.KeyInputResponses); span.Present() {
+			return append([]byte(`"inputResponses":`), span.Of(x.In.Body)...)
+		}
+		return nil
+	}
+	if len(x.call.Add) > 0 || len(x.answers) == 0 {
+		return x.call.Add
+	}
+	add := []byte(`"inputResponses":{`)
+	for i, a := range x.answers {
+		result := a.Result
+		if result == nil {
+			result = []byte(`{"action":"cancel"}`) // any other refusal ended the call where it came in
+		}
+		if i > 0 {
+			add = append(add, ',')
+		}
+		add = append(append(mcp.AppendString(add, a.Key), ':'), result...)
+	}
+	return append(add, '}')
+}
+
+// canceller cancels a task in the background, also after the exchange.
+func (g *Gateway) canceller(t *task) func() {
+	kept := *t
+	kept.client.Info = bytes.Clone(t.client.Info) // the exchange's buffers are used again
+	return func() {
+		select {
+		case <-g.closing:
+			return
+		default:
+		}
+		g.retired.Go(func() { g.cancelTask(context.Background(), &kept) })
+	}
 }
 
 // cancelTask tells the server that nobody waits for a task any more.

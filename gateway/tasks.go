@@ -3,8 +3,10 @@ package gateway
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"time"
 
+	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/upstream"
@@ -29,6 +31,8 @@ type taskRef struct {
 	modern bool   // the dialect of the server when it made the task
 	// can is what the client could be asked when the task was made: at a legacy server it is part of the session.
 	can upstream.Abilities
+	// replica made the task in a session or child of its own, which others do not have; empty where it makes no difference.
+	replica string
 }
 
 func (r *taskRef) payload() []byte {
@@ -37,20 +41,23 @@ func (r *taskRef) payload() []byte {
 		era = 'm'
 	}
 	b := binary.AppendUvarint([]byte{era, byte(r.can)}, uint64(len(r.server)))
-	return append(append(b, r.server...), r.id...)
+	b = binary.AppendUvarint(append(b, r.server...), uint64(len(r.replica)))
+	return append(append(b, r.replica...), r.id...)
 }
 
 // readTask undoes payload; only tokens of our own reach it.
 func readTask(b []byte) (r taskRef, ok bool) {
-	if len(b) < 3 {
+	if len(b) < 2 {
 		return r, false
 	}
-	n, w := binary.Uvarint(b[2:])
-	if w <= 0 || n > uint64(len(b)-2-w) {
+	r.modern, r.can = b[0] == 'm', upstream.Abilities(b[1])
+	b = b[2:]
+	if r.server, b, ok = cutText(b); !ok {
 		return r, false
 	}
-	rest := b[2+w:]
-	return taskRef{modern: b[0] == 'm', can: upstream.Abilities(b[1]), server: string(rest[:n]), id: string(rest[n:])}, true
+	r.replica, b, ok = cutText(b)
+	r.id = string(b)
+	return r, ok
 }
 
 // task is a task at its server, on behalf of the caller of one exchange.
@@ -62,10 +69,30 @@ type task struct {
 	token   []byte // the id as the client knows it, raw JSON; nil when it knows none
 }
 
-// taskOf is a task of the exchange's server.
-func (x *Exchange) taskOf(modern bool, id string) *task {
+// made is a task that the exchange's server has just made.
+func (g *Gateway) made(x *Exchange, modern bool, id string) *task {
 	r := taskRef{server: x.member.Name, id: id, modern: modern, can: x.abilities()}
+	if !modern || !x.member.server.HTTP() {
+		r.replica = g.o.Node.ID()
+	}
+	return x.taskOf(r)
+}
+
+// taskOf is a task of the exchange's server.
+func (x *Exchange) taskOf(r taskRef) *task {
 	return &task{taskRef: r, m: x.member, session: x.Principal.Key(), client: x.asker(r.can)}
+}
+
+// atHome has the replica serve the exchange that made the task, if that is another one. Where it is gone, this one may find
+// the task too.
+func (g *Gateway) atHome(ctx context.Context, x *Exchange, r *taskRef) (done bool, err error) {
+	if r.replica == "" || r.replica == g.o.Node.ID() || g.o.Node.Alone() {
+		return false, nil
+	}
+	if err := g.elsewhere(ctx, x, r.replica); err == nil || !errors.Is(err, cluster.ErrGone) {
+		return true, err
+	}
+	return false, nil
 }
 
 // asker is the client as it is shown to a server in requests that the gateway makes for it.
@@ -150,6 +177,9 @@ func (x *Exchange) speaksTasks() bool {
 	return x.In.Get(mcp.KeyTask).Present()
 }
 
+// behalf tells that a task is waited for in the place of a client that knows no tasks.
+func (x *Exchange) behalf() bool { return x.about != nil && x.about.token == nil }
+
 // mayTask demands that a modern client declares the extension with each request that is about tasks.
 func (x *Exchange) mayTask() error {
 	if !x.Client.Modern || x.speaksTasks() {
@@ -172,10 +202,16 @@ func tasks(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if done, err := g.atHome(ctx, x, &t.taskRef); done || err != nil {
+		return done, err
+	}
 	x.member, x.name, x.about = t.m, []byte(t.id), t
 	if t.modern == x.Client.Modern {
 		x.rename = mcp.AppendString(x.rename[:0], t.id)
 		x.call.Rename, x.call.RenameTo = x.In.Get(mcp.KeyTaskID), x.rename
+		if !t.modern {
+			x.Client.Capabilities = t.client.Capabilities // of the session that knows the task
+		}
 		return false, nil
 	}
 	if x.Client.Modern {

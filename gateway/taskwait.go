@@ -3,11 +3,9 @@ package gateway
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"sync"
 	"time"
 
-	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/upstream"
@@ -20,7 +18,6 @@ const (
 	taskQuestionKind = "task question"
 	taskWaitMost     = time.Hour       // for the end of a task, once it was answered
 	taskWaitAsk      = 2 * time.Second // for a question to come that a task says it has
-	taskWaitNote     = time.Second     // for the other replicas to be told who holds a tasks/result
 )
 
 // taskWaits are the tasks/result calls of this replica, by task.
@@ -47,17 +44,10 @@ type taskWait struct {
 
 func waitKey(t *task) string { return t.server + "\x00" + t.session + "\x00" + t.id }
 
-// fact is where the replicas keep who holds the tasks/result of a task.
-func (w *taskWait) fact() string { return "task\x00" + w.key }
-
-// taskQuestions are what the task asks, as raw inputRequests; nil when nothing has come. Where another replica holds the
-// questions, that one answers the whole exchange.
+// taskQuestions are what the task asks, as raw inputRequests; nil when nothing has come.
 func (g *Gateway) taskQuestions(ctx context.Context, x *Exchange, t *task) ([]byte, error) {
 	w := g.waits.get(waitKey(t))
 	if w == nil {
-		if done, err := g.askedElsewhere(ctx, x, t); done || err != nil {
-			return nil, err
-		}
 		var err error
 		if w, err = g.collectQuestions(x, t); err != nil {
 			return nil, err
@@ -70,26 +60,6 @@ func (s *taskWaits) get(key string) *taskWait {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.m[key]
-}
-
-// askedElsewhere has the replica serve the exchange that holds the task's questions, if one does.
-func (g *Gateway) askedElsewhere(ctx context.Context, x *Exchange, t *task) (bool, error) {
-	if g.o.Node.Alone() {
-		return false, nil
-	}
-	w := &taskWait{key: waitKey(t)}
-	facts, err := g.o.Node.Facts(ctx, w.fact())
-	holder := facts["replica"]
-	if err != nil || holder == "" || holder == g.o.Node.ID() {
-		return false, nil //nolint:nilerr // without the others this replica asks itself
-	}
-	if err := g.elsewhere(ctx, x, holder); err == nil || errs.Of(err).Kind != errs.Lost {
-		return true, err
-	}
-	if err := g.o.Node.Drop(ctx, w.fact(), "replica"); err != nil && !errors.Is(err, cluster.ErrDown) {
-		g.o.Log.Debug("holder of a task not forgotten", "error", err)
-	}
-	return false, nil
 }
 
 // collectQuestions calls tasks/result for a task.
@@ -112,20 +82,8 @@ func (g *Gateway) collectQuestions(x *Exchange, t *task) (*taskWait, error) {
 		s.m = map[string]*taskWait{}
 	}
 	s.m[w.key] = w
-	g.retired.Go(func() {
-		w.tell()
-		w.run(0, nil)
-	})
+	g.retired.Go(func() { w.run(0, nil) })
 	return w, nil
-}
-
-// tell has the other replicas know who holds the questions.
-func (w *taskWait) tell() {
-	ctx, stop := context.WithTimeout(context.Background(), taskWaitNote)
-	defer stop()
-	if err := w.g.o.Node.Put(ctx, w.fact(), "replica", w.g.o.Node.ID(), time.Now().Add(taskWaitMost)); err != nil {
-		w.g.o.Log.Debug("holder of a task not told", "error", err)
-	}
 }
 
 // run waits for the next questions or the end of the task.

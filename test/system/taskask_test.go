@@ -155,3 +155,24 @@ func TestTaskAsksNobody(t *testing.T) {
 		})
 	}
 }
+
+// TestTaskAsksInVain: a task whose question stays unanswered, and whose client gives up while it goes on, is cancelled.
+func TestTaskAsksInVain(t *testing.T) {
+	t.Parallel()
+	for _, k := range kinds[3:] {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			s := askingTasker(t, k)
+			g := testenv.Serve(t, testenv.Config{Servers: map[string]*testenv.Server{"one": s.Server}, More: map[string]any{"questions": map[string]any{"timeout": "1s"}}})
+			client := g.Modern("/mcp")
+			client.Capabilities = formClient
+			if r := client.Tool("one__slow", "{}"); r.Member("requestState") == "" {
+				t.Fatal(r)
+			}
+			s.Await("tasks/cancel", 1)
+			if n := s.Await("notifications/cancelled", 1); n.Param("requestId") != s.Await("tasks/result", 1).ID {
+				t.Errorf("cancelled %s", n.Param("requestId"))
+			}
+		})
+	}
+}
