@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,7 +44,7 @@ func dial(ctx context.Context, o rueidis.ClientOption) (*link, error) {
 		defer context.AfterFunc(ctx, done)()
 		return connect(attempt, ctx, address, d, t)
 	}
-	commands, err := rueidis.NewClient(o)
+	commands, err := client(&o)
 	if err != nil {
 		cancel()
 		return nil, fmt.Errorf("connect: %w", err)
@@ -59,6 +60,28 @@ func dial(ctx context.Context, o rueidis.ClientOption) (*link, error) {
 		commands: commands, subscriptions: subscriptions, cancel: cancel,
 		heard: make(chan struct{}, 1), doubt: make(chan struct{}, 1), wrong: map[uint16]time.Time{},
 	}, nil
+}
+
+// client makes the client for commands. A single host may be a node of a Redis Cluster, which it tells itself: the library
+// would find out too, but leaves a client behind that goes on looking for a cluster.
+func client(o *rueidis.ClientOption) (rueidis.Client, error) {
+	if len(o.InitAddress) > 1 || o.Sentinel.MasterSet != "" {
+		return rueidis.NewClient(*o)
+	}
+	o.ForceSingleClient = true
+	c, err := rueidis.NewClient(*o)
+	if err != nil {
+		return nil, err
+	}
+	asked, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	info, err := c.Do(asked, c.B().Info().Section("cluster").Build()).ToString()
+	if err != nil || !strings.Contains(info, "cluster_enabled:1") {
+		return c, nil //nolint:nilerr // who may not ask is served by one host
+	}
+	c.Close()
+	o.ForceSingleClient = false
+	return rueidis.NewClient(*o)
 }
 
 // tied is a connection that ends with a context.

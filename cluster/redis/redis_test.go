@@ -52,6 +52,13 @@ func TestSuiteCluster(t *testing.T) {
 	suite(t, testenv.StartRedisCluster(t).URL())
 }
 
+// TestOneNodeNamed shows that one node of a Redis Cluster is enough to find it.
+func TestOneNodeNamed(t *testing.T) {
+	t.Parallel()
+	p := nodes(t, testenv.StartRedisCluster(t).Nodes[0].URL())
+	testenv.Eventually(t, "both work", p.works)
+}
+
 // pair is two nodes that call each other.
 type pair struct{ a, b *cluster.Node }
 

@@ -44,7 +44,8 @@ func Main(m *testing.M) {
 			os.Exit(code)
 		}
 	}
-	goleak.VerifyTestMain(m)
+	// The Redis client waits with a sleep before it looks for the nodes of a cluster anew, also when it was closed meanwhile.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"))
 }
 
 // Eventually waits for a condition.
