@@ -44,8 +44,11 @@ func (v *visit) modern(r *http.Request) error {
 		}
 		x.Client.LogLevel = string(text)
 	}
+	if x.In.Method == mcp.MethodListen {
+		return v.listen(r)
+	}
 	x.Notify = v.notify()
-	return v.respond(r.Context())
+	return v.respond(r.Context(), nil)
 }
 
 // notify is made once per visit, since a method value costs an allocation.

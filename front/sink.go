@@ -1,7 +1,6 @@
 package front
 
 import (
-	"errors"
 	"net/http"
 	"strconv"
 	"sync"
@@ -9,6 +8,7 @@ import (
 	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/gateway"
 	"github.com/toolcrib/toolcrib/mcp"
 )
 
@@ -196,28 +196,32 @@ func (s *sink) raw(events []byte) {
 	s.timer.Reset(keepAlive)
 }
 
-var errLeft = errors.New("the client has left")
-
-// tell sends one message that must not be lost unnoticed.
-func (s *sink) tell(message []byte) error {
+// tell sends what a watch has to tell.
+func (s *sink) tell(w *gateway.Watch, id []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return errLeft
+		return
 	}
 	s.stream()
-	s.buf = mcp.AppendEvent(s.buf[:0], message)
-	if _, err := s.w.Write(s.buf); err != nil {
-		return err
+	s.buf = w.Append(s.buf[:0], id)
+	if len(s.buf) > 0 {
+		s.write(s.buf)
+		s.timer.Reset(keepAlive)
 	}
-	s.timer.Reset(keepAlive)
-	switch f := s.w.(type) {
-	case interface{ FlushError() error }:
-		return f.FlushError()
-	case http.Flusher:
-		f.Flush()
+	if cap(s.buf) > slimBuffer {
+		s.buf = nil
 	}
-	return nil
+}
+
+// slimBuffer is what a stream that waits may hold.
+const slimBuffer = 1 << 10
+
+// slim lets go of what a stream that waits does not need.
+func (s *sink) slim() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.buf, s.segs = nil, nil
 }
 
 // answer sends the answer and ends the exchange with the client.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"log/slog"
 	"strconv"
 	"sync"
@@ -37,6 +38,8 @@ type slot struct {
 	cur   *listing
 	fetch chan struct{} // closed when the fetch under way is over; nil when there is none
 	epoch uint64        // counted up by invalidate: what was asked before may be old
+	print uint64        // of the list last had; 0 when there was none
+	told  bool          // clients were told that the list changes
 }
 
 // listing is one list of one server, complete.
@@ -67,17 +70,23 @@ type toolFacts struct {
 
 func newCatalog() *catalog { return &catalog{slots: map[mcp.Method]*slot{}} }
 
-// invalidate makes the lists that a change notice is about stale at once.
-func (c *catalog) invalidate(changed mcp.Method) {
-	switch changed {
-	case mcp.MethodToolsChanged:
-		c.expire(mcp.MethodToolsList)
-	case mcp.MethodPromptsChanged:
-		c.expire(mcp.MethodPromptsList)
-	case mcp.MethodResourcesChanged:
-		c.expire(mcp.MethodResourcesList)
-		c.expire(mcp.MethodResourcesTemplatesList)
+// invalidate makes the lists that a change notice is about stale at once. Clients are told of it.
+func (c *catalog) invalidate(changed upstream.Lists) {
+	for method, list := range listsOf {
+		if changed&list == 0 {
+			continue
+		}
+		c.mu.Lock()
+		c.slot(method).told = true
+		c.mu.Unlock()
+		c.expire(method)
 	}
+}
+
+// listsOf are the kinds whose change makes a list stale.
+var listsOf = map[mcp.Method]upstream.Lists{
+	mcp.MethodToolsList: upstream.ListTools, mcp.MethodPromptsList: upstream.ListPrompts,
+	mcp.MethodResourcesList: upstream.ListResources, mcp.MethodResourcesTemplatesList: upstream.ListResources,
 }
 
 // recovered makes lists that failed stale, now that the server is up.
@@ -87,6 +96,7 @@ func (c *catalog) recovered() {
 		if s.cur != nil && s.cur.err != nil {
 			s.cur = nil
 			s.epoch++
+			s.told = true
 		}
 	}
 	c.mu.Unlock()
@@ -168,10 +178,33 @@ func (g *Gateway) refresh(m *member, method mcp.Method, s *slot) {
 		}
 		close(s.fetch)
 		s.fetch = nil
+		news := s.news(l)
 		c.mu.Unlock()
 		c.changed()
+		if news {
+			g.hub.listsChanged(m.Name, listsOf[method], true)
+		}
 		return
 	}
+}
+
+// news tells whether clients are to be told that the list is not what it was: the server did not say so.
+func (s *slot) news(l *listing) bool {
+	print := l.print()
+	news := s.print != 0 && s.print != print && !s.told
+	s.print, s.told = print, false
+	return news
+}
+
+var printSeed = maphash.MakeSeed()
+
+// print is the same for lists of the same elements, by name and in any order; it is never 0.
+func (l *listing) print() uint64 {
+	sum := uint64(len(l.items))
+	for i := range l.items {
+		sum += maphash.String(printSeed, l.items[i].key)
+	}
+	return sum | 1
 }
 
 // fetch asks a server for all pages of a list within the server's time limit for lists.

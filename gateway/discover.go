@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
@@ -19,9 +20,10 @@ type Description struct {
 	tasks bool // it has tasks, which each era declares in its own way
 }
 
-// all that the aggregated endpoint can do, whether or not a server has any of it at the moment. Change notices and
-// subscriptions are not carried, so none is declared.
-var allCapabilities = []byte(`{"tools":{},"prompts":{},"resources":{},"completions":{},"logging":{}}`)
+// all that the aggregated endpoint can do, whether or not a server has any of it at the moment. Changes of lists are told even
+// where a server does not tell them: the gateway sees them, when servers come and go at the latest.
+var allCapabilities = []byte(`{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true,"subscribe":true},` +
+	`"completions":{},"logging":{}}`)
 
 // uiExtension needs nothing but resources and _meta, which pass.
 const uiExtension = "io.modelcontextprotocol/ui"
@@ -56,7 +58,8 @@ func carried(p *upstream.Peer) []byte {
 	b := []byte{'{'}
 	for _, name := range [...]string{"tools", "prompts", "resources", "completions", "logging"} {
 		if declares(p.Capabilities, name) {
-			b = append(append(append(b, '"'), name...), `":{},`...)
+			b = append(append(append(b, '"'), name...), `":{`...)
+			b = append(append(b, notices(p.Capabilities, name)...), "},"...)
 		}
 	}
 	if ext, err := mcp.Lookup(p.Capabilities, mcp.Span{End: int32(len(p.Capabilities))}, "extensions"); err == nil && ext.Present() {
@@ -69,6 +72,22 @@ func carried(p *upstream.Peer) []byte {
 		b = b[:len(b)-1]
 	}
 	return append(b, '}')
+}
+
+// notices are the members of a capability that say what changes are told.
+func notices(capabilities []byte, name string) string {
+	whole := mcp.Span{End: int32(len(capabilities))}
+	of, err := mcp.Lookup(capabilities, whole, name)
+	if err != nil || !of.Present() || capabilities[of.Start] != '{' || name == "completions" || name == "logging" {
+		return ""
+	}
+	var on []string
+	for _, member := range [...]string{"listChanged", "subscribe"} {
+		if f, err := mcp.Lookup(capabilities, of.Span, member); err == nil && string(f.Of(capabilities)) == "true" {
+			on = append(on, `"`+member+`":true`)
+		}
+	}
+	return strings.Join(on, ",")
 }
 
 // discover answers server/discover for the endpoint.

@@ -38,6 +38,8 @@ type Gateway struct {
 	info  []byte // serverInfo, raw JSON
 	world atomic.Pointer[world]
 
+	hub hub
+
 	mu      sync.Mutex // one Apply at a time
 	retired sync.WaitGroup
 	parking parking
@@ -78,6 +80,7 @@ type member struct {
 	*plan.Server
 	server  *upstream.Server
 	catalog *catalog
+	watched *watched
 	other   *telemetry.Tool // counts calls of names that the server does not list
 }
 
@@ -143,6 +146,7 @@ func (g *Gateway) Apply(p *plan.Plan) error {
 	}
 	next.before = was.ended
 	g.world.Store(next)
+	g.hub.replace(was, next)
 	g.retire(was, next)
 	return nil
 }
@@ -159,16 +163,25 @@ func (w *world) keep(s *plan.Server, p *plan.Plan) *member {
 // moved is the same server in a new world: its prefix may differ, and lists are joined anew.
 func (m *member) moved(s *plan.Server, gen *atomic.Uint64) *member {
 	m.catalog.gen.Store(gen)
-	return &member{Server: s, server: m.server, catalog: m.catalog, other: m.other}
+	return &member{Server: s, server: m.server, catalog: m.catalog, watched: m.watched, other: m.other}
 }
 
 func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member {
 	m := &member{Server: s, catalog: newCatalog(), other: g.o.Metrics.Tool(s.Name, otherLabel)}
 	m.catalog.gen.Store(gen)
+	m.watched = newWatched(s, p)
 	m.server = upstream.Open(s.Spec, upstream.Options{
 		Name: s.Name, Version: g.o.Version, Log: g.o.Log, Guard: g.o.Guard,
 		MaxBytes: int(p.Config.Messages.MaxBytes), MaxDepth: p.Config.Messages.MaxDepth,
-		Changed: m.catalog.invalidate,
+		Changed: func(changed mcp.Method) {
+			m.catalog.invalidate(upstream.ListOf(changed)) // before clients ask for the list again
+			g.hub.listsChanged(s.Name, upstream.ListOf(changed), false)
+		},
+		Noticed: func(n *mcp.Raw) { g.hub.noticed(m.watched, n) },
+		WatchBegan: func(lists upstream.Lists) {
+			m.catalog.invalidate(lists)
+			g.hub.began(m.watched, lists)
+		},
 		StateChanged: func(st upstream.State) {
 			if st == upstream.StateStopped {
 				return // another may have its name by now; Remove clears what is gone
@@ -176,10 +189,12 @@ func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member
 			g.o.Metrics.ServerState(s.Name, string(st))
 			if st == upstream.StateReady {
 				m.catalog.recovered()
+				g.hub.recovered(m.watched)
 			}
 		},
 		Restarted: func() { g.o.Metrics.Restart(s.Name) },
 	})
+	m.watched.server = m.server
 	return m
 }
 

@@ -220,16 +220,20 @@ func (s *Server) relay(c *Call, id []byte, n *mcp.Raw) {
 			c.Notify(n)
 		}
 	default:
-		s.noted(n.Method)
+		s.noted(n)
 	}
 }
 
 // noted is told of notifications that belong to no call.
-func (s *Server) noted(m mcp.Method) {
-	switch m {
+func (s *Server) noted(n *mcp.Raw) {
+	switch n.Method {
 	case mcp.MethodToolsChanged, mcp.MethodPromptsChanged, mcp.MethodResourcesChanged:
 		if s.opts.Changed != nil {
-			s.opts.Changed(m)
+			s.opts.Changed(n.Method)
+		}
+	case mcp.MethodResourceUpdated, mcp.MethodTaskChanged, mcp.MethodTaskStatus:
+		if s.opts.Noticed != nil {
+			s.opts.Noticed(n)
 		}
 	}
 }

@@ -26,8 +26,7 @@ const (
 type httpLink struct {
 	s       *Server
 	client  *h1.Client
-	old     *sseLink // where the probe finds that the server speaks HTTP+SSE
-	start   []byte   // request line after the method, and the headers that never change
+	start   []byte // request line after the method, and the headers that never change
 	era     shared[Peer]
 	info    []byte // clientInfo of the gateway
 	pool    sync.Pool
@@ -36,19 +35,12 @@ type httpLink struct {
 }
 
 func newHTTP(s *Server) *httpLink {
-	u, client := dialer(s)
-	l := &httpLink{s: s, client: client, old: newStreams(s, u, client), info: clientInfo(s.opts.Version), session: map[sessionKey]*sessionSlot{}}
-	l.pool.New = func() any { return &flight{events: mcp.NewEventReader(nil, l.maxBytes()), retry: time.Second} }
-	l.start = head(u, s)
-	return l
-}
-
-// dialer makes the client of the server's url.
-func dialer(s *Server) (*url.URL, *h1.Client) {
 	u, err := url.Parse(s.spec.URL)
 	if err != nil { // validation let only good ones through
 		u = &url.URL{Scheme: "http", Host: "invalid."}
 	}
+	l := &httpLink{s: s, info: clientInfo(s.opts.Version), session: map[sessionKey]*sessionSlot{}}
+	l.pool.New = func() any { return &flight{events: mcp.NewEventReader(nil, l.maxBytes()), retry: time.Second} }
 	o := h1.Options{
 		Addr: hostPort(u), MaxIdle: maxIdleConns, MaxConns: maxConns, IdleTimeout: idleTimeout,
 		DialTimeout: time.Duration(s.spec.Timeouts.Connect), MaxHeader: 64 << 10,
@@ -56,7 +48,9 @@ func dialer(s *Server) (*url.URL, *h1.Client) {
 	if u.Scheme == "https" {
 		o.TLS = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
 	}
-	return u, h1.New(o)
+	l.client = h1.New(o)
+	l.start = head(u, s)
+	return l
 }
 
 func hostPort(u *url.URL) string {
@@ -106,12 +100,9 @@ func (l *httpLink) do(ctx context.Context, c *Call, out *mcp.Raw) error {
 		if err != nil {
 			return err
 		}
-		switch {
-		case p.Modern:
+		if p.Modern {
 			err = l.doModern(ctx, c, out)
-		case p.stream:
-			err = l.old.do(ctx, c, out)
-		default:
+		} else {
 			err = l.doLegacy(ctx, c, out)
 		}
 		var w *wrongEra

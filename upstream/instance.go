@@ -44,6 +44,7 @@ type instance struct {
 	mu      sync.Mutex
 	pending map[int64]*waiting
 	held    []held
+	listens map[int64]*listening
 	level   string
 	closed  bool
 	gone    chan struct{} // closed when nothing more can arrive
@@ -58,15 +59,7 @@ func newInstance(s *Server, p conduit, info []byte, can Abilities) *instance {
 
 // run has the instance work until its conduit ends; false when the server is being closed.
 func (in *instance) run() bool {
-	return in.s.spawn(func(ctx context.Context) {
-		told := make(chan struct{})
-		go func() {
-			defer close(told)
-			in.talk(ctx)
-		}()
-		in.read()
-		<-told
-	})
+	return in.s.spawn(func(context.Context) { in.read() }) && in.s.spawn(in.talk)
 }
 
 // waiting is one call in flight.
@@ -133,6 +126,7 @@ func (in *instance) read() {
 		w.err = err
 		close(w.answer)
 	}
+	in.loseListens(err)
 }
 
 // message hands one message to the call it belongs to.
@@ -192,7 +186,7 @@ func (in *instance) answered(m *mcp.Raw) {
 	}
 	in.mu.Unlock()
 	if !ok || w == nil {
-		if !ok || id > in.issued.Load() {
+		if !in.listened(m) && (!ok || id > in.issued.Load()) {
 			in.s.warnings.warn(in.s.log, "answer to a request that was never sent dropped", "id", clip(m.ID.Of(m.Body)))
 		}
 		m.Free()
@@ -230,8 +224,8 @@ func (in *instance) notified(m *mcp.Raw) {
 		default:
 			in.s.log.Debug("notification dropped: the client reads too slowly")
 		}
-	} else {
-		in.s.noted(m.Method)
+	} else if !in.listened(m) {
+		in.s.noted(m)
 	}
 	m.Free()
 }

@@ -87,8 +87,6 @@ type Peer struct {
 	Version string
 	// Capabilities, Info and Instructions are raw JSON; nil when the server gave none.
 	Capabilities, Info, Instructions []byte
-
-	stream bool // it is reached over HTTP+SSE
 }
 
 // Options are what a Server needs besides its configuration.
@@ -102,6 +100,12 @@ type Options struct {
 	MaxBytes, MaxDepth int
 	// Changed is called when the server says that a list changed; nil ignores it.
 	Changed func(mcp.Method)
+	// Noticed is called with what the server says of resources and tasks that are watched, which is valid only during the
+	// call; nil ignores it.
+	Noticed func(*mcp.Raw)
+	// WatchBegan is called when a watch begins anew, with the lists that are watched from now on: what the server told
+	// before may have been missed. Nil ignores it.
+	WatchBegan func(Lists)
 	// StateChanged is called after each change of state; nil ignores it.
 	StateChanged func(State)
 	// Restarted is called each time a child process is started again; nil ignores it.
@@ -116,6 +120,8 @@ type link interface {
 	// forget drops what was learned by probing.
 	forget()
 	close()
+	// attend watches the server, of which p was found out, until the watch is over, and tells why.
+	attend(ctx context.Context, p *Peer, w *watcher) error
 }
 
 // Server is one configured MCP server.
@@ -127,6 +133,7 @@ type Server struct {
 
 	ids    atomic.Int64
 	parked parkedCalls
+	watch  watcher
 	status atomic.Pointer[Status]
 	broken chan struct{}
 	// warnings are those that a server can cause as often as it likes.
@@ -146,12 +153,13 @@ func Open(spec *v1.Server, o Options) *Server {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{spec: spec, opts: o, log: o.Log.With("server", o.Name), ctx: ctx, cancel: cancel, broken: make(chan struct{}, 1)}
+	s.watch.init()
 	s.setState(StateStarting, "")
 	switch spec.Type {
 	case "stdio":
 		s.link = newStdio(s)
 	case "sse":
-		s.link = newSSE(s)
+		s.link = refused{s.errorf(errs.Unsupported, "HTTP+SSE of 2024-11-05 is not supported; use the server's Streamable HTTP address")}
 	default:
 		s.link = newHTTP(s)
 	}
@@ -293,6 +301,7 @@ func (s *Server) setReady(p *Peer) {
 		return
 	}
 	s.store(Status{State: StateReady, Since: time.Now(), Era: era})
+	poke(s.watch.up)
 	s.log.Info("server ready", "era", era, "version", p.Version)
 }
 
@@ -352,3 +361,12 @@ func (s *Server) errorf(k errs.Kind, format string, args ...any) *errs.Error {
 }
 
 func (s *Server) closedError() error { return s.errorf(errs.Unavailable, "is being removed") }
+
+// refused is the link to a server that cannot be reached by this configuration.
+type refused struct{ err error }
+
+func (r refused) ready(context.Context) (*Peer, error)          { return nil, r.err }
+func (r refused) do(context.Context, *Call, *mcp.Raw) error     { return r.err }
+func (r refused) attend(context.Context, *Peer, *watcher) error { return r.err }
+func (r refused) forget()                                       {}
+func (r refused) close()                                        {}

@@ -295,7 +295,13 @@ func (l *httpLink) tell(ctx context.Context, ls *session, body []byte) error {
 	if err := l.client.Do(ctx, &f.req, &f.resp); err != nil {
 		return err
 	}
-	drain(&f.resp)
+	var rest [512]byte
+	f.resp.SetTimeout(drainTime)
+	for range 8 {
+		if _, err := f.resp.Read(rest[:]); err != nil {
+			break
+		}
+	}
 	if st := f.resp.Status(); st == 404 && ls.id != "" {
 		return errSessionLost
 	}

@@ -167,7 +167,6 @@ func TestUnknown(t *testing.T) {
 	}{
 		{"no/such", "", 404, 200, -32601, "no/such"},
 		{"Tools/List", "", 404, 200, -32601, "Tools/List"},
-		{"subscriptions/listen", `"notifications":{}`, 404, 200, -32601, "subscriptions/listen"},
 		{"tasks/get", `"taskId":"1"`, 404, 200, -32601, "tasks/get"},
 		{"tools/call", `"name":"nobody__x"`, 400, 200, -32602, "nobody__x"},
 		{"tools/call", `"name":"tool0000"`, 400, 200, -32602, "tool0000"},

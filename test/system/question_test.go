@@ -67,6 +67,44 @@ func TestModernServerMayNotAsk(t *testing.T) {
 	}
 }
 
+const inputRequired = `{"resultType":"input_required","inputRequests":{"k":{"method":"elicitation/create","params":{"n":1.0}}},"requestState":"s\u0074"}`
+
+// TestInputRequired passes between modern peers as it is; to a legacy client it is an error that says so.
+func TestInputRequired(t *testing.T) {
+	t.Parallel()
+	eachPair(t, func(t *testing.T, era testenv.Era, k kind) {
+		if k.era == testenv.Legacy {
+			t.Skip("a legacy server has none")
+		}
+		s := k.server(t, testenv.Script{Tools: []string{testenv.Tool("ask")}, On: map[string]func(*testenv.Call){
+			"tools/call": func(c *testenv.Call) {
+				if c.Param("requestState") == "" {
+					c.Result(inputRequired)
+					return
+				}
+				c.Text(c.Param("requestState") + c.Param("inputResponses"))
+			},
+		}})
+		g := testenv.Serve(t, testenv.One(s))
+		client := g.Client(era, "/mcp")
+		r := client.Tool("one__ask", "{}")
+		if era == testenv.Legacy {
+			if code, text := r.Error(); r.Status != 200 || code != -32603 || !strings.Contains(text, "input_required") {
+				t.Errorf("%v", r)
+			}
+			return
+		}
+		if string(r.Result()) != inputRequired {
+			t.Errorf("%v", r)
+		}
+		const more = `"requestState":"s\u0074","inputResponses":{"k":{"action":"accept","content":{"n":1.0}}}`
+		r = client.Call("tools/call", `"name":"one__ask","arguments":{},`+more)
+		if want := `"s\u0074"{"k":{"action":"accept","content":{"n":1.0}}}`; r.Texts() != want {
+			t.Errorf("%v, want %s", r, want)
+		}
+	})
+}
+
 // TestStructuredContent that is no object goes to modern clients only.
 func TestStructuredContent(t *testing.T) {
 	t.Parallel()

@@ -1,0 +1,364 @@
+package gateway
+
+import (
+	"context"
+	"iter"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/plan"
+	"github.com/toolcrib/toolcrib/upstream"
+)
+
+// hub hands what servers tell to the clients that watch. There is one watch at each server, whoever it is for.
+type hub struct {
+	mu      sync.RWMutex
+	servers map[string]*watched            // those of the present plan, by name
+	watches map[string]map[*Watch]struct{} // by endpoint
+}
+
+// watched is what is watched at one running server.
+type watched struct {
+	name     string
+	server   *upstream.Server
+	most     int // URIs; guarded by the hub
+	patience time.Duration
+	// lists are those whose changes the server tells now.
+	lists  atomic.Uint32
+	ticket atomic.Uint64 // the last one of server.Want
+
+	uris map[string]map[*Watch]struct{} // guarded by the hub
+}
+
+func newWatched(s *plan.Server, p *plan.Plan) *watched {
+	return &watched{
+		name: s.Name, most: p.Config.Streams.ServerSubscriptions, patience: time.Duration(s.Spec.Timeouts.List),
+		uris: map[string]map[*Watch]struct{}{},
+	}
+}
+
+func (p *watched) lastTicket() uint64 { return p.ticket.Load() }
+
+func (p *watched) want(w upstream.Wish) { p.ticket.Store(p.server.Want(w)) }
+
+// concerns tells whether changes of a server's lists show at an endpoint.
+func concerns(endpoint, server string) bool { return endpoint == "" || endpoint == server }
+
+// enter takes a watch in. The first one at an endpoint has the servers watched.
+func (h *hub) enter(w *Watch) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if w.endpoint != "" && h.servers[w.endpoint] == nil {
+		return errs.E("front", errs.NoEndpoint, "there is no server %.80q any more", w.endpoint)
+	}
+	all := h.watches[w.endpoint]
+	if all == nil {
+		all = map[*Watch]struct{}{}
+		if h.watches == nil {
+			h.watches = map[string]map[*Watch]struct{}{}
+		}
+		h.watches[w.endpoint] = all
+		for name, p := range h.servers {
+			if concerns(w.endpoint, name) {
+				p.want(upstream.Wish{})
+			}
+		}
+	}
+	all[w] = struct{}{}
+	return nil
+}
+
+// leave lets a watch go; the last one at an endpoint has the servers watched no more for it.
+func (h *hub) leave(w *Watch) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w.mu.Lock()
+	places := w.places
+	w.places, w.lists = nil, 0
+	w.mu.Unlock()
+	for uri, p := range places {
+		p.drop(w, uri)
+	}
+	all := h.watches[w.endpoint]
+	if _, in := all[w]; !in {
+		return
+	}
+	delete(all, w)
+	if len(all) > 0 {
+		return
+	}
+	delete(h.watches, w.endpoint)
+	for name, p := range h.servers {
+		if concerns(w.endpoint, name) {
+			p.server.Unwant(upstream.Wish{})
+		}
+	}
+}
+
+// add has a server watch a resource for w.
+func (h *hub) add(w *Watch, server, uri string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p := h.servers[server]
+	if p == nil {
+		return errs.E("gateway", errs.Unavailable, "server %q is being removed", server)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.places[uri] != nil:
+		return nil
+	case len(w.places) >= w.most.Subscriptions:
+		return errs.E("gateway", errs.Overloaded, "%d resources are watched, which is the most; raise streams.subscriptions", w.most.Subscriptions)
+	case p.uris[uri] == nil && len(p.uris) >= p.most:
+		return errs.E("gateway", errs.Overloaded, "%d resources of server %q are watched, which is the most; raise streams.serverSubscriptions", p.most, p.name)
+	}
+	if w.places == nil {
+		w.places = map[string]*watched{}
+	}
+	w.places[uri] = p
+	p.put(w, uri)
+	return nil
+}
+
+// remove has a resource watched no more for w.
+func (h *hub) remove(w *Watch, uri string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w.mu.Lock()
+	p := w.places[uri]
+	delete(w.places, uri)
+	w.mu.Unlock()
+	if p != nil {
+		p.drop(w, uri)
+	}
+}
+
+// put and drop keep count of who watches what; the caller holds the lock of the hub.
+func (p *watched) put(w *Watch, uri string) {
+	all := p.uris[uri]
+	if all == nil {
+		all = map[*Watch]struct{}{}
+		p.uris[uri] = all
+		p.want(upstream.Wish{URIs: []string{uri}})
+	}
+	all[w] = struct{}{}
+}
+
+func (p *watched) drop(w *Watch, uri string) {
+	all := p.uris[uri]
+	if _, in := all[w]; !in {
+		return
+	}
+	if delete(all, w); len(all) == 0 {
+		delete(p.uris, uri)
+		p.server.Unwant(upstream.Wish{URIs: []string{uri}})
+	}
+}
+
+// waitLists waits a short time until it is known which lists are watched. At the aggregated endpoint the gateway itself tells
+// of changes that it sees, so there all are granted.
+func (h *hub) waitLists(ctx context.Context, w *Watch) {
+	h.mu.RLock()
+	var all []*watched
+	for name, p := range h.servers {
+		if concerns(w.endpoint, name) {
+			all = append(all, p)
+		}
+	}
+	h.mu.RUnlock()
+	ctx, cancel := context.WithTimeout(ctx, watchWait)
+	defer cancel()
+	var got upstream.Lists
+	for _, p := range all {
+		got |= p.server.Watched(ctx, p.lastTicket(), upstream.Wish{Lists: upstream.AllLists}).Lists
+	}
+	if w.endpoint != "" {
+		w.mu.Lock()
+		w.lists &= got
+		w.mu.Unlock()
+	}
+}
+
+// listsChanged tells all who watch lists of a server. quiet leaves out who was not told yet what it watches.
+func (h *hub) listsChanged(server string, lists upstream.Lists, quiet bool) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, endpoint := range [...]string{"", server} {
+		for w := range h.watches[endpoint] {
+			w.tellLists(lists, quiet)
+		}
+	}
+}
+
+// recovered: a server is up again. Lists that it tells changes of are told of when its watch begins anew.
+func (h *hub) recovered(p *watched) {
+	h.listsChanged(p.name, upstream.AllLists&^upstream.Lists(p.lists.Load()), true)
+}
+
+// noticed takes what a server tells of something that is watched.
+func (h *hub) noticed(p *watched, n *mcp.Raw) {
+	if n.Method == mcp.MethodResourceUpdated {
+		h.updated(p, n)
+	}
+}
+
+// updated tells those who watch a resource, or one that it is part of (2025-11-25 server/resources "Subscriptions").
+func (h *hub) updated(p *watched, n *mcp.Raw) {
+	text, ok := mcp.Text(n.Body, n.Get(mcp.KeyURI), nil)
+	if !ok {
+		return
+	}
+	uri := string(text)
+	var made *notice
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for whole := range wholes(uri) {
+		for w := range p.uris[whole] {
+			if made == nil {
+				made = newNotice(n)
+			}
+			w.tell(uri, whole, made)
+		}
+	}
+}
+
+// cutsMost bounds how many wholes a URI is looked for in.
+const cutsMost = 64
+
+// wholes yields a URI and what it may be part of: itself cut off at each slash, fragment and query.
+func wholes(uri string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		more := yield(uri)
+		for i, cuts := len(uri)-1, 0; more && i > 0 && cuts < cutsMost; i-- {
+			switch uri[i] {
+			case '/':
+				more = (i+1 == len(uri) || yield(uri[:i+1])) && yield(uri[:i])
+			case '#', '?':
+				more = yield(uri[:i])
+			default:
+				continue
+			}
+			cuts++
+		}
+	}
+}
+
+// began: a watch at a server began anew, so those who watched it before may have missed something.
+func (h *hub) began(p *watched, lists upstream.Lists) {
+	p.lists.Store(uint32(lists))
+	h.listsChanged(p.name, lists, true)
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for uri, all := range p.uris {
+		var made *notice
+		for w := range all {
+			if !w.isOpen() {
+				continue
+			}
+			if made == nil {
+				made = updatedNotice(uri)
+			}
+			w.tell(uri, uri, made)
+		}
+	}
+}
+
+// replace makes the servers of a new world the ones that are watched, and tells clients what that changes for them.
+func (h *hub) replace(was, next *world) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	old := h.servers
+	h.servers = make(map[string]*watched, len(next.order))
+	for _, m := range next.order {
+		h.servers[m.Name] = m.watched
+		m.watched.most = next.plan.Config.Streams.ServerSubscriptions
+	}
+	h.endStale(was, next)
+	for name, p := range old {
+		if h.servers[name] != p {
+			h.move(p, h.servers[name])
+		}
+	}
+	for name, p := range h.servers {
+		if old[name] == p {
+			continue
+		}
+		for _, endpoint := range [...]string{"", name} {
+			if h.watches[endpoint] != nil {
+				p.want(upstream.Wish{})
+			}
+		}
+		for w := range h.watches[name] {
+			w.tellLists(upstream.AllLists, true)
+		}
+	}
+	if sameNames(was, next) {
+		return
+	}
+	for w := range h.watches[""] {
+		w.tellLists(upstream.AllLists, true)
+	}
+}
+
+// move has what was watched at one server watched at the one that takes its place. Where there is none, whoever watched it
+// is told by the end of its stream.
+func (h *hub) move(from, to *watched) {
+	for uri, all := range from.uris {
+		for w := range all {
+			if to == nil {
+				w.stop()
+				continue
+			}
+			w.mu.Lock()
+			w.places[uri] = to
+			w.mu.Unlock()
+			to.put(w, uri)
+		}
+	}
+	if to == nil {
+		for w := range h.watches[from.name] {
+			w.stop()
+		}
+	}
+}
+
+// endStale ends the watches that the new plan would not allow or serve as it did: callers are identified anew, and the only
+// server's endpoint may have become that of several.
+func (h *hub) endStale(was, next *world) {
+	everyone := !reflect.DeepEqual(was.plan.Config.Auth, next.plan.Config.Auth)
+	for endpoint, all := range h.watches {
+		aliased := alias(was) != alias(next) && (endpoint == "" || endpoint == alias(was))
+		for w := range all {
+			if everyone || aliased {
+				w.stop()
+			}
+		}
+	}
+}
+
+// alias is the server that /mcp stands for; empty when it stands for all of them together.
+func alias(w *world) string {
+	if w.single != nil && w.single.Prefix == "" {
+		return w.single.Name
+	}
+	return ""
+}
+
+// sameNames tells whether two worlds show the same names of the same servers.
+func sameNames(a, b *world) bool {
+	if len(a.order) != len(b.order) {
+		return false
+	}
+	for i, m := range a.order {
+		n := b.order[i]
+		if m.Name != n.Name || m.Prefix != n.Prefix || m.server != n.server {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,233 @@
+package gateway
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/upstream"
+)
+
+// watchWait is how long a new watch waits for servers that are not watched yet.
+const watchWait = 2 * time.Second
+
+// Wish is what a client wants to be told of.
+type Wish struct {
+	// Lists are the kinds of lists.
+	Lists upstream.Lists
+	// URIs are resources, each once.
+	URIs []string
+}
+
+// Watch is what one client is told of changes. It holds no goroutine and no plan: whoever owns the client's stream waits for
+// Ready and writes what Append gives.
+type Watch struct {
+	g        *Gateway
+	hub      *hub
+	endpoint string
+	most     v1.Streams
+
+	ready chan struct{} // has room for one
+	ended chan struct{}
+	end   sync.Once
+
+	mu     sync.Mutex
+	lists  upstream.Lists // that the client is told of
+	open   bool           // the client was told what it is told of
+	due    upstream.Lists
+	order  []string // of the keys of notes
+	notes  map[string]*notice
+	places map[string]*watched // where each URI is watched
+}
+
+// Watch begins to watch what a client wishes, at the exchange's endpoint. It waits a short time for what is not watched yet,
+// and grants only what truly is. Close ends it.
+func (g *Gateway) Watch(ctx context.Context, x *Exchange, wish Wish) (*Watch, error) {
+	w := g.newWatch(x)
+	w.lists = wish.Lists
+	if err := g.hub.enter(w); err != nil {
+		return nil, err
+	}
+	if x.Endpoint != "" || wish.Lists != 0 {
+		g.hub.waitLists(ctx, w)
+	}
+	for _, uri := range wish.URIs {
+		// What cannot be watched is not granted, and that says it.
+		_ = w.place(ctx, x.world, uri)
+	}
+	w.settle(ctx)
+	if err := ctx.Err(); err != nil {
+		w.Close()
+		return nil, context.Cause(ctx)
+	}
+	return w, nil
+}
+
+func (g *Gateway) newWatch(x *Exchange) *Watch {
+	return &Watch{
+		g: g, hub: &g.hub, endpoint: x.Endpoint, most: x.world.plan.Config.Streams,
+		ready: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+}
+
+// Granted is what the watch truly watches. From now on its client is told of it.
+func (w *Watch) Granted(wish Wish) Wish {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open = true
+	got := Wish{Lists: w.lists}
+	for _, uri := range wish.URIs {
+		if w.places[uri] != nil {
+			got.URIs = append(got.URIs, uri)
+		}
+	}
+	return got
+}
+
+// Ready gets a value when there is something to tell.
+func (w *Watch) Ready() <-chan struct{} { return w.ready }
+
+// Ended is closed when the watch ends by itself: what it watched is not there any more.
+func (w *Watch) Ended() <-chan struct{} { return w.ended }
+
+// stop ends the watch for its client.
+func (w *Watch) stop() { w.end.Do(func() { close(w.ended) }) }
+
+// Append appends what is to be told, as server-sent events, and forgets it. id is the raw subscriptionId that each carries;
+// nil makes messages for a legacy client.
+func (w *Watch) Append(b, id []byte) []byte {
+	w.mu.Lock()
+	due, order, notes := w.due, w.order, w.notes
+	w.due, w.order, w.notes = 0, nil, nil
+	w.mu.Unlock()
+	for i, n := range listNotices {
+		if due&(1<<i) != 0 {
+			b = n.append(b, id)
+		}
+	}
+	for _, key := range order {
+		b = notes[key].append(b, id)
+	}
+	return b
+}
+
+// Add watches one more resource, and fails when that cannot be.
+func (w *Watch) Add(ctx context.Context, uri string) error {
+	now := w.g.acquire()
+	err := w.place(ctx, now, uri)
+	w.g.release(now)
+	if err != nil {
+		return err
+	}
+	w.settle(ctx)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.places[uri] == nil {
+		return errs.E("gateway", errs.NotFound, "the server does not take a subscription to %.200q", uri)
+	}
+	return nil
+}
+
+// Remove watches a resource no more.
+func (w *Watch) Remove(uri string) { w.hub.remove(w, uri) }
+
+// Close ends the watch.
+func (w *Watch) Close() { w.hub.leave(w) }
+
+// place has the server of a resource watch it.
+func (w *Watch) place(ctx context.Context, now *world, uri string) error {
+	server := w.endpoint
+	if server == "" {
+		m, err := w.g.resource(ctx, now, uri)
+		if err != nil {
+			return err
+		}
+		server = m.Name
+	}
+	return w.hub.add(w, server, uri)
+}
+
+// settle waits until it is known which of the resources are watched, and gives up the others.
+func (w *Watch) settle(ctx context.Context) {
+	w.mu.Lock()
+	byPlace := map[*watched][]string{}
+	for uri, p := range w.places {
+		byPlace[p] = append(byPlace[p], uri)
+	}
+	w.mu.Unlock()
+	began := time.Now()
+	for p, uris := range byPlace {
+		limited, cancel := context.WithDeadline(ctx, began.Add(p.patience))
+		got := p.server.Watched(limited, p.lastTicket(), upstream.Wish{URIs: uris})
+		cancel()
+		if len(got.URIs) == len(uris) {
+			continue
+		}
+		taken := make(map[string]bool, len(got.URIs))
+		for _, uri := range got.URIs {
+			taken[uri] = true
+		}
+		for _, uri := range uris {
+			if !taken[uri] {
+				w.hub.remove(w, uri)
+			}
+		}
+	}
+}
+
+// tellLists has the client told that lists changed.
+func (w *Watch) tellLists(lists upstream.Lists, quiet bool) {
+	w.mu.Lock()
+	lists &= w.lists
+	if quiet && !w.open {
+		lists = 0 // it has not seen a list yet that could be old
+	}
+	w.due |= lists
+	w.mu.Unlock()
+	if lists != 0 {
+		w.poke()
+	}
+}
+
+// tell has the client told of a notice; of two about the same resource the later one counts. Where too many parts of a watched
+// whole change, the client is told of the whole.
+func (w *Watch) tell(uri, whole string, n *notice) {
+	w.mu.Lock()
+	if uri != whole && w.notes[uri] == nil && len(w.notes) >= w.most.Subscriptions {
+		uri, n = whole, updatedNotice(whole)
+	}
+	if w.notes == nil {
+		w.notes = map[string]*notice{}
+	}
+	if w.notes[uri] == nil {
+		w.order = append(w.order, uri)
+	}
+	w.notes[uri] = n
+	w.mu.Unlock()
+	w.poke()
+}
+
+func (w *Watch) isOpen() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.open
+}
+
+func (w *Watch) poke() {
+	select {
+	case w.ready <- struct{}{}:
+	default:
+	}
+}
+
+// Watchable tells whether a resource can be watched, by having it watched for a moment.
+func (g *Gateway) Watchable(ctx context.Context, x *Exchange, uri string) error {
+	w := g.newWatch(x)
+	defer w.Close()
+	return w.Add(ctx, uri)
+}
+
+var listMethods = [...]mcp.Method{mcp.MethodToolsChanged, mcp.MethodPromptsChanged, mcp.MethodResourcesChanged}

@@ -1,0 +1,404 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/toolcrib/toolcrib/mcp"
+)
+
+// Lists are kinds of lists whose changes a server tells.
+type Lists uint8
+
+// The kinds of lists.
+const (
+	ListTools Lists = 1 << iota
+	ListPrompts
+	ListResources
+)
+
+// AllLists are all kinds.
+const AllLists = ListTools | ListPrompts | ListResources
+
+// ListOf is the kind of list that a change notice is about; 0 when it is about none.
+func ListOf(changed mcp.Method) Lists {
+	switch changed {
+	case mcp.MethodToolsChanged:
+		return ListTools
+	case mcp.MethodPromptsChanged:
+		return ListPrompts
+	case mcp.MethodResourcesChanged:
+		return ListResources
+	}
+	return 0
+}
+
+// Wish is what a server is to be watched for: changes of its lists, updates of resources, and of tasks by their ids.
+type Wish struct {
+	Lists Lists
+	URIs  []string
+	Tasks []string
+}
+
+const (
+	// lingerTime is how long something is watched on that nobody wants any more, since clients come back.
+	lingerTime = 30 * time.Second
+	// wishTime is how long further wishes are waited for before the server is told of them.
+	wishTime = 5 * time.Millisecond
+)
+
+// watcher holds what clients want to be told of by a server, and what the server agreed to tell.
+// Everything is wanted by count, and stays in the maps with a count of zero as long as it lingers.
+type watcher struct {
+	kick   chan struct{} // has room for one
+	up     chan struct{} // the server is ready again; has room for one
+	linger time.Duration // lingerTime, but for tests
+
+	mu       sync.Mutex
+	running  bool
+	holders  int
+	uris     map[string]int
+	tasks    map[string]int
+	ticket   uint64 // counted up with what is new
+	settled  uint64 // up to here it was found out whether the server tells of it
+	lists    Lists  // that the server tells changes of, now
+	told     map[string]struct{}
+	tasking  map[string]struct{}
+	decided  chan struct{} // closed at the next settling
+	narrowed time.Time     // since when something lingers; zero when nothing does
+}
+
+func (w *watcher) init() {
+	w.kick, w.up, w.linger = make(chan struct{}, 1), make(chan struct{}, 1), lingerTime
+	w.uris, w.tasks = map[string]int{}, map[string]int{}
+	w.told, w.tasking = map[string]struct{}{}, map[string]struct{}{}
+	w.decided = make(chan struct{})
+}
+
+// Want has the server watched for more, until Unwant of the same. The ticket is for Watched.
+func (s *Server) Want(wish Wish) (ticket uint64) {
+	w := &s.watch
+	w.mu.Lock()
+	fresh := !w.running
+	w.holders++
+	fresh = count(w.uris, wish.URIs) || fresh
+	fresh = count(w.tasks, wish.Tasks) || fresh
+	if fresh {
+		w.ticket++
+	}
+	ticket = w.ticket
+	start := !w.running
+	w.running = true
+	w.mu.Unlock()
+	if start && !s.spawn(s.keepWatch) {
+		w.settle(Wish{}, ticket)
+	}
+	if fresh {
+		poke(w.kick)
+	}
+	return ticket
+}
+
+// count counts names up and tells whether one of them is new.
+func count(all map[string]int, names []string) (fresh bool) {
+	for _, name := range names {
+		n, known := all[name]
+		all[name] = n + 1
+		fresh = fresh || !known
+	}
+	return fresh
+}
+
+// Unwant takes back what Want asked for.
+func (s *Server) Unwant(wish Wish) {
+	w := &s.watch
+	w.mu.Lock()
+	w.holders--
+	for _, u := range wish.URIs {
+		w.uris[u]--
+	}
+	for _, t := range wish.Tasks {
+		w.tasks[t]--
+	}
+	nudge := w.narrowed.IsZero() && (w.holders == 0 || len(wish.URIs)+len(wish.Tasks) > 0)
+	if nudge || w.holders == 0 {
+		w.narrowed = time.Now()
+	}
+	w.mu.Unlock()
+	if nudge {
+		poke(w.kick)
+	}
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Watched waits until it is known what of a wish the server tells, or ctx ends, and returns that part.
+func (s *Server) Watched(ctx context.Context, ticket uint64, wish Wish) Wish {
+	w := &s.watch
+	for {
+		w.mu.Lock()
+		got, all := w.part(wish)
+		known, decided := all || w.settled >= ticket, w.decided
+		w.mu.Unlock()
+		if known {
+			return got
+		}
+		select {
+		case <-decided:
+		case <-ctx.Done():
+			return got
+		}
+	}
+}
+
+// part is what of a wish is watched now; the caller holds the lock.
+func (w *watcher) part(wish Wish) (got Wish, all bool) {
+	got.Lists = wish.Lists & w.lists
+	for _, u := range wish.URIs {
+		if _, ok := w.told[u]; ok {
+			got.URIs = append(got.URIs, u)
+		}
+	}
+	for _, t := range wish.Tasks {
+		if _, ok := w.tasking[t]; ok {
+			got.Tasks = append(got.Tasks, t)
+		}
+	}
+	return got, got.Lists == wish.Lists && len(got.URIs) == len(wish.URIs) && len(got.Tasks) == len(wish.Tasks)
+}
+
+// wanted is all that is to be watched, in order, with the ticket up to which it was asked for.
+func (w *watcher) wanted() (Wish, uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	wish := Wish{Lists: AllLists, URIs: make([]string, 0, len(w.uris)), Tasks: make([]string, 0, len(w.tasks))}
+	for u := range w.uris {
+		wish.URIs = append(wish.URIs, u)
+	}
+	for t := range w.tasks {
+		wish.Tasks = append(wish.Tasks, t)
+	}
+	slices.Sort(wish.URIs)
+	slices.Sort(wish.Tasks)
+	return wish, w.ticket
+}
+
+// settle records what is watched from now on, as the answer to all that was wanted up to the ticket.
+func (w *watcher) settle(got Wish, ticket uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lists = got.Lists
+	w.told, w.tasking = set(got.URIs), set(got.Tasks)
+	w.settled = max(w.settled, ticket)
+	close(w.decided)
+	w.decided = make(chan struct{})
+}
+
+func set(names []string) map[string]struct{} {
+	m := make(map[string]struct{}, len(names))
+	for _, n := range names {
+		m[n] = struct{}{}
+	}
+	return m
+}
+
+// sweep forgets what lingered long enough. It tells for how long something lingers still, and whether anybody wants anything.
+func (w *watcher) sweep() (left time.Duration, changed, idle bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.narrowed.IsZero() {
+		return 0, false, false
+	}
+	if left = w.linger - time.Since(w.narrowed); left > 0 {
+		return left, false, false
+	}
+	w.narrowed = time.Time{}
+	if w.holders == 0 {
+		w.running, w.lists = false, 0
+		clear(w.uris)
+		clear(w.tasks)
+		w.told, w.tasking = nil, nil
+		return 0, true, true
+	}
+	return 0, purge(w.uris) || purge(w.tasks), false
+}
+
+func purge(all map[string]int) (changed bool) {
+	for name, n := range all {
+		if n <= 0 {
+			delete(all, name)
+			changed = true
+		}
+	}
+	return changed
+}
+
+var (
+	// errUnwatched: nobody wants to be told of anything any more.
+	errUnwatched = errors.New("nobody watches")
+	// errWatchOver: the server ended a watch.
+	errWatchOver = errors.New("the server ended the watch")
+)
+
+// await returns nil when the wishes changed, and an error when the watch is over: because broken was closed, nobody wants it
+// any more, or ctx ended.
+func (w *watcher) await(ctx context.Context, broken <-chan struct{}) error {
+	for {
+		left, changed, idle := w.sweep()
+		switch {
+		case idle:
+			return errUnwatched
+		case changed || w.fresh():
+			return nil
+		}
+		if err := w.sleep(ctx, broken, left); err != nil {
+			return err
+		}
+	}
+}
+
+// fresh tells whether something is wanted that was not settled yet.
+func (w *watcher) fresh() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ticket > w.settled
+}
+
+// sleep waits for a kick, gathers those that follow, and returns; at the latest after limit, if there is one.
+func (w *watcher) sleep(ctx context.Context, broken <-chan struct{}, limit time.Duration) error {
+	var over <-chan time.Time
+	if limit > 0 {
+		t := time.NewTimer(limit)
+		defer t.Stop()
+		over = t.C
+	}
+	select {
+	case <-w.kick:
+	case <-over:
+		return nil
+	case <-broken:
+		return errWatchOver
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	select {
+	case <-time.After(wishTime):
+	case <-broken:
+		return errWatchOver
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// keepWatch watches the server as long as somebody wants it watched, again each time the watch broke, with growing pauses.
+func (s *Server) keepWatch(ctx context.Context) {
+	w := &s.watch
+	var pause time.Duration
+	for {
+		began := time.Now()
+		p, err := s.link.ready(ctx)
+		if err == nil {
+			err = s.link.attend(ctx, p, w)
+		}
+		if errors.Is(err, errUnwatched) {
+			return
+		}
+		w.settle(Wish{}, w.ticketNow())
+		if ctx.Err() != nil {
+			return
+		}
+		s.log.Debug("watch ended", "error", err)
+		if pause = min(max(2*pause, retryFirst), retryMost); time.Since(began) > settled {
+			pause = retryFirst
+		}
+		if w.rest(ctx, pause) != nil {
+			return
+		}
+	}
+}
+
+// rest waits before the next try, until the server is ready again; it fails when nobody wants one.
+func (w *watcher) rest(ctx context.Context, pause time.Duration) error {
+	t := time.NewTimer(pause)
+	defer t.Stop()
+	for resting := true; resting; {
+		select {
+		case <-t.C:
+			resting = false
+		case <-w.up:
+			resting = false
+		case <-w.kick:
+			w.settle(Wish{}, w.ticketNow()) // nothing can be watched now
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	if _, _, idle := w.sweep(); idle {
+		return errUnwatched
+	}
+	return nil
+}
+
+func (w *watcher) ticketNow() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ticket
+}
+
+// began tells that a watch started anew: what the server said before may have been missed.
+func (s *Server) began(lists Lists) {
+	if s.opts.WatchBegan != nil {
+		s.opts.WatchBegan(lists)
+	}
+}
+
+// tells are the kinds of lists of which the server says that it tells changes, and whether it takes subscriptions to resources.
+// One that declared nothing at all is taken to do both.
+func (p *Peer) tells() (lists Lists, subscribe bool) {
+	if len(p.Capabilities) == 0 {
+		return AllLists, true
+	}
+	for _, k := range [...]struct {
+		name string
+		list Lists
+	}{{"tools", ListTools}, {"prompts", ListPrompts}, {"resources", ListResources}} {
+		ok, inner := member(p.Capabilities, k.name)
+		if !ok {
+			continue
+		}
+		if isTrue(inner, "listChanged") {
+			lists |= k.list
+		}
+		subscribe = subscribe || k.list == ListResources && isTrue(inner, "subscribe")
+	}
+	return lists, subscribe
+}
+
+func isTrue(object []byte, name string) bool {
+	f, err := mcp.Lookup(object, mcp.Span{End: int32(len(object))}, name)
+	return err == nil && string(f.Of(object)) == "true"
+}
+
+// limitTo is the part of a wish that a server can be asked for.
+func (wish Wish) limitTo(p *Peer) Wish {
+	lists, subscribe := p.tells()
+	wish.Lists &= lists
+	if !subscribe {
+		wish.URIs = nil
+	}
+	if !p.Modern {
+		wish.Tasks = nil // they are told without being asked for
+	}
+	return wish
+}
+
+func (wish Wish) empty() bool { return wish.Lists == 0 && len(wish.URIs)+len(wish.Tasks) == 0 }
