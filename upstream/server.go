@@ -336,7 +336,7 @@ func (s *Server) patience(c *Call) time.Duration {
 	t := &s.spec.Timeouts
 	switch {
 	case c.opening:
-		return time.Duration(t.Start)
+		return time.Duration(t.Start) + time.Second // the context of the opening ends before, and says so
 	case c.In.Method.Facts().List:
 		return time.Duration(t.List)
 	}
