@@ -141,7 +141,9 @@ func (c *caller) do(ctx context.Context, id, method, params string, change ...fu
 // tool calls the tool of the script.
 func (c *caller) tool(arguments string) reply {
 	c.t.Helper()
-	return c.do(testenv.Within(c.t, testenv.Patience), `"first"`, "tools/call", `{"name":"ask","arguments":`+arguments+`}`)
+	ctx, cancel := context.WithTimeout(context.Background(), testenv.Patience)
+	defer cancel()
+	return c.do(ctx, `"first"`, "tools/call", `{"name":"ask","arguments":`+arguments+`}`)
 }
 
 // with are answers by key, the keys and the raw results in turn.
@@ -157,7 +159,9 @@ func with(parked uint64, answers ...string) func(*upstream.Call) {
 // resume answers a parked call.
 func (c *caller) resume(parked uint64, answers ...string) reply {
 	c.t.Helper()
-	return c.do(testenv.Within(c.t, testenv.Patience), `"again"`, "tools/call", `{"name":"ask","arguments":{}}`, with(parked, answers...))
+	ctx, cancel := context.WithTimeout(context.Background(), testenv.Patience)
+	defer cancel()
+	return c.do(ctx, `"again"`, "tools/call", `{"name":"ask","arguments":{}}`, with(parked, answers...))
 }
 
 // asker hands the answers that a scripted server gets to the questions that it asked.

@@ -67,6 +67,12 @@ func (p *parkedCalls) take(n uint64) suspended {
 	return call
 }
 
+func (p *parkedCalls) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.calls)
+}
+
 func (p *parkedCalls) abandon(n uint64) {
 	if call := p.take(n); call != nil {
 		call.cancel()

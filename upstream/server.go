@@ -194,6 +194,9 @@ func (s *Server) Do(ctx context.Context, c *Call, out *mcp.Raw) error {
 // Abandon ends a parked call that nobody will resume: it is cancelled at the server. It does nothing when there is none.
 func (s *Server) Abandon(parked uint64) { s.parked.abandon(parked) }
 
+// Parked tells how many calls wait at the server for answers of clients.
+func (s *Server) Parked() int { return s.parked.count() }
+
 // Close stops the server's child or sessions and waits for everything it started.
 func (s *Server) Close() {
 	s.mu.Lock()

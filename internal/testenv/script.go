@@ -162,6 +162,13 @@ func (s *Server) Received(method string) []*Record {
 	return out
 }
 
+// Forget drops what was received so far, for tests of very many messages.
+func (s *Server) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.records = nil
+}
+
 // Await waits for the nth message with that method, counted from 1.
 func (s *Server) Await(method string, n int) *Record {
 	s.t.Helper()
