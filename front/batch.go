@@ -42,7 +42,7 @@ func (v *visit) element(ctx context.Context, s *session, body []byte, out *batch
 	rec := &recorder{header: http.Header{}}
 	e.sink.open(rec)
 	e.sink.timer.Stop() // the batch as a whole is kept alive
-	e.note = out.notify
+	e.note, e.outer = out.notify, v.stream()
 	gw := v.h.o.Gateway
 	err := gw.Admit(ctx, &e.x)
 	if err == nil {
@@ -53,7 +53,7 @@ func (v *visit) element(ctx context.Context, s *session, body []byte, out *batch
 		} else if e.x.In.Kind == mcp.KindBatch {
 			err = errs.E("front", errs.BadRequest, "a batch inside a batch")
 		} else {
-			err = e.message(s)
+			err = e.message(ctx, s)
 		}
 	}
 	if err != nil {

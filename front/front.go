@@ -42,6 +42,7 @@ type Handler struct {
 	sessions sessionTable
 	opened   openedCache
 	running  running
+	asked    rounds
 	streams  streamTable
 	open     streamCount
 	draining chan struct{}
@@ -57,6 +58,9 @@ func New(o Options) *Handler {
 	h := &Handler{o: o, draining: make(chan struct{})}
 	h.ring.Store(o.Ring)
 	o.Node.Handle(relayKind, h.relayed)
+	o.Node.Handle(answerKind, h.delivered)
+	o.Node.OnBroadcast(factKind, h.hear)
+	o.Node.OnReconnect(h.reconnected)
 	h.pool.New = func() any { return &visit{} }
 	return h
 }
@@ -69,11 +73,12 @@ func (h *Handler) SetRing(r *seal.Ring) { h.ring.Store(r) }
 
 // visit is one HTTP request with its exchange; visits are pooled.
 type visit struct {
-	x    gateway.Exchange
-	sink sink
-	note func(*mcp.Raw)  // sink.notify, or where a batch has its notifications
-	life context.Context //nolint:containedctx // the parent of its calls, where that is not the handler's Life
-	door door
+	x     gateway.Exchange
+	sink  sink
+	note  func(*mcp.Raw)  // sink.notify, or where a batch has its notifications
+	outer *sink           // where a batch has its stream; nil when it is in sink
+	life  context.Context //nolint:containedctx // the parent of its calls, where that is not the handler's Life
+	door  door
 	// after is what a stream does once its exchange is over: it must not keep an old plan from ending, nor what the request held.
 	after func()
 	h     *Handler
@@ -184,7 +189,7 @@ func (v *visit) admitted(r *http.Request) {
 		case v.door == doorMessage:
 			err = v.posted(r)
 		case r.Method == http.MethodDelete:
-			err = v.endSession()
+			err = v.endSession(r)
 		default:
 			err = v.post(r)
 		}
@@ -215,10 +220,14 @@ func (v *visit) refuse(err error) {
 			status = http.StatusOK
 		}
 	}
-	if v.door == doorMessage && status < http.StatusBadRequest {
-		status = http.StatusServiceUnavailable // nobody reads the body, and the message was not taken
+	kind, id := v.x.In.Kind, v.x.In.ID.Of(v.x.In.Body)
+	if kind == mcp.KindResult || kind == mcp.KindError {
+		id = nil // it is that of another's request
 	}
-	v.sink.fail(v.x.In.ID.Of(v.x.In.Body), e, status)
+	if (v.door == doorMessage || kind != mcp.KindRequest && kind != mcp.KindBatch) && status < http.StatusBadRequest {
+		status = http.StatusServiceUnavailable // nobody reads the body, and what was sent was not taken
+	}
+	v.sink.fail(id, e, status)
 }
 
 // post reads the message of a POST and serves it in the dialect of its client.
@@ -379,19 +388,14 @@ func tooLarge(most int64) error {
 	return errs.E("front", errs.TooLarge, "message is larger than %d bytes; messages.maxBytes sets the limit", most)
 }
 
-// respond serves an exchange and writes its answer.
-func (v *visit) respond(ctx context.Context, adjust func(*gateway.Exchange) error) error {
+// respond serves a modern exchange and writes its answer.
+func (v *visit) respond(ctx context.Context) error {
 	x := &v.x
 	if err := v.h.o.Gateway.Serve(ctx, x); err != nil {
 		return err
 	}
-	if adjust != nil {
-		if err := adjust(x); err != nil {
-			return err
-		}
-	}
 	status := http.StatusOK
-	if x.Client.Modern && x.Out.Kind == mcp.KindError {
+	if x.Out.Kind == mcp.KindError {
 		status = mcp.HTTPStatus(x.Out.ErrorCode)
 	}
 	v.sink.answer(&x.Out, status)

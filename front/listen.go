@@ -56,9 +56,9 @@ func (v *visit) tellUntil(ctx context.Context, w *gateway.Watch, id []byte) {
 	for {
 		select {
 		case <-w.Ready():
-			v.sink.tell(w, id)
+			v.sink.tellChanges(w, id)
 		case <-w.Ended():
-			v.sink.tell(w, id)
+			v.sink.tellChanges(w, id)
 			return
 		case <-v.h.draining:
 			return

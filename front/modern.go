@@ -48,7 +48,7 @@ func (v *visit) modern(r *http.Request) error {
 		return v.listen(r)
 	}
 	x.Notify = v.notify()
-	return v.respond(r.Context(), nil)
+	return v.respond(r.Context())
 }
 
 // notify is made once per visit, since a method value costs an allocation.

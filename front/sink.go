@@ -1,6 +1,7 @@
 package front
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"sync"
@@ -196,8 +197,32 @@ func (s *sink) raw(events []byte) {
 	s.timer.Reset(keepAlive)
 }
 
-// tell sends what a watch has to tell.
-func (s *sink) tell(w *gateway.Watch, id []byte) {
+var errLeft = errors.New("the client has left")
+
+// tell sends one message that must not be lost unnoticed.
+func (s *sink) tell(message []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errLeft
+	}
+	s.stream()
+	s.buf = mcp.AppendEvent(s.buf[:0], message)
+	if _, err := s.w.Write(s.buf); err != nil {
+		return err
+	}
+	s.timer.Reset(keepAlive)
+	switch f := s.w.(type) {
+	case interface{ FlushError() error }:
+		return f.FlushError()
+	case http.Flusher:
+		f.Flush()
+	}
+	return nil
+}
+
+// tellChanges sends what a watch has to tell.
+func (s *sink) tellChanges(w *gateway.Watch, id []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

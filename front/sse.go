@@ -90,6 +90,9 @@ func (st *stream) serve() {
 	st.shut()
 	st.end(errStreamOver)
 	st.running.Wait()
+	if st.session != nil {
+		st.h.sessions.forget(st.session.id)
+	}
 }
 
 // shut has the stream take no further requests.
@@ -182,11 +185,8 @@ func (st *stream) initialize(ctx context.Context, v *visit) error {
 	if err != nil {
 		return err
 	}
-	s := &session{local: true, version: version, expires: time.Now().Add(st.ttl), principal: st.principal, endpoint: st.endpoint}
-	rand.Read(s.id[:])
-	if info := v.x.In.Get(mcp.KeyClientInfo).Of(v.x.In.Body); len(info) > 0 && len(info) <= infoMost && info[0] == '{' {
-		s.info = append([]byte(nil), info...)
-	}
+	s := v.newSession(version)
+	s.local = true
 	st.mu.Lock()
 	taken := st.session != nil
 	if !taken {

@@ -54,9 +54,9 @@ func reshape(object, id []byte, status string, rename map[string]string, drop ..
 // with puts a member at the end of a raw object that has some.
 func with(object []byte, name string, value []byte) []byte {
 	object = bytes.TrimRight(object, " \t\r\n")
-	b := append(object[:len(object)-1:len(object)-1], `,"`...)
-	b = append(append(append(b, name...), `":`...), value...)
-	return append(b, '}')
+	b := append(make([]byte, 0, len(object)+len(name)+len(value)+4), object[:len(object)-1]...)
+	b = append(append(append(b, `,"`...), name...), `":`...)
+	return append(append(b, value...), '}')
 }
 
 // at is the raw value of a member of a raw object; nil when it has none.

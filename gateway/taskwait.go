@@ -127,12 +127,13 @@ func (w *taskWait) park(number uint64, out *mcp.Raw) error {
 		asks = append(append(mcp.AppendString(asks, ours), ':'), f.Of(requests)...)
 		return true
 	})
+	asks = append(asks, '}')
 	c := &parkedCall{number: number, server: w.t.m.server, principal: w.t.session, gone: w.end}
 	if err := w.g.parking.keep(w.g, c, &w.g.Plan().Config.Questions); err != nil {
 		return err
 	}
 	w.mu.Lock()
-	w.number, w.keys, w.given, w.asks = number, keys, map[string]upstream.Answer{}, append(asks, '}')
+	w.number, w.keys, w.given, w.asks = number, keys, map[string]upstream.Answer{}, asks
 	close(w.news)
 	w.news = make(chan struct{})
 	w.mu.Unlock()

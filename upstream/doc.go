@@ -1,10 +1,12 @@
-// Package upstream carries modern exchanges to MCP servers of every dialect: Streamable HTTP and stdio, of both eras.
+// Package upstream carries modern exchanges to MCP servers of every dialect: Streamable HTTP and stdio, of both eras, and the
+// HTTP+SSE of 2024-11-05.
 //
 // A [Server] is one configured server. Its link knows how it is reached, its dialect what it speaks:
 //
 //	Do ─► link ─► httpLink ─► modern: per-request _meta and mirrored headers
 //	          │            └► legacy: a session per principal, opened lazily, renewed once on 404
-//	          └─► stdioLink ─► one child process, calls told apart by ids of our own
+//	          ├─► sseLink ─► a stream per principal (2024-11-05), opened lazily ┐
+//	          └─► stdioLink ─► one child process ───────────────────────────────┴► instance: calls told apart by ids of our own
 //
 // Requests are spliced, never re-encoded: the id and the progress token become the gateway's own (several clients share one
 // channel, and two may use the same id), the reserved _meta keys are added for a modern server and taken off for a legacy one.

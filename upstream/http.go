@@ -26,7 +26,8 @@ const (
 type httpLink struct {
 	s       *Server
 	client  *h1.Client
-	start   []byte // request line after the method, and the headers that never change
+	old     *sseLink // where the probe finds that the server speaks HTTP+SSE
+	start   []byte   // request line after the method, and the headers that never change
 	era     shared[Peer]
 	info    []byte // clientInfo of the gateway
 	pool    sync.Pool
@@ -35,12 +36,19 @@ type httpLink struct {
 }
 
 func newHTTP(s *Server) *httpLink {
+	u, client := dialer(s)
+	l := &httpLink{s: s, client: client, old: newStreams(s, u, client), info: clientInfo(s.opts.Version), session: map[sessionKey]*sessionSlot{}}
+	l.pool.New = func() any { return &flight{events: mcp.NewEventReader(nil, l.maxBytes()), retry: time.Second} }
+	l.start = head(u, s)
+	return l
+}
+
+// dialer makes the client of the server's url.
+func dialer(s *Server) (*url.URL, *h1.Client) {
 	u, err := url.Parse(s.spec.URL)
 	if err != nil { // validation let only good ones through
 		u = &url.URL{Scheme: "http", Host: "invalid."}
 	}
-	l := &httpLink{s: s, info: clientInfo(s.opts.Version), session: map[sessionKey]*sessionSlot{}}
-	l.pool.New = func() any { return &flight{events: mcp.NewEventReader(nil, l.maxBytes()), retry: time.Second} }
 	o := h1.Options{
 		Addr: hostPort(u), MaxIdle: maxIdleConns, MaxConns: maxConns, IdleTimeout: idleTimeout,
 		DialTimeout: time.Duration(s.spec.Timeouts.Connect), MaxHeader: 64 << 10,
@@ -48,9 +56,7 @@ func newHTTP(s *Server) *httpLink {
 	if u.Scheme == "https" {
 		o.TLS = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
 	}
-	l.client = h1.New(o)
-	l.start = head(u, s)
-	return l
+	return u, h1.New(o)
 }
 
 func hostPort(u *url.URL) string {
@@ -100,9 +106,12 @@ func (l *httpLink) do(ctx context.Context, c *Call, out *mcp.Raw) error {
 		if err != nil {
 			return err
 		}
-		if p.Modern {
+		switch {
+		case p.Modern:
 			err = l.doModern(ctx, c, out)
-		} else {
+		case p.stream:
+			err = l.old.do(ctx, c, out)
+		default:
 			err = l.doLegacy(ctx, c, out)
 		}
 		var w *wrongEra

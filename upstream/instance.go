@@ -59,7 +59,15 @@ func newInstance(s *Server, p conduit, info []byte, can Abilities) *instance {
 
 // run has the instance work until its conduit ends; false when the server is being closed.
 func (in *instance) run() bool {
-	return in.s.spawn(func(context.Context) { in.read() }) && in.s.spawn(in.talk)
+	return in.s.spawn(func(ctx context.Context) {
+		told := make(chan struct{})
+		go func() {
+			defer close(told)
+			in.talk(ctx)
+		}()
+		in.read()
+		<-told
+	})
 }
 
 // waiting is one call in flight.

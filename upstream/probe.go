@@ -15,7 +15,7 @@ const discoverTime = 10 * time.Second
 var discoverBody = []byte(`{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{}}`)
 
 // probe finds the era of an HTTP server: server/discover first, initialize when that shows no modern server
-// (basic/versioning, and streamable-http "Backward Compatibility").
+// and the stream of HTTP+SSE when neither is taken (basic/versioning, and streamable-http "Backward Compatibility").
 func (l *httpLink) probe(ctx context.Context) (*Peer, error) {
 	limit := time.Duration(l.s.spec.Timeouts.Start)
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -39,13 +39,28 @@ func (l *httpLink) probe(ctx context.Context) (*Peer, error) {
 		l.end(ctx, old)
 	}
 	ls, err := sl.open(ctx, l, AllAbilities)
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	var w *wrongEra
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return nil, l.silent(limit)
-	}
-	if err != nil {
+	case errors.As(err, &w):
+		return l.oldest(ctx, err)
+	case err != nil:
 		return nil, err
 	}
 	return ls.peer, nil
+}
+
+// oldest asks a server that takes no POST at its url for the stream of HTTP+SSE; otherwise is the error when it has none.
+func (l *httpLink) oldest(ctx context.Context, otherwise error) (*Peer, error) {
+	ctx, cancel := context.WithTimeout(ctx, discoverTime)
+	defer cancel()
+	p, err := l.old.ready(ctx)
+	if err != nil {
+		l.s.log.Debug("the server does not speak HTTP+SSE either", "error", err)
+		return nil, otherwise
+	}
+	return p, nil
 }
 
 func (l *httpLink) silent(limit time.Duration) error {
@@ -140,6 +155,9 @@ func (l *httpLink) initialize(ctx context.Context, can Abilities) (*session, err
 		return nil, err
 	}
 	p, err := l.s.legacyPeer(&out)
+	if err != nil && noPOST(f.resp.Status()) {
+		return nil, &wrongEra{err}
+	}
 	if err != nil {
 		return nil, err
 	}

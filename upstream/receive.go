@@ -70,13 +70,8 @@ func (l *httpLink) explain(f *flight, err error, limit time.Duration) error {
 
 // receive reads the answer, whatever form it comes in.
 func (l *httpLink) receive(ctx context.Context, f *flight, c *Call, out *mcp.Raw, ls *session, limit time.Duration) error {
-	switch status := f.resp.Status(); {
-	case status == 401 || status == 403:
-		return l.s.errorf(errs.Unavailable, "refuses the gateway's credential (HTTP %d); set it under headers", status)
-	case status == 429 || status == 503:
-		return l.s.errorf(errs.Unavailable, "is overloaded (HTTP %d); try again later", status)
-	case status >= 300 && status < 400:
-		return l.s.errorf(errs.Unavailable, "answers a redirect (HTTP %d), which is not followed; set url to the final address", status)
+	if err := l.s.refusal(f.resp.Status()); err != nil {
+		return err
 	}
 	switch kind := mediaType(f.resp.Header("Content-Type")); kind {
 	case "text/event-stream":
@@ -88,18 +83,40 @@ func (l *httpLink) receive(ctx context.Context, f *flight, c *Call, out *mcp.Raw
 	}
 }
 
+// refusal is what a status says whatever else is in the answer; nil for any other status.
+func (s *Server) refusal(status int) error {
+	switch {
+	case status == 401 || status == 403:
+		return s.errorf(errs.Unavailable, "refuses the gateway's credential (HTTP %d); set it under headers", status)
+	case status == 429 || status == 503:
+		return s.errorf(errs.Unavailable, "is overloaded (HTTP %d); try again later", status)
+	case status >= 300 && status < 400:
+		return s.errorf(errs.Unavailable, "answers a redirect (HTTP %d), which is not followed; set url to the final address", status)
+	}
+	return nil
+}
+
 // notMCP judges an answer that carries no message.
 func (l *httpLink) notMCP(f *flight, ls *session, kind string) error {
 	status := f.resp.Status()
 	switch {
 	case ls != nil && ls.id != "" && status == 404:
 		return errSessionLost
-	case status == 400 || status == 404 || status == 405 || status == 406 || status == 415:
+	case noPOST(status):
 		return &wrongEra{l.s.errorf(errs.Protocol, "answers HTTP %d without an MCP message; check that url is the MCP endpoint", status)}
 	case status >= 500:
 		return l.s.errorf(errs.Unavailable, "fails with HTTP %d", status)
 	}
 	return l.s.errorf(errs.Protocol, "answers HTTP %d with content type %.60q instead of application/json or text/event-stream", status, kind)
+}
+
+// noPOST tells a status that a server gives to a POST that it has no place for.
+func noPOST(status int) bool {
+	switch status {
+	case 400, 404, 405, 406, 415:
+		return true
+	}
+	return false
 }
 
 func mediaType(v string) string {
@@ -118,6 +135,9 @@ func (l *httpLink) single(f *flight, c *Call, out *mcp.Raw, ls *session, limit t
 	out.Own(buf)
 	if e := mcp.Scan(out.Body, &out.Message, l.s.limits()); e != nil {
 		out.Reset()
+		if noPOST(f.resp.Status()) {
+			return l.notMCP(f, ls, "application/json")
+		}
 		return l.garbage(e)
 	}
 	if out.Kind != mcp.KindBatch {

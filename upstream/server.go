@@ -87,6 +87,8 @@ type Peer struct {
 	Version string
 	// Capabilities, Info and Instructions are raw JSON; nil when the server gave none.
 	Capabilities, Info, Instructions []byte
+
+	stream bool // it is reached over HTTP+SSE
 }
 
 // Options are what a Server needs besides its configuration.
@@ -159,7 +161,7 @@ func Open(spec *v1.Server, o Options) *Server {
 	case "stdio":
 		s.link = newStdio(s)
 	case "sse":
-		s.link = refused{s.errorf(errs.Unsupported, "HTTP+SSE of 2024-11-05 is not supported; use the server's Streamable HTTP address")}
+		s.link = newSSE(s)
 	default:
 		s.link = newHTTP(s)
 	}
@@ -364,12 +366,3 @@ func (s *Server) errorf(k errs.Kind, format string, args ...any) *errs.Error {
 }
 
 func (s *Server) closedError() error { return s.errorf(errs.Unavailable, "is being removed") }
-
-// refused is the link to a server that cannot be reached by this configuration.
-type refused struct{ err error }
-
-func (r refused) ready(context.Context) (*Peer, error)          { return nil, r.err }
-func (r refused) do(context.Context, *Call, *mcp.Raw) error     { return r.err }
-func (r refused) attend(context.Context, *Peer, *watcher) error { return r.err }
-func (r refused) forget()                                       {}
-func (r refused) close()                                        {}

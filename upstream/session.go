@@ -295,13 +295,7 @@ func (l *httpLink) tell(ctx context.Context, ls *session, body []byte) error {
 	if err := l.client.Do(ctx, &f.req, &f.resp); err != nil {
 		return err
 	}
-	var rest [512]byte
-	f.resp.SetTimeout(drainTime)
-	for range 8 {
-		if _, err := f.resp.Read(rest[:]); err != nil {
-			break
-		}
-	}
+	drain(&f.resp)
 	if st := f.resp.Status(); st == 404 && ls.id != "" {
 		return errSessionLost
 	}

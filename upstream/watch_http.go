@@ -14,6 +14,9 @@ func (l *httpLink) attend(ctx context.Context, p *Peer, w *watcher) error {
 	if p.Modern {
 		return l.s.attendModern(ctx, p, w, false, l.listen)
 	}
+	if p.stream {
+		return l.old.attend(ctx, p, w)
+	}
 	return l.attendLegacy(ctx, w)
 }
 

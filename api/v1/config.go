@@ -83,8 +83,9 @@ type Config struct {
 // one of command and url is given.
 type Server struct {
 	// Type is how the server is spoken to: stdio, http (Streamable HTTP) or sse
-	// (the HTTP+SSE transport of 2024-11-05, which is not supported: use the
-	// server's Streamable HTTP address). Left out, it follows from command or url.
+	// (the HTTP+SSE transport of 2024-11-05; url is then the address of its stream,
+	// most often one that ends in /sse). Left out, it follows from command or url,
+	// and a server that takes no Streamable HTTP at url is asked for that stream.
 	// The spellings streamable-http, streamable_http and streamableHttp mean
 	// http; the key may also be written transport or transportType.
 	Type string `json:"type,omitempty" enum:"stdio,http,sse" alias:"transport,transportType"`

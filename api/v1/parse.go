@@ -121,12 +121,6 @@ func (d *decoder) idle(c *Config) {
 	if c.Cluster != "" && len(c.Seal.Keys) == 0 {
 		d.warn(d.lineOf("cluster"), "cluster", "is set but seal.keys is not, so that each replica makes keys of its own and understands no other: give all the same keys")
 	}
-	for _, name := range c.ServerNames() {
-		if c.MCPServers[name].Type == TypeSSE {
-			path := childPath("mcpServers", name) + ".type"
-			d.warn(d.lineOf(path), path, "is sse, which is not supported, so that every call of this server fails; use its Streamable HTTP address, with type: http")
-		}
-	}
 }
 
 // yamlTerms puts the terms of the YAML specification in those of this package.

@@ -52,6 +52,9 @@ func (s *Server) Start() {
 	defer h.mu.Unlock()
 	h.addr = ln.Addr().String()
 	s.URL = "http://" + h.addr + "/mcp"
+	if s.script.stream {
+		s.URL = "http://" + h.addr + "/sse"
+	}
 	h.srv, h.done = &http.Server{Handler: h, ReadHeaderTimeout: Patience}, make(chan struct{})
 	go func(srv *http.Server, done chan struct{}) {
 		defer close(done)
@@ -89,6 +92,10 @@ func (h *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // the sender gave up
+	}
+	if s.script.stream {
+		h.serveOld(w, r, body)
+		return
 	}
 	rec := parse(body, r.Header)
 	if r.Method != http.MethodPost {

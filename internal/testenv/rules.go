@@ -34,7 +34,7 @@ func (s *Server) obeys(r *Record, c *Call) bool {
 	if c.HTTP != nil {
 		c.HTTP.Status(no.status, "application/json", body)
 	} else if r.ID != "" {
-		c.Child.Print(body + "\n")
+		c.Send(body)
 	}
 	return false
 }

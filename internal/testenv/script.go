@@ -60,6 +60,11 @@ type Script struct {
 	Sessionless bool
 	// Lenient has the server take whatever it gets, without holding it to the rules of its era.
 	Lenient bool
+	// Endpoint is what a StreamServer names as its endpoint, before the session; "/message?session=" when empty.
+	Endpoint string
+	// NoPost is what a StreamServer answers to a POST at its stream; 405 when zero.
+	NoPost int
+	stream bool
 	// On answers messages in place of the server: by method, or by method and name ("tools/call echo").
 	On map[string]func(*Call)
 }
@@ -116,6 +121,7 @@ type Server struct {
 	sessions map[string]bool               // whether initialized came
 	asked    map[string]chan *Record       // questions, by session and id
 	minted   int
+	lines    []*Line
 }
 
 func newServer(t testing.TB, script Script) *Server {
@@ -195,6 +201,9 @@ func (s *Server) Entry(more ...map[string]any) map[string]any {
 	e := map[string]any{"timeouts": map[string]any{"start": "15s", "list": "10s", "call": "15s"}}
 	if s.http != nil {
 		e["url"] = s.URL
+		if s.script.stream {
+			e["type"] = "sse"
+		}
 	} else {
 		e["command"], e["args"] = s.stdio.command()
 		e["env"] = map[string]any{"GORACE": "atexit_sleep_ms=0"}
@@ -215,6 +224,8 @@ type Call struct {
 	Child *Child
 	// HTTP is the response to write for what no other method can; nil for a stdio server.
 	HTTP *Exchange
+	// Line is the stream that the call belongs to, of a StreamServer.
+	Line *Line
 }
 
 // Token is the call's progress token, raw.
@@ -229,6 +240,10 @@ func (c *Call) Send(message string) {
 		c.HTTP.send(message, true)
 		return
 	}
+	if c.Line != nil {
+		c.Line.print(message)
+		return
+	}
 	c.Child.Print(message + "\n")
 }
 
@@ -236,6 +251,10 @@ func (c *Call) Send(message string) {
 func (c *Call) Before(message string) {
 	if c.HTTP != nil {
 		c.HTTP.send(message, false)
+		return
+	}
+	if c.Line != nil {
+		c.Line.print(message)
 		return
 	}
 	c.Child.Print(message + "\n")

@@ -26,9 +26,6 @@ func asks(t *testing.T, client *testenv.Client, prefix string, via func(int) *te
 func TestAsking(t *testing.T) {
 	t.Parallel()
 	eachPair(t, func(t *testing.T, era testenv.Era, k kind) {
-		if era == testenv.Legacy {
-			t.Skip("questions do not reach legacy clients yet")
-		}
 		g := testenv.Serve(t, testenv.One(k.server(t, testenv.Asker(k.era))))
 		client := g.Modern("/mcp")
 		client.Era, client.Capabilities = era, testenv.AllCapabilities

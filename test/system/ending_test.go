@@ -182,7 +182,7 @@ func TestNoHandshake(t *testing.T) {
 func TestBrokenCallIsNoFailure(t *testing.T) {
 	t.Parallel()
 	eachKind(t, func(t *testing.T, k kind) {
-		if k.stdio {
+		if k.stdio || k.old {
 			t.Skip("no connection of its own")
 		}
 		s := k.server(t, testenv.Script{Tools: []string{testenv.Tool("break"), testenv.Tool("echo")}, On: map[string]func(*testenv.Call){

@@ -108,13 +108,36 @@ var stdioFaults = map[string]fault{
 	"half a line":   {func(c *testenv.Call) { c.Child.Print(`{"jsonrpc":"2.0",`); c.Child.Exit(0) }, "process ended"},
 }
 
+// streamFaults are those of a server of HTTP+SSE.
+var streamFaults = map[string]fault{
+	"garbage": {func(c *testenv.Call) {
+		c.Line.Events("data: no JSON\n\nevent: ping\ndata: 1\n\nid: 1\n\n")
+		c.Text("done")
+	}, ""},
+	"a batch":       {func(c *testenv.Call) { c.Send("[" + otherID + "]"); c.Text("done") }, ""},
+	"other id":      {func(c *testenv.Call) { c.Send(otherID); c.Text("done") }, ""},
+	"answers twice": {func(c *testenv.Call) { c.Text("done"); c.Text("done") }, ""},
+	"just fits":     {func(c *testenv.Call) { c.Result(big(mostBytes - 300)) }, ""},
+	"too large":     {func(c *testenv.Call) { c.Result(big(2 * mostBytes)) }, "maxBytes"},
+	"never answers": {(*testenv.Call).Hang, "silent"},
+	"ends":          {func(c *testenv.Call) { c.Line.Cut() }, "session ended"},
+	"ends in event": {func(c *testenv.Call) { c.Line.Events(`data: {"jsonrpc"`); c.Line.Cut() }, "session ended"},
+	"another origin": {func(c *testenv.Call) {
+		c.Line.Events("event: endpoint\ndata: http://evil.example/\n\n")
+		c.Text("done")
+	}, ""},
+}
+
 // TestFaults: each fault of a server fails its own call with a reason that names the server, and nothing else.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	eachPair(t, func(t *testing.T, era testenv.Era, k kind) {
 		faults := httpFaults
-		if k.stdio {
+		switch {
+		case k.stdio:
 			faults = stdioFaults
+		case k.old:
+			faults = streamFaults
 		}
 		script := testenv.Script{Tools: []string{testenv.Tool("good")}, On: map[string]func(*testenv.Call){}}
 		i := 0

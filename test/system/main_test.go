@@ -26,6 +26,7 @@ type kind struct {
 	era     testenv.Era
 	stdio   bool
 	streams bool
+	old     bool // HTTP+SSE
 }
 
 var kinds = []kind{
@@ -35,14 +36,18 @@ var kinds = []kind{
 	{name: "legacy-json", era: testenv.Legacy},
 	{name: "legacy-sse", era: testenv.Legacy, streams: true},
 	{name: "legacy-stdio", era: testenv.Legacy, stdio: true},
+	{name: "legacy-old", era: testenv.Legacy, old: true},
 }
 
 // server starts a server of the kind.
 func (k kind) server(t *testing.T, script testenv.Script) *testenv.Server {
 	t.Helper()
 	script.Era, script.Streams = k.era, k.streams
-	if k.stdio {
+	switch {
+	case k.stdio:
 		return testenv.StdioServer(t, script)
+	case k.old:
+		return testenv.StreamServer(t, script)
 	}
 	return testenv.HTTPServer(t, script)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -27,6 +28,34 @@ type tasker struct {
 	extra  string // members of a modern task, or what tasks/result of a legacy one answers
 	plain  bool   // the tool answers at once after all
 	result func(*testenv.Call)
+	homely bool   // it knows the task only in the session or child that made it
+	home   string // which that is
+}
+
+// place is the session or child that a message came to.
+func place(c *testenv.Call) string {
+	if c.Child != nil {
+		return strconv.Itoa(c.Child.PID)
+	}
+	return c.Header.Get("Mcp-Session-Id")
+}
+
+// made notes where the task was made; known refuses what is not about it, or comes elsewhere.
+func (s *tasker) made(c *testenv.Call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.home = place(c)
+}
+
+func (s *tasker) known(c *testenv.Call) bool {
+	s.mu.Lock()
+	lost := s.homely && s.home != place(c)
+	s.mu.Unlock()
+	if lost || c.Param("taskId") != `"task é/1"` {
+		c.Error(-32602, "no such task "+c.Param("taskId"))
+		return false
+	}
+	return true
 }
 
 func (s *tasker) set(status, extra string) {
@@ -61,8 +90,7 @@ func (s *tasker) modern() testenv.Script {
 		return `"taskId":` + realID + `,"status":"` + status + `","statusMessage":"at it",` + someTime + `,"ttlMs":60000.0,"pollIntervalMs":100` + extra
 	}
 	known := func(c *testenv.Call) bool {
-		if c.Param("taskId") != `"task é/1"` {
-			c.Error(-32602, "no such task "+c.Param("taskId"))
+		if !s.known(c) {
 			return false
 		}
 		if !strings.Contains(c.Meta("io.modelcontextprotocol/clientCapabilities"), tasksExtension) {
@@ -84,6 +112,7 @@ func (s *tasker) modern() testenv.Script {
 					c.Text("at once")
 					return
 				}
+				s.made(c)
 				c.Result(`{"resultType":"task","vendor":1.0,` + state() + `}`)
 			},
 			"tasks/get": func(c *testenv.Call) {
@@ -112,13 +141,7 @@ func (s *tasker) legacy() testenv.Script {
 		status, _ := s.get()
 		return `{"taskId":` + realID + `,"status":"` + status + `","statusMessage":"at it",` + someTime + `,"ttl":60000.0,"pollInterval":100,"vendor":1.0}`
 	}
-	known := func(c *testenv.Call) bool {
-		if c.Param("taskId") != `"task é/1"` {
-			c.Error(-32602, "no such task "+c.Param("taskId"))
-			return false
-		}
-		return true
-	}
+	known := s.known
 	return testenv.Script{
 		Tools: []string{
 			`{"name":"slow","inputSchema":{"type":"object"},"execution":{"taskSupport":"required"}}`,
@@ -131,6 +154,7 @@ func (s *tasker) legacy() testenv.Script {
 					c.Error(-32601, "only as a task")
 					return
 				}
+				s.made(c)
 				c.Result(`{"task":` + state() + `,"_meta":{"io.modelcontextprotocol/related-task":{"taskId":` + realID + `},"vendor":2.0}}`)
 			},
 			"tools/call plain": func(c *testenv.Call) { c.Text("plain" + c.Param("task")) },

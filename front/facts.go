@@ -1,0 +1,241 @@
+package front
+
+import (
+	"context"
+	"encoding/binary"
+	"strings"
+	"time"
+
+	"github.com/toolcrib/toolcrib/errs"
+)
+
+// What changes in a session (its log level, the resources it subscribed to, that it was ended) is kept as facts of the cluster.
+// Each replica has a copy for the sessions it has seen: it is loaded when a session comes first, and kept current by what
+// replicas tell each other. After the cluster was away, everything is loaded again.
+
+const (
+	factTime   = 2 * time.Second // for a fact to be kept or loaded; a cluster that is away fails much sooner
+	factKind   = "session"       // of the broadcasts
+	factLevel  = "level"
+	factEnded  = "ended"
+	factURI    = "uri:" // and the URI
+	uriMost    = 2048   // bytes of a URI that a session subscribes to
+	loadTrials = 3
+)
+
+// told is what replicas tell each other of a session.
+type told byte
+
+const (
+	toldLevel   told = 'l' // and the level
+	toldEnded   told = 'e'
+	toldCancel  told = 'c' // and the raw id of the request
+	toldWatch   told = '+' // and the URI
+	toldUnwatch told = '-' // and the URI
+	toldStream  told = 's' // and when it was opened
+)
+
+func factsOf(id sessionID) string { return factKind + ":" + string(id[:]) }
+
+// shared tells whether other replicas have to know of a session.
+func (h *Handler) shared(s *session) bool { return !s.local && !h.o.Node.Alone() }
+
+// tell has all other replicas know.
+func (h *Handler) tell(ctx context.Context, s *session, what told, value string) error {
+	if !h.shared(s) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), factTime)
+	defer cancel()
+	b := make([]byte, 0, idLen+8+1+len(value))
+	b = binary.BigEndian.AppendUint64(append(b, s.id[:]...), uint64(s.expires.UnixNano()))
+	return h.o.Node.Broadcast(ctx, factKind, append(append(b, byte(what)), value...))
+}
+
+// keep has the cluster keep a fact.
+func (h *Handler) keep(ctx context.Context, s *session, field, value string) error {
+	if !h.shared(s) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), factTime)
+	defer cancel()
+	return h.o.Node.Put(ctx, factsOf(s.id), field, value, s.expires)
+}
+
+// unkeep has the cluster forget a fact.
+func (h *Handler) unkeep(ctx context.Context, s *session, field string) error {
+	if !h.shared(s) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), factTime)
+	defer cancel()
+	return h.o.Node.Drop(ctx, factsOf(s.id), field)
+}
+
+// hear takes what another replica tells. It does not wait for anything.
+func (h *Handler) hear(body []byte) {
+	if len(body) < idLen+8+1 {
+		return
+	}
+	var id sessionID
+	copy(id[:], body)
+	expires := time.Unix(0, int64(binary.BigEndian.Uint64(body[idLen:])))
+	what, value := told(body[idLen+8]), string(body[idLen+8+1:])
+	switch what {
+	case toldEnded:
+		h.over(id, expires)
+		return
+	case toldCancel:
+		h.running.cancel(id, value)
+		return
+	case toldStream:
+		if len(value) == 8 {
+			h.sessions.outdate(id, int64(binary.BigEndian.Uint64([]byte(value))))
+		}
+		return
+	}
+	if !h.opened.has(id) && !h.sessions.follows(id) {
+		return // it is loaded when it comes here
+	}
+	switch what {
+	case toldLevel:
+		h.sessions.setLevel(id, value, expires)
+	case toldWatch:
+		h.sessions.watch(id, value, expires)
+	case toldUnwatch:
+		h.sessions.unwatch(id, value)
+	}
+}
+
+// learn takes in a session that comes here for the first time. While the cluster is away it is served by what is known here,
+// and tried again with each request.
+func (h *Handler) learn(ctx context.Context, token string, s *session) {
+	if !h.shared(s) {
+		h.opened.put(token, s)
+		return
+	}
+	done := h.sessions.loading(s.id)
+	defer done()
+	if h.load(ctx, s) == nil {
+		h.opened.put(token, s)
+	}
+}
+
+// load replaces what is known of a session by the facts that the cluster keeps; sessions.follows must hold meanwhile.
+func (h *Handler) load(ctx context.Context, s *session) error {
+	ctx, cancel := context.WithTimeout(ctx, factTime)
+	defer cancel()
+	for range loadTrials {
+		since := h.sessions.now()
+		facts, err := h.o.Node.Facts(ctx, factsOf(s.id))
+		if err != nil {
+			return err
+		}
+		var f sessionFacts
+		f.expires, f.level, f.ended = s.expires, facts[factLevel], facts[factEnded] != ""
+		for field := range facts {
+			if uri, ok := strings.CutPrefix(field, factURI); ok {
+				f.add(uri)
+			}
+		}
+		if h.sessions.replace(s.id, f, since) {
+			break
+		}
+	}
+	if h.sessions.ended(s.id) {
+		h.over(s.id, s.expires)
+	}
+	return nil
+}
+
+// reconnected makes up for what was not heard while the cluster was away.
+func (h *Handler) reconnected() {
+	h.opened.clear()
+	ctx := h.o.Life
+	for id, expires := range h.sessions.untold() {
+		s := &session{id: id, expires: expires}
+		if h.endSession(ctx, s) != nil {
+			return // it is away again
+		}
+	}
+	for _, s := range h.sessions.followed() {
+		if h.shared(s) && h.load(ctx, s) != nil {
+			return
+		}
+	}
+}
+
+// setLevel changes the log level of a session, everywhere.
+func (h *Handler) setLevel(ctx context.Context, s *session, level string) error {
+	if err := h.keep(ctx, s, factLevel, level); err != nil {
+		return err
+	}
+	h.sessions.setLevel(s.id, level, s.expires)
+	return h.tell(ctx, s, toldLevel, level)
+}
+
+// cancel ends a request of a session, wherever it runs.
+func (h *Handler) cancel(ctx context.Context, s *session, id string) error {
+	if id == "" || h.running.cancel(s.id, id) {
+		return nil
+	}
+	return h.tell(ctx, s, toldCancel, id)
+}
+
+// endSession ends a session everywhere; here also when the others cannot be told yet.
+func (h *Handler) endSession(ctx context.Context, s *session) error {
+	h.over(s.id, s.expires)
+	err := h.keep(ctx, s, factEnded, "1")
+	if err == nil {
+		err = h.tell(ctx, s, toldEnded, "")
+	}
+	h.sessions.setUntold(s.id, err != nil)
+	return err
+}
+
+// over ends what this replica has of a session.
+func (h *Handler) over(id sessionID, expires time.Time) {
+	h.sessions.end(id, expires)
+	h.running.cancelAll(id)
+}
+
+// subscribe adds to the resources that a session wants to hear of; most bounds them.
+func (h *Handler) subscribe(ctx context.Context, s *session, uri string, most int) error {
+	switch n, has := h.sessions.watches(s.id, uri); {
+	case has:
+		return nil
+	case len(uri) > uriMost:
+		return errs.E("front", errs.Invalid, "params.uri has %d bytes; at most %d can be subscribed to", len(uri), uriMost)
+	case n >= most:
+		return errs.E("front", errs.Overloaded, "the session has %d subscriptions, which is the most; unsubscribe from some, or raise streams.subscriptions", n)
+	case h.sessions.full():
+		return errs.E("front", errs.Overloaded, "the sessions here have %d subscriptions together, which is the most; try again later", urisMost)
+	}
+	if err := h.keep(ctx, s, factURI+uri, ""); err != nil {
+		return err
+	}
+	h.sessions.watch(s.id, uri, s.expires)
+	return h.tell(ctx, s, toldWatch, uri)
+}
+
+// unsubscribe takes it back.
+func (h *Handler) unsubscribe(ctx context.Context, s *session, uri string) error {
+	if err := h.unkeep(ctx, s, factURI+uri); err != nil {
+		return err
+	}
+	h.sessions.unwatch(s.id, uri)
+	return h.tell(ctx, s, toldUnwatch, uri)
+}
+
+// follow has an open stream of a session hear of changes: of the URIs it subscribed to, and of its end, when the session was
+// ended or a newer stream of it was opened anywhere, which is what happens to an older one now. Neither function may wait, nor
+// call back. leave ends it.
+func (h *Handler) follow(ctx context.Context, s *session, changed func(), end func(error)) (leave func()) {
+	f := &follower{s: s, changed: changed, end: end, opened: time.Now().UnixNano()}
+	h.sessions.follow(f)
+	at := binary.BigEndian.AppendUint64(nil, uint64(f.opened))
+	if err := h.tell(ctx, s, toldStream, string(at)); err != nil {
+		h.o.Log.Debug("other replicas were not told of a stream", "error", err)
+	}
+	return func() { h.sessions.unfollow(f) }
+}

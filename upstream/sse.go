@@ -1,0 +1,237 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/upstream/h1"
+)
+
+// streamsMost bounds the streams towards one server.
+const streamsMost = 2000
+
+// sseLink reaches a server over HTTP+SSE (2024-11-05). Each caller has a session, which is a stream of its own; that of the
+// gateway itself stays open, and its end shows that the server broke.
+type sseLink struct {
+	s      *Server
+	client *h1.Client
+	url    *url.URL
+	start  []byte // as that of httpLink
+	info   []byte
+	back   backoff
+	posts  sync.Pool
+	tidied sync.Once
+
+	mu    sync.Mutex
+	slots map[sessionKey]*streamSlot
+}
+
+// streamSlot is where the stream of one caller is kept.
+type streamSlot struct {
+	shared[instance]
+	used atomic.Int64 // unix nanoseconds
+	busy atomic.Int32 // calls under way, without parked ones
+}
+
+func newSSE(s *Server) *sseLink {
+	u, client := dialer(s)
+	return newStreams(s, u, client)
+}
+
+func newStreams(s *Server, u *url.URL, client *h1.Client) *sseLink {
+	l := &sseLink{s: s, client: client, url: u, start: head(u, s), info: clientInfo(s.opts.Version), slots: map[sessionKey]*streamSlot{}}
+	l.posts.New = func() any { return new(h1.Response) }
+	return l
+}
+
+// forget does nothing: a stream that ended is dropped by the one who watches it.
+func (l *sseLink) forget() {}
+
+// ownStream is that of the gateway itself.
+var ownStream = sessionKey{can: AllAbilities}
+
+func (l *sseLink) ready(ctx context.Context) (*Peer, error) {
+	in, _, err := l.open(ctx, ownStream)
+	if err != nil {
+		return nil, err
+	}
+	return in.peer, nil
+}
+
+// close ends what the client does; those who watch the streams stop them when the server's life ends.
+func (l *sseLink) close() { l.client.Abort() }
+
+func (l *sseLink) do(ctx context.Context, c *Call, out *mcp.Raw) error {
+	key := sessionKey{c.Session, c.abilities()}
+	err := l.attempt(ctx, key, c, out)
+	if errors.Is(err, errGone) {
+		err = l.attempt(ctx, key, c, out) // nothing was sent; there is a new stream, or a reason why there is none
+	}
+	return err
+}
+
+func (l *sseLink) attempt(ctx context.Context, key sessionKey, c *Call, out *mcp.Raw) error {
+	in, sl, err := l.open(ctx, key)
+	if err != nil {
+		return err
+	}
+	sl.busy.Add(1)
+	defer func() {
+		sl.used.Store(time.Now().UnixNano())
+		sl.busy.Add(-1)
+	}()
+	if c.Client.LogLevel != "" {
+		if err := in.setLevel(ctx, c.Client.LogLevel); err != nil {
+			return err
+		}
+	}
+	err = in.call(ctx, false, c, out)
+	if errors.Is(err, errGone) {
+		sl.drop(in)
+	}
+	return err
+}
+
+// open returns the stream of a caller, which is opened when there is none.
+func (l *sseLink) open(ctx context.Context, key sessionKey) (*instance, *streamSlot, error) {
+	sl, err := l.slot(key)
+	if err != nil {
+		return nil, nil, err
+	}
+	in, err := sl.get(ctx, l.s, func(ctx context.Context) (*instance, error) {
+		if err := l.back.pause(ctx, l.s, "is connected to again"); err != nil {
+			return nil, err
+		}
+		in, err := l.connect(ctx, key, sl)
+		if err != nil {
+			l.back.failed(err)
+		}
+		return in, err
+	})
+	return in, sl, err
+}
+
+// slot finds or makes the place of a caller's stream.
+func (l *sseLink) slot(key sessionKey) (*streamSlot, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	sl := l.slots[key]
+	if sl == nil {
+		if len(l.slots) >= streamsMost && !l.evict(sessionIdle) && !l.evict(time.Minute) && !l.evict(time.Second) {
+			return nil, l.s.errorf(errs.Overloaded, "has %d streams open and in use, which is the most", streamsMost)
+		}
+		l.tidied.Do(func() { l.s.spawn(l.tidy) })
+		sl = &streamSlot{}
+		l.slots[key] = sl
+	}
+	sl.used.Store(time.Now().UnixNano())
+	return sl, nil
+}
+
+// evict ends the streams that were not used for a time, the gateway's own excepted; the caller holds the lock.
+func (l *sseLink) evict(unused time.Duration) bool {
+	limit := time.Now().Add(-unused).UnixNano()
+	n := len(l.slots)
+	for key, sl := range l.slots {
+		in := sl.peek()
+		if key == ownStream || sl.used.Load() > limit || sl.busy.Load() > 0 || (in != nil && in.busyAtAll()) {
+			continue
+		}
+		delete(l.slots, key)
+		if in != nil {
+			l.s.spawn(func(context.Context) { in.stop() })
+		}
+	}
+	return len(l.slots) < n
+}
+
+// busyAtAll tells whether a call is in flight, parked ones included.
+func (in *instance) busyAtAll() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return len(in.pending) > 0
+}
+
+// tidy ends idle streams.
+func (l *sseLink) tidy(ctx context.Context) {
+	t := time.NewTicker(sessionIdle / 4)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		l.mu.Lock()
+		l.evict(sessionIdle)
+		l.mu.Unlock()
+	}
+}
+
+// connect opens a stream and the session in it.
+func (l *sseLink) connect(ctx context.Context, key sessionKey, sl *streamSlot) (*instance, error) {
+	limit := time.Duration(l.s.spec.Timeouts.Start)
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	p, err := l.dial(ctx)
+	if err != nil {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = l.s.errorf(errs.Timeout, "names no endpoint on its stream within %s; raise timeouts.start, or check that url is the address of its stream", limit)
+		}
+		return nil, err
+	}
+	in := newInstance(l.s, p, l.info, key.can)
+	in.drop = func() { sl.drop(in) }
+	if !in.run() {
+		p.abandon()
+		return nil, l.s.closedError()
+	}
+	if in.peer, err = in.handshake(ctx, true); err != nil {
+		if ctx.Err() != nil && l.s.ctx.Err() == nil {
+			err = l.s.errorf(errs.Timeout, "does not answer initialize within %s%s; raise timeouts.start if it needs longer", limit, in.complaint())
+		}
+		in.stop()
+		return nil, err
+	}
+	in.peer.stream = true
+	up := time.Now()
+	if !l.s.spawn(func(ctx context.Context) { l.watch(ctx, key, in, up) }) {
+		in.stop()
+		return nil, l.s.closedError()
+	}
+	return in, nil
+}
+
+// watch waits for the end of a stream. That of the gateway's own has the server looked after anew.
+func (l *sseLink) watch(ctx context.Context, key sessionKey, in *instance, up time.Time) {
+	select {
+	case <-in.gone:
+	case <-ctx.Done():
+		in.stop()
+		<-in.gone
+	}
+	if ctx.Err() != nil || key != ownStream {
+		return
+	}
+	err := l.s.errorf(errs.Unavailable, "ended its stream: %s", in.p.fate())
+	if time.Since(up) >= settled {
+		l.back.over()
+	}
+	l.back.failed(err)
+	l.s.fail(err)
+}
+
+// attend watches the server by what it says on the gateway's own stream.
+func (l *sseLink) attend(ctx context.Context, _ *Peer, w *watcher) error {
+	in, _, err := l.open(ctx, ownStream)
+	if err != nil {
+		return err
+	}
+	return in.attend(ctx, w)
+}
