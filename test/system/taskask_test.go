@@ -176,3 +176,61 @@ func TestTaskAsksInVain(t *testing.T) {
 		})
 	}
 }
+
+// TestTaskResultAsks: what a task asks reaches a legacy client on the stream of tasks/result, as the task's; the answer goes
+// back to the task.
+func TestTaskResultAsks(t *testing.T) {
+	t.Parallel()
+	eachKind(t, func(t *testing.T, k kind) {
+		s := askingTasker(t, k)
+		g := testenv.Serve(t, testenv.One(s.Server))
+		client := legacyThatIsAsked(t, g)
+		id := s.start(t, client)
+		if r := client.Call("tasks/get", `"taskId":`+id); r.Member("status") != `"input_required"` || r.Member("inputRequests") != "" {
+			t.Errorf("tasks/get: %v", r)
+		}
+		r, n, err := client.Talk(testenv.Within(t, testenv.Patience), testenv.Talk{
+			Request: testenv.Request{Method: "tasks/result", Members: `"taskId":` + id},
+			Answer: func(q testenv.Question) string {
+				if strings.Contains(string(q.Params), realID) || (k.era == testenv.Legacy) != strings.Contains(string(q.Params), `"io.modelcontextprotocol/related-task":{"taskId":`+id+`}`) {
+					t.Errorf("question: %s", q.Params)
+				}
+				return agreed
+			},
+		})
+		if err != nil || n != 1 || !strings.HasSuffix(r.Texts(), `1":`+agreed+`}`) ||
+			taskMember(r.Member("_meta"), "io.modelcontextprotocol/related-task") != `{"taskId":`+id+`}` {
+			t.Errorf("%v, %d, %v", r, n, err)
+		}
+	})
+}
+
+// legacyThatIsAsked is a legacy client that can be asked to fill in forms.
+func legacyThatIsAsked(t *testing.T, g *testenv.Gateway) *testenv.Client {
+	t.Helper()
+	c := testenv.NewClient(t, g.URL+"/mcp", testenv.Legacy)
+	c.Capabilities = formClient
+	c.Initialize(testenv.LegacyVersion)
+	return c
+}
+
+// TestTaskAsksLegacyOnBehalf: a legacy client that asked for no task is asked within its call.
+func TestTaskAsksLegacyOnBehalf(t *testing.T) {
+	t.Parallel()
+	eachKind(t, func(t *testing.T, k kind) {
+		s := askingTasker(t, k)
+		g := testenv.Serve(t, testenv.One(s.Server))
+		r, n, err := legacyThatIsAsked(t, g).Talk(testenv.Within(t, testenv.Patience), testenv.Talk{
+			Request: testenv.Request{Method: "tools/call", Members: `"name":"one__slow","arguments":{}`, Meta: `"progressToken":1`},
+			Answer: func(q testenv.Question) string {
+				if strings.Contains(string(q.Params), "related-task") {
+					t.Errorf("question: %s", q.Params)
+				}
+				return agreed
+			},
+		})
+		if err != nil || n != 1 || !strings.HasSuffix(r.Texts(), `1":`+agreed+`}`) || strings.Contains(r.String(), "related-task") {
+			t.Errorf("%v, %d, %v", r, n, err)
+		}
+	})
+}
