@@ -126,6 +126,7 @@ func (n *Node) await(ctx context.Context, c *outgoing, note func([]byte)) ([]byt
 			}
 		}
 		if failed != nil {
+			n.control(c.peer.id, &frame{typ: frameCancel, call: c.id})
 			return nil, failed
 		}
 		select {

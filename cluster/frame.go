@@ -145,6 +145,9 @@ const maxSeen = 1 << 16
 
 // again tells whether a frame came before.
 func (s *seen) again(f *frame, now time.Time) bool {
+	if now.Sub(s.since) > 4*window {
+		s.now = nil // nothing of it can come again
+	}
 	if s.now == nil || now.Sub(s.since) > 2*window || len(s.now) >= maxSeen {
 		s.before, s.now, s.since = s.now, map[seenKey]struct{}{}, now
 	}

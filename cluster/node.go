@@ -31,6 +31,7 @@ const (
 	everyone = "*"
 
 	maxInbox    = 1024 // messages that wait to be looked at
+	maxTold     = 1024 // broadcasts that wait to be told
 	maxCalls    = 16384
 	maxServed   = 4096
 	maxPeers    = 1024
@@ -60,6 +61,8 @@ type Node struct {
 	end   context.CancelCauseFunc
 
 	inbox    chan delivery
+	told     chan frame
+	missed   atomic.Bool // a broadcast found told full
 	done     chan struct{}
 	served   sync.WaitGroup // handlers and hooks
 	loops    sync.WaitGroup
@@ -106,11 +109,12 @@ func New(o Options) *Node {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	n := &Node{
-		o: o, inbox: make(chan delivery, maxInbox), done: make(chan struct{}), controls: make(chan struct{}, maxControls),
+		o: o, inbox: make(chan delivery, maxInbox), told: make(chan frame, maxTold), done: make(chan struct{}), controls: make(chan struct{}, maxControls),
 		handlers: map[string]Handler{}, broadcasts: map[string][]func([]byte){}, peers: map[string]*peer{},
 	}
 	n.life, n.end = context.WithCancelCause(context.Background())
 	n.loops.Go(n.receive)
+	n.loops.Go(n.tell)
 	n.leave = o.Backend.Join(o.ID, Callbacks{Deliver: n.deliver, Connected: n.connected})
 	return n
 }
@@ -147,7 +151,8 @@ func (n *Node) Handle(kind string, f Handler) {
 	n.handlers[kind] = f
 }
 
-// OnBroadcast registers what is told of broadcasts of a kind. It runs on the goroutine that receives, so it must not wait.
+// OnBroadcast registers what is told of broadcasts of a kind. One is told after the other; when that takes so long that some
+// are lost, what OnReconnect registered is called.
 func (n *Node) OnBroadcast(kind string, f func(body []byte)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -306,16 +311,35 @@ func (n *Node) dispatch(f *frame) {
 	case frameRequest:
 		n.accept(f)
 	case frameBroadcast:
-		n.mu.Lock()
-		told := n.broadcasts[f.kind]
-		n.mu.Unlock()
-		for _, tell := range told {
-			tell(f.body)
+		select {
+		case n.told <- *f:
+		default:
+			n.missed.Store(true)
 		}
 	case framePing:
 		n.ponged(f)
 	default:
 		n.progress(f)
+	}
+}
+
+// tell tells of broadcasts.
+func (n *Node) tell() {
+	for {
+		select {
+		case f := <-n.told:
+			n.mu.Lock()
+			listeners := n.broadcasts[f.kind]
+			n.mu.Unlock()
+			for _, listen := range listeners {
+				listen(f.body)
+			}
+		case <-n.done:
+			return
+		}
+		if len(n.told) == 0 && n.missed.Swap(false) {
+			n.hooks()
+		}
 	}
 }
 
@@ -325,6 +349,11 @@ func (n *Node) connected(up bool) {
 		n.fail(said(ErrDown, ""))
 		return
 	}
+	n.hooks()
+}
+
+// hooks calls what OnReconnect registered.
+func (n *Node) hooks() {
 	n.mu.Lock()
 	hooks := n.reconnects[:len(n.reconnects):len(n.reconnects)]
 	n.mu.Unlock()

@@ -238,6 +238,8 @@ func (b *Backend) do(ctx context.Context, key string, size int, f func(context.C
 		return err
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case errors.Is(err, errSettling):
+		return cluster.ErrDown
 	}
 	if _, said := rueidis.IsRedisErr(err); !said || l.clustered() {
 		l.suspect(slot)

@@ -12,6 +12,7 @@ import (
 	"github.com/toolcrib/toolcrib/cluster/clustertest"
 	"github.com/toolcrib/toolcrib/cluster/redis"
 	"github.com/toolcrib/toolcrib/internal/testenv"
+	"github.com/toolcrib/toolcrib/seal"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -60,12 +61,15 @@ func TestOneNodeNamed(t *testing.T) {
 }
 
 // pair is two nodes that call each other.
-type pair struct{ a, b *cluster.Node }
+type pair struct {
+	a, b *cluster.Node
+	ring func() *seal.Ring
+}
 
 func nodes(t *testing.T, url string) *pair {
 	t.Helper()
 	ring := clustertest.Ring(t)
-	p := &pair{clustertest.Node(t, open(t, url), ring), clustertest.Node(t, open(t, url), ring)}
+	p := &pair{clustertest.Node(t, open(t, url), ring), clustertest.Node(t, open(t, url), ring), clustertest.Fixed(ring)}
 	for _, n := range []*cluster.Node{p.a, p.b} {
 		n.Handle("echo", func(_ context.Context, request []byte, _ func([]byte)) ([]byte, error) { return request, nil })
 	}
@@ -195,6 +199,50 @@ func TestWrongPassword(t *testing.T) {
 	}
 	if _, err := redis.New(redis.Options{Address: "redis://:sekrit@a b"}); err == nil || strings.Contains(err.Error(), "sekrit") {
 		t.Errorf("a wrong address: %v", err)
+	}
+}
+
+// TestKilled breaks the connection of a replica without any farewell, as a kill -9 does: the others learn of it at once.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	url := testenv.StartRedis(t).URL()
+	for _, caller := range []bool{true, false} {
+		p := nodes(t, url)
+		dies := open(t, url)
+		victim := cluster.New(cluster.Options{Backend: dies, Ring: p.ring})
+		t.Cleanup(victim.Close)
+		testenv.Eventually(t, "connected", func() bool { return victim.Status().Connected })
+		from, to := p.a, victim
+		if caller {
+			from, to = to, from
+		}
+		ended := make(chan error, 1)
+		began := make(chan struct{}, 1)
+		to.Handle("wait", func(ctx context.Context, _ []byte, _ func([]byte)) ([]byte, error) {
+			began <- struct{}{}
+			<-ctx.Done()
+			ended <- context.Cause(ctx)
+			return nil, ctx.Err()
+		})
+		failed := make(chan error, 1)
+		go func() {
+			_, err := from.Call(context.Background(), to.ID(), "wait", nil, nil)
+			failed <- err
+		}()
+		<-began
+		start := time.Now()
+		dies.Close()
+		survivor := failed
+		if caller {
+			survivor = ended
+		}
+		if err := <-survivor; !errors.Is(err, cluster.ErrGone) || time.Since(start) > 2500*time.Millisecond {
+			t.Errorf("caller dies %v: %v after %v", caller, err, time.Since(start))
+		}
+		start = time.Now()
+		if _, err := p.a.Call(t.Context(), victim.ID(), "wait", nil, nil); !errors.Is(err, cluster.ErrGone) || time.Since(start) > time.Second {
+			t.Errorf("a call to the dead: %v after %v", err, time.Since(start))
+		}
 	}
 }
 
