@@ -78,8 +78,9 @@ type readiness struct {
 	Servers map[string]upstream.Status `json:"servers"`
 }
 
-// ready answers 503 only when this replica cannot do its work: it is stopping, or every server has failed.
-// Without its cluster it serves all but what takes another replica. Why a server failed may tell addresses and what it printed, so where keys are configured it takes one to read that.
+// ready answers 503 only when this replica cannot do its work: it is stopping, or every server has failed. Without its
+// cluster it does all but what takes another replica. Why something failed may tell addresses and what a server printed, so
+// where keys are configured it takes one to read that.
 func (s *server) ready(w http.ResponseWriter, req *http.Request) {
 	r := readiness{
 		Status: "ready", Version: s.o.Version, Uptime: time.Since(s.started).Round(time.Second).String(),

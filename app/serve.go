@@ -295,7 +295,9 @@ func (s *server) cutOff(h *http.Server) error {
 // warnUnapplied names what changed but takes a restart.
 func (s *server) warnUnapplied(c *v1.Config) {
 	for _, key := range []struct{ name, was, is string }{
-		{"listen", s.first.Listen, c.Listen}, {"log.format", s.first.Log.Format, c.Log.Format}, {"stateDir", s.first.StateDir, c.StateDir},
+		{"listen", s.first.Listen, c.Listen},
+		{"log.format", s.first.Log.Format, c.Log.Format},
+		{"stateDir", s.first.StateDir, c.StateDir},
 		{"cluster", string(s.first.Cluster), string(c.Cluster)},
 	} {
 		if key.was != key.is {

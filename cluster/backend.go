@@ -21,14 +21,31 @@ var (
 // sealed by the Node. No method waits longer than about a second for a backend that does not answer; one that is known to be
 // away fails at once with ErrDown.
 type Backend interface {
+	Bus
+	Store
+
 	// Name tells the kind: memory or redis.
 	Name() string
+	// Status tells how the backend is reached.
+	Status() Status
+	// Close ends the backend, after all have left.
+	Close()
+}
+
+// Bus carries messages between replicas.
+type Bus interface {
 	// Join makes a replica reachable until the function it returns was called, which waits until no callback runs any more.
 	Join(replica string, c Callbacks) (leave func())
 	// Send puts a message into the inbox of a replica; it fails with ErrGone when none of that id listens.
 	Send(ctx context.Context, replica string, message []byte) error
 	// Broadcast puts a message into the inboxes of all replicas, the sender's too.
 	Broadcast(ctx context.Context, message []byte) error
+	// Alone tells whether no other replica can be there.
+	Alone() bool
+}
+
+// Store keeps facts and leases.
+type Store interface {
 	// Put keeps a field of a key, and the key at least until expires; with ErrFull when there are MaxFields already.
 	Put(ctx context.Context, key, field, value string, expires time.Time) error
 	// Drop forgets a field of a key.
@@ -39,12 +56,6 @@ type Backend interface {
 	Lock(ctx context.Context, name, owner string, ttl time.Duration) error
 	// Unlock gives a lease back if owner holds it.
 	Unlock(ctx context.Context, name, owner string) error
-	// Alone tells whether no other replica can be there.
-	Alone() bool
-	// Status tells how the backend is reached.
-	Status() Status
-	// Close ends the backend, after all have left.
-	Close()
 }
 
 // Callbacks are what a backend tells a replica that joined.

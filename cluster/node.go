@@ -15,6 +15,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -355,7 +356,7 @@ func (n *Node) connected(up bool) {
 // hooks calls what OnReconnect registered.
 func (n *Node) hooks() {
 	n.mu.Lock()
-	hooks := n.reconnects[:len(n.reconnects):len(n.reconnects)]
+	hooks := slices.Clone(n.reconnects)
 	n.mu.Unlock()
 	n.spawn(func() {
 		for _, hook := range hooks {

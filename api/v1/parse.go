@@ -119,7 +119,7 @@ func (d *decoder) idle(c *Config) {
 		d.warn(d.lines["mcpServers"], "mcpServers", reason)
 	}
 	if c.Cluster != "" && len(c.Seal.Keys) == 0 {
-		d.warn(d.lineOf("cluster"), "cluster", "is set but seal.keys is not, so that each replica makes keys of its own and understands no other: give all the same keys")
+		d.warn(d.lineOf("cluster"), "cluster", "is set but seal.keys is not, so that each replica makes its own: give all the same, or they refuse each other")
 	}
 }
 

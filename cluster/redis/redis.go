@@ -174,7 +174,7 @@ func (b *Backend) keep(ctx context.Context, inbox string, c cluster.Callbacks) {
 			b.down(err)
 		}
 		select {
-		case <-time.After(delay/2 + rand.N(delay/2)):
+		case <-time.After(delay/2 + rand.N(delay/2)): //nolint:gosec // replicas need not come back at once, no more
 		case <-ctx.Done():
 		}
 	}

@@ -50,7 +50,7 @@ func findRedis() (string, error) {
 		return path, nil
 	}
 	// The package would start a server of its own: it is told not to.
-	install := exec.Command("apt-get", "install", "-y", "--no-install-recommends", "redis-server", "redis-tools")
+	install := exec.CommandContext(context.Background(), "apt-get", "install", "-y", "--no-install-recommends", "redis-server", "redis-tools")
 	install.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1")
 	if out, err := install.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("no redis-server in PATH, and apt-get install redis-server: %w\n%s", err, out)
@@ -76,7 +76,8 @@ func freePort(t testing.TB) int {
 }
 
 func free(port int) bool {
-	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+	var lc net.ListenConfig
+	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:"+strconv.Itoa(port))
 	if err != nil {
 		return false
 	}
@@ -118,7 +119,7 @@ func (r *Redis) Start() {
 		r.t.Fatal(err)
 	}
 	defer log.Close()
-	r.cmd = exec.Command(path, args...)
+	r.cmd = exec.CommandContext(context.Background(), path, args...) // Kill ends it
 	r.cmd.Stdout, r.cmd.Stderr = log, log
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := r.cmd.Start(); err != nil {
@@ -290,7 +291,7 @@ func (s *Sentinel) Master() *Redis {
 }
 
 func addresses(servers []*Redis) string {
-	var all []string
+	all := make([]string, 0, len(servers))
 	for _, r := range servers {
 		all = append(all, r.Address())
 	}
@@ -332,7 +333,8 @@ func StartRedisCluster(t testing.TB) *RedisCluster {
 		Eventually(t, "the cluster is whole", func() bool {
 			info, err := n.Do("CLUSTER", "INFO")
 			nodes, err2 := n.Do("CLUSTER", "NODES")
-			return err == nil && err2 == nil && strings.Contains(info, "cluster_state:ok") && strings.Count(nodes, " slave ")+strings.Count(nodes, ",slave ") == masters &&
+			replicas := strings.Count(nodes, " slave ") + strings.Count(nodes, ",slave ")
+			return err == nil && err2 == nil && replicas == masters && strings.Contains(info, "cluster_state:ok") &&
 				!strings.Contains(nodes, "handshake")
 		})
 	}
