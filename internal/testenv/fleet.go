@@ -199,8 +199,9 @@ func (f *Fleet) Client(era Era, path, capabilities string) *Client {
 
 // At is the same client, in the same session, that speaks to replica i only.
 func (f *Fleet) At(i int, c *Client) *Client {
+	_, path, _ := strings.Cut(strings.TrimPrefix(c.URL, "http://"), "/")
 	return &Client{
-		URL: f.Replicas[i].URL + strings.TrimPrefix(c.URL, f.URL), Era: c.Era, Version: c.Version, Session: c.Session,
+		URL: f.Replicas[i].URL + "/" + path, Era: c.Era, Version: c.Version, Session: c.Session,
 		Key: c.Key, Capabilities: c.Capabilities, t: c.t, http: c.http,
 	}
 }

@@ -160,6 +160,9 @@ func (g *Gateway) Stop() {
 	}
 }
 
+// CloseIdle closes the connections of clients that nobody uses.
+func (g *Gateway) CloseIdle() { g.client.CloseIdleConnections() }
+
 // Log is what the gateway logged so far.
 func (g *Gateway) Log() string { return g.log.String() }
 

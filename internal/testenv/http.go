@@ -103,8 +103,8 @@ func (h *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	x := &Exchange{w: w, stream: s.script.Streams, code: http.StatusOK}
 	if r.Method != http.MethodPost && s.script.On[r.Method] == nil {
+		s.record(rec)
 		s.mu.Lock()
-		s.records = append(s.records, rec)
 		delete(s.sessions, r.Header.Get("Mcp-Session-Id"))
 		s.mu.Unlock()
 		code := http.StatusMethodNotAllowed

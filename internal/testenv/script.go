@@ -65,6 +65,8 @@ type Script struct {
 	// NoPost is what a StreamServer answers to a POST at its stream; 405 when zero.
 	NoPost int
 	stream bool
+	// Forgets has the server keep no record of what it received.
+	Forgets bool
 	// On answers messages in place of the server: by method, or by method and name ("tools/call echo").
 	On map[string]func(*Call)
 }
@@ -303,11 +305,25 @@ func parse(body []byte, h http.Header) *Record {
 	return &Record{Method: m.Method, ID: string(m.ID), Body: bytes.Clone(body), Header: h, params: m.Params}
 }
 
+func (s *Server) record(r *Record) {
+	if s.script.Forgets {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.records = append(s.records, r)
+}
+
+// Open tells how many requests the server has not answered yet.
+func (s *Server) Open() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.open)
+}
+
 // take records a message and answers it.
 func (s *Server) take(ctx context.Context, r *Record, c *Call) {
-	s.mu.Lock()
-	s.records = append(s.records, r)
-	s.mu.Unlock()
+	s.record(r)
 	session := r.Header.Get("Mcp-Session-Id")
 	if c.Child != nil {
 		session = strconv.Itoa(c.Child.PID)

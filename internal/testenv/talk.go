@@ -122,7 +122,7 @@ func (c *Client) talkLegacy(ctx context.Context, t Talk) (*Reply, int, error) {
 		if err != nil {
 			return r, n, err
 		}
-		q, asked := asQuestion(m)
+		q, asked := AsQuestion(m)
 		if !asked {
 			r.Messages = append(r.Messages, m)
 			continue
@@ -139,8 +139,8 @@ func (c *Client) talkLegacy(ctx context.Context, t Talk) (*Reply, int, error) {
 	}
 }
 
-// asQuestion reads a request of the server's.
-func asQuestion(message []byte) (Question, bool) {
+// AsQuestion reads a request that a legacy client got on its stream; ok is false for what is none.
+func AsQuestion(message []byte) (Question, bool) {
 	var m struct {
 		ID     json.RawMessage `json:"id"`
 		Method string          `json:"method"`
