@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -17,7 +18,8 @@ import (
 )
 
 // step is one thing that a client does. Op is tools, prompts, resources,
-// templates (list all pages), call, prompt, read or complete (with Params).
+// templates (list all pages), call, ask (a call whose tool asks back), prompt,
+// read or complete (with Params).
 type step struct {
 	Op       string         `json:"op"`
 	Params   map[string]any `json:"params,omitempty"`
@@ -111,10 +113,15 @@ func driveGo(t *testing.T, _ *parts, to target, era string, steps []step) report
 	ctx, cancel := context.WithTimeout(t.Context(), runTimeout)
 	defer cancel()
 	g := &goClient{progress: map[any][]map[string]any{}}
-	c := mcp.NewClient(&mcp.Implementation{Name: "toolcrib-real-test", Version: "1.0.0"}, &mcp.ClientOptions{
-		Capabilities:                &mcp.ClientCapabilities{},
-		ProgressNotificationHandler: g.onProgress,
-	})
+	options := &mcp.ClientOptions{Capabilities: &mcp.ClientCapabilities{}, ProgressNotificationHandler: g.onProgress}
+	asked := slices.ContainsFunc(steps, func(s step) bool { return s.Op == "ask" })
+	if asked {
+		agreeable(options)
+	}
+	c := mcp.NewClient(&mcp.Implementation{Name: "toolcrib-real-test", Version: "1.0.0"}, options)
+	if asked {
+		c.AddRoots(&mcp.Root{URI: "file:///work", Name: "work"})
+	}
 	version := era
 	if known, ok := map[string]string{"legacy": legacy, "modern": modern}[era]; ok {
 		version = known
@@ -192,7 +199,7 @@ func (g *goClient) take(ctx context.Context, s step, i int) (any, error) {
 		return collect(g.session.Resources(ctx, nil))
 	case "templates":
 		return collect(g.session.ResourceTemplates(ctx, nil))
-	case "call":
+	case "call", "ask":
 		params, err := remarshal[mcp.CallToolParams](s.Params)
 		if err != nil {
 			return nil, err

@@ -29,7 +29,7 @@ const minNode = 22
 type parts struct {
 	node    string // a Node.js of at least minNode
 	modules string // folder that holds node_modules and the client scripts
-	goBin   string // folder of the Go SDK's servers
+	goBin   string // folder of what is built from the module in fixtures
 }
 
 // server is the script of an official npm server.
@@ -211,11 +211,11 @@ func major(version string) int {
 	return n
 }
 
-// buildServers builds the Go SDK's servers out of the module in fixtures.
+// buildServers builds the module in fixtures: the Go SDK's servers, and own programs made with others' parts.
 func buildServers(cache string) (string, error) {
-	pins := []string{"fixtures/go.mod", "fixtures/go.sum"}
+	pins := []string{"fixtures/go.mod", "fixtures/go.sum", "fixtures/interactive/main.go", "fixtures/mark3labs/main.go"}
 	return once(cache, "go", pins, func(dir string) error {
-		_, err := output("fixtures", "go", "build", "-mod=readonly", "-trimpath", "-o", dir+string(filepath.Separator), "tool")
+		_, err := output("fixtures", "go", "build", "-mod=readonly", "-trimpath", "-o", dir+string(filepath.Separator), "tool", "./...")
 		return err
 	})
 }

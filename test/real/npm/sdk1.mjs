@@ -2,14 +2,21 @@
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
-import { info, job, run } from './steps.mjs';
+import { CreateMessageRequestSchema, ElicitRequestSchema, ListRootsRequestSchema } from '@modelcontextprotocol/sdk/types.js';
+import { agree, asks, capabilities, info, job, run } from './steps.mjs';
 
 let transport;
 
 await run(job(), {
-  connect: async ({ url, command, args, env }, onerror) => {
-    const client = new Client(info, { capabilities: {} });
+  connect: async (job, onerror) => {
+    const { url, command, args, env } = job;
+    const client = new Client(info, { capabilities: capabilities(job) });
     client.onerror = onerror;
+    if (asks(job)) {
+      client.setRequestHandler(ElicitRequestSchema, (request) => agree.elicit(request.params));
+      client.setRequestHandler(CreateMessageRequestSchema, (request) => agree.sample(request.params));
+      client.setRequestHandler(ListRootsRequestSchema, agree.roots);
+    }
     transport = url ? new StreamableHTTPClientTransport(new URL(url)) : new StdioClientTransport({ command, args, env, stderr: 'ignore' });
     await client.connect(transport);
     return client;
