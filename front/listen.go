@@ -40,7 +40,7 @@ func (v *visit) listen(r *http.Request) error {
 		defer w.Close()
 		got := w.Granted(wish)
 		v.sink.raw(acknowledgement(got, id))
-		if got.Lists != 0 || len(got.URIs) > 0 {
+		if got.Lists != 0 || len(got.URIs)+len(got.Tasks) > 0 {
 			v.tellUntil(r.Context(), w, id)
 		}
 		if r.Context().Err() == nil {
@@ -87,7 +87,10 @@ func wishOf(in *mcp.Raw, most int) (wish gateway.Wish, err error) {
 			return wish, errs.E("front", errs.Invalid, "params.notifications.%s is %.40s; it must be true or false", k.name, f.Of(in.Body))
 		}
 	}
-	wish.URIs, err = namesOf(in.Body, filter, "resourceSubscriptions", most)
+	if wish.URIs, err = namesOf(in.Body, filter, "resourceSubscriptions", most); err != nil {
+		return wish, err
+	}
+	wish.Tasks, err = namesOf(in.Body, filter, "taskIds", most)
 	return wish, err
 }
 
@@ -129,18 +132,25 @@ func acknowledgement(got gateway.Wish, id []byte) []byte {
 			b = append(append(append(b, '"'), k.name...), `":true,`...)
 		}
 	}
-	if len(got.URIs) > 0 {
-		b = append(b, `"resourceSubscriptions":`...)
-		for i, uri := range got.URIs {
-			b = mcp.AppendString(append(b, "[,"[min(i, 1)]), uri)
-		}
-		b = append(b, "],"...)
-	}
+	b = appendNames(b, "resourceSubscriptions", got.URIs)
+	b = appendNames(b, "taskIds", got.Tasks)
 	if b[len(b)-1] == ',' {
 		b = b[:len(b)-1]
 	}
 	b = append(append(append(b, `},"_meta":{"io.modelcontextprotocol/subscriptionId":`...), id...), "}}}"...)
 	return mcp.AppendEvent(nil, b)
+}
+
+// appendNames appends a member with an array of strings, and a comma, unless there are none.
+func appendNames(b []byte, name string, all []string) []byte {
+	if len(all) == 0 {
+		return b
+	}
+	b = append(append(append(b, '"'), name...), `":`...)
+	for i, s := range all {
+		b = mcp.AppendString(append(b, "[,"[min(i, 1)]), s)
+	}
+	return append(b, "],"...)
 }
 
 // completion is the last message of a listen that ends gracefully: its result.

@@ -144,7 +144,7 @@ func (p *watched) put(w *Watch, uri string) {
 	if all == nil {
 		all = map[*Watch]struct{}{}
 		p.uris[uri] = all
-		p.want(upstream.Wish{URIs: []string{uri}})
+		p.want(wishFor(uri))
 	}
 	all[w] = struct{}{}
 }
@@ -156,7 +156,7 @@ func (p *watched) drop(w *Watch, uri string) {
 	}
 	if delete(all, w); len(all) == 0 {
 		delete(p.uris, uri)
-		p.server.Unwant(upstream.Wish{URIs: []string{uri}})
+		p.server.Unwant(wishFor(uri))
 	}
 }
 
@@ -202,8 +202,11 @@ func (h *hub) recovered(p *watched) {
 
 // noticed takes what a server tells of something that is watched.
 func (h *hub) noticed(p *watched, n *mcp.Raw) {
-	if n.Method == mcp.MethodResourceUpdated {
+	switch n.Method {
+	case mcp.MethodResourceUpdated:
 		h.updated(p, n)
+	case mcp.MethodTaskChanged:
+		h.taskChanged(p, n)
 	}
 }
 
@@ -254,7 +257,11 @@ func (h *hub) began(p *watched, lists upstream.Lists) {
 	h.listsChanged(p.name, lists, true)
 	h.mu.RLock()
 	defer h.mu.RUnlock()
+	h.askTasks(p)
 	for uri, all := range p.uris {
+		if isTask(uri) {
+			continue
+		}
 		var made *notice
 		for w := range all {
 			if !w.isOpen() {

@@ -150,25 +150,6 @@ func (g *Gateway) openTask(ctx context.Context, x *Exchange) (*task, error) {
 	return t, nil
 }
 
-// watchTask opens a task id of subscriptions/listen: the server to listen to, and its own id there. ok is false for an id that
-// is not the caller's, and for tasks of legacy servers, which are polled.
-func (g *Gateway) watchTask(x *Exchange, raw []byte) (m *member, id string, ok bool) {
-	r, ok := g.openTaskID(x, raw)
-	if !ok || !r.modern {
-		return nil, "", false
-	}
-	m = x.world.members[r.server]
-	return m, r.id, m != nil
-}
-
-// taskNote puts the id that the client has for a task into a notifications/tasks of its server.
-func taskNote(n *mcp.Raw, token []byte) {
-	n.Edits.Replace(n.Get(mcp.KeyTaskID), token)
-	if f := n.Meta[mcp.MetaRelatedTask]; f.Present() {
-		n.Edits.Remove(n.Body, f)
-	}
-}
-
 // speaksTasks tells whether the client of a tools/call can be given a task: it declared the extension, or asked for a task.
 func (x *Exchange) speaksTasks() bool {
 	if x.Client.Modern {

@@ -41,7 +41,7 @@ func reshape(object, id []byte, status string, rename map[string]string, drop ..
 		}
 		return true
 	})
-	if !limited { // both eras demand it
+	if !limited && rename != nil { // both eras demand it
 		name := `"ttlMs"`
 		if rename["ttl"] == "" {
 			name = `"ttl"`

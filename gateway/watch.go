@@ -20,6 +20,8 @@ type Wish struct {
 	Lists upstream.Lists
 	// URIs are resources, each once.
 	URIs []string
+	// Tasks are ids of tasks as the client knows them, each once.
+	Tasks []string
 }
 
 // Watch is what one client is told of changes. It holds no goroutine and no plan: whoever owns the client's stream waits for
@@ -40,12 +42,18 @@ type Watch struct {
 	due    upstream.Lists
 	order  []string // of the keys of notes
 	notes  map[string]*notice
-	places map[string]*watched // where each URI is watched
+	places map[string]*watched // where each URI is watched, and each task by its taskKey
+	tokens map[string]string   // the client's own ids of tasks, by taskKey
 }
 
 // Watch begins to watch what a client wishes, at the exchange's endpoint. It waits a short time for what is not watched yet,
 // and grants only what truly is. Close ends it.
 func (g *Gateway) Watch(ctx context.Context, x *Exchange, wish Wish) (*Watch, error) {
+	if len(wish.Tasks) > 0 {
+		if err := x.mayTask(); err != nil {
+			return nil, err
+		}
+	}
 	w := g.newWatch(x)
 	w.lists = wish.Lists
 	if err := g.hub.enter(w); err != nil {
@@ -58,6 +66,7 @@ func (g *Gateway) Watch(ctx context.Context, x *Exchange, wish Wish) (*Watch, er
 		// What cannot be watched is not granted, and that says it.
 		_ = w.place(ctx, x.world, uri)
 	}
+	w.placeTasks(x, wish.Tasks)
 	w.settle(ctx)
 	if err := ctx.Err(); err != nil {
 		w.Close()
@@ -82,6 +91,11 @@ func (w *Watch) Granted(wish Wish) Wish {
 	for _, uri := range wish.URIs {
 		if w.places[uri] != nil {
 			got.URIs = append(got.URIs, uri)
+		}
+	}
+	for key, token := range w.tokens {
+		if w.places[key] != nil {
+			got.Tasks = append(got.Tasks, token)
 		}
 	}
 	return got
@@ -161,14 +175,17 @@ func (w *Watch) settle(ctx context.Context) {
 	began := time.Now()
 	for p, uris := range byPlace {
 		limited, cancel := context.WithDeadline(ctx, began.Add(p.patience))
-		got := p.server.Watched(limited, p.lastTicket(), upstream.Wish{URIs: uris})
+		got := p.server.Watched(limited, p.lastTicket(), wishFor(uris...))
 		cancel()
-		if len(got.URIs) == len(uris) {
+		if len(got.URIs)+len(got.Tasks) == len(uris) {
 			continue
 		}
-		taken := make(map[string]bool, len(got.URIs))
+		taken := make(map[string]bool, len(got.URIs)+len(got.Tasks))
 		for _, uri := range got.URIs {
 			taken[uri] = true
+		}
+		for _, id := range got.Tasks {
+			taken[taskKey+id] = true
 		}
 		for _, uri := range uris {
 			if !taken[uri] {

@@ -28,6 +28,7 @@ type Filter struct {
 	Prompts   bool     `json:"promptsListChanged,omitempty"`
 	Resources bool     `json:"resourcesListChanged,omitempty"`
 	URIs      []string `json:"resourceSubscriptions,omitempty"`
+	Tasks     []string `json:"taskIds,omitempty"`
 }
 
 // TellingCapabilities are those of a server that tells of all changes.
@@ -162,6 +163,11 @@ func (t *Teller) Changed(list string) {
 // Updated tells that a resource changed; more are raw members of params, each with its comma before it.
 func (t *Teller) Updated(uri, more string) {
 	t.tell("notifications/resources/updated", `"uri":"`+uri+`"`+more, func(f Filter) bool { return slices.Contains(f.URIs, uri) })
+}
+
+// Task tells how a task stands; members are the raw ones of params.
+func (t *Teller) Task(id, members string) {
+	t.tell("notifications/tasks", members, func(f Filter) bool { return slices.Contains(f.Tasks, id) })
 }
 
 func (t *Teller) tell(method, members string, wanted func(Filter) bool) {
