@@ -188,7 +188,13 @@ func (t *Teller) tell(method, members string, wanted func(Filter) bool) {
 	for c := range streams {
 		c.Before(plain)
 	}
-	if server == nil || server.stdio == nil {
+	if server == nil {
+		return
+	}
+	for _, l := range server.Lines() {
+		l.print(plain)
+	}
+	if server.stdio == nil {
 		return
 	}
 	if all := server.Children(); len(all) > 0 {
