@@ -32,6 +32,7 @@ type StreamClient struct {
 	http   *http.Client
 	cancel context.CancelFunc
 	ids    atomic.Int64
+	asked  map[string]bool // ids of the questions that Talk answered
 
 	mu       sync.Mutex
 	messages []json.RawMessage
@@ -40,10 +41,25 @@ type StreamClient struct {
 // OpenStream opens a stream at a path of the gateway, such as "/sse"; status is 200 when there is one.
 func (g *Gateway) OpenStream(path, key string, header http.Header) (c *StreamClient, status int) {
 	g.t.Helper()
+	return openStream(g.t, g.client, g.URL+path, key, header)
+}
+
+// Stream opens a stream at replica i, without a session.
+func (f *Fleet) Stream(i int, path string) *StreamClient {
+	f.t.Helper()
+	c, status := openStream(f.t, f.client, f.Replicas[i].URL+path, "", nil)
+	if status != http.StatusOK {
+		f.t.Fatalf("GET %s: HTTP %d", path, status)
+	}
+	return c
+}
+
+func openStream(t testing.TB, client *http.Client, at, key string, header http.Header) (c *StreamClient, status int) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, g.URL+path, nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
-		g.t.Fatal(err)
+		t.Fatal(err)
 	}
 	r.Header.Set("Accept", "text/event-stream")
 	if key != "" {
@@ -53,12 +69,12 @@ func (g *Gateway) OpenStream(path, key string, header http.Header) (c *StreamCli
 	if host := header.Get("Host"); host != "" {
 		r.Host = host
 	}
-	resp, err := g.client.Do(r) //nolint:bodyclose // read and Close do
+	resp, err := client.Do(r) //nolint:bodyclose // read and Close do
 	if err != nil {
 		cancel()
-		g.t.Fatal(err)
+		t.Fatal(err)
 	}
-	c = &StreamClient{Key: key, Ended: make(chan struct{}), Header: resp.Header, t: g.t, http: g.client, cancel: cancel}
+	c = &StreamClient{Key: key, Ended: make(chan struct{}), asked: map[string]bool{}, Header: resp.Header, t: t, http: client, cancel: cancel}
 	if resp.StatusCode != http.StatusOK {
 		cancel()
 		_ = resp.Body.Close()
@@ -67,14 +83,14 @@ func (g *Gateway) OpenStream(path, key string, header http.Header) (c *StreamCli
 	}
 	endpoints := make(chan string, 1)
 	go c.read(resp.Body, endpoints)
-	g.t.Cleanup(c.Close)
-	at, ok := <-endpoints
+	t.Cleanup(c.Close)
+	to, ok := <-endpoints
 	if !ok {
-		g.t.Fatal("the stream ended before its endpoint")
+		t.Fatal("the stream ended before its endpoint")
 	}
-	ref, err := r.URL.Parse(at)
+	ref, err := r.URL.Parse(to)
 	if err != nil {
-		g.t.Fatal(err)
+		t.Fatal(err)
 	}
 	c.Endpoint = ref.String()
 	return c, resp.StatusCode
@@ -247,4 +263,38 @@ func (c *StreamClient) Call(method, members string) *Reply {
 func (c *StreamClient) Tool(name, arguments string) *Reply {
 	c.t.Helper()
 	return c.Call("tools/call", `"name":"`+name+`","arguments":`+arguments)
+}
+
+// Talk calls and answers questions until there is an answer. via sends the nth message after the first one, counted from 1, to
+// the endpoint of another replica; nil sends all to Endpoint. It tells how many questions it answered.
+func (c *StreamClient) Talk(method, members string, answer Answer, via func(n int) string) (*Reply, int) {
+	c.t.Helper()
+	id := c.Send(method, members)
+	n := 0
+	var last *Reply
+	Eventually(c.t, "answer to "+id, func() bool {
+		for _, m := range c.Messages() {
+			q, asked := AsQuestion(m)
+			if !asked {
+				if r := (&Reply{Status: http.StatusOK, Messages: []json.RawMessage{m}}); r.ID() == id {
+					last = r
+				}
+				continue
+			}
+			if c.asked[q.Key] {
+				continue
+			}
+			c.asked[q.Key] = true
+			n++
+			to := c.Endpoint
+			if via != nil {
+				to = via(n)
+			}
+			if status, body := c.PostTo(to, c.Key, `{"jsonrpc":"2.0","id":`+q.Key+`,"result":`+answer(q)+`}`); status != http.StatusAccepted {
+				c.t.Fatalf("an answer was not taken: HTTP %d %s", status, body)
+			}
+		}
+		return last != nil
+	})
+	return last, n
 }

@@ -292,3 +292,87 @@ func TestStreamKeyRevoked(t *testing.T) {
 	})
 	<-alice.Ended
 }
+
+// streamAsks calls every tool of an asker over a stream, and wants what it ends with.
+func streamAsks(t *testing.T, c *testenv.StreamClient, via func(int) string) {
+	t.Helper()
+	for name, want := range testenv.AskerAnswers {
+		if r, n := c.Talk("tools/call", `"name":"one__`+name+`","arguments":{}`, testenv.Agree, via); r.Texts() != want {
+			t.Errorf("%s after %d answers: %v, want %s", name, n, r, want)
+		}
+	}
+}
+
+// TestStreamAsked: any server asks a client that holds a stream, and one that declared nothing is asked nothing.
+func TestStreamAsked(t *testing.T) {
+	t.Parallel()
+	eachKind(t, func(t *testing.T, k kind) {
+		g := testenv.Serve(t, testenv.One(k.server(t, testenv.Asker(k.era))))
+		for _, version := range []string{"2024-11-05", "2025-11-25"} {
+			c, _ := g.OpenStream("/sse", "", nil)
+			c.Initialize(version, testenv.AllCapabilities)
+			streamAsks(t, c, nil)
+		}
+		plain := g.Stream("/sse", "")
+		if r, n := plain.Talk("tools/call", `"name":"one__trip","arguments":{}`, testenv.Agree, nil); n > 0 || r.Texts() == testenv.AskerAnswers["trip"] {
+			t.Errorf("a client that can be asked nothing got %d questions: %v", n, r)
+		}
+	})
+}
+
+// TestStreamLevel: a client sets its level, and gets what a server logs at it.
+func TestStreamLevel(t *testing.T) {
+	t.Parallel()
+	eachKind(t, func(t *testing.T, k kind) {
+		s := k.server(t, testenv.Script{Tools: []string{testenv.Tool("log")}, On: map[string]func(*testenv.Call){
+			"tools/call": func(c *testenv.Call) {
+				for _, level := range []string{"info", "error"} {
+					c.Before(`{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"` + level + `","data":"` + level + `-said"}}`)
+				}
+				c.Text("done")
+			},
+		}})
+		g := testenv.Serve(t, testenv.One(s))
+		c := g.Stream("/sse", "")
+		if r := c.Call("logging/setLevel", `"level":"error"`); string(r.Result()) != "{}" {
+			t.Fatalf("%v", r)
+		}
+		if r := c.Tool("one__log", "{}"); r.Texts() != "done" {
+			t.Fatalf("%v", r)
+		}
+		c.Await("error-said")
+		for _, m := range c.Messages() {
+			if strings.Contains(string(m), "info-said") {
+				t.Errorf("below the level: %s", m)
+			}
+		}
+	})
+}
+
+// TestStreamFleet: what is posted to another replica reaches the one that has the stream, and nothing reaches one that is gone.
+func TestStreamFleet(t *testing.T) {
+	t.Parallel()
+	redis := testenv.StartRedis(t)
+	f := testenv.ServeFleet(t, testenv.FleetConfig{Config: testenv.One(testenv.HTTPServer(t, testenv.Asker(testenv.Modern))), Redis: redis.URL()})
+	c := f.Stream(0, "/sse")
+	path := strings.TrimPrefix(c.Endpoint, f.Replicas[0].URL)
+	at := func(n int) string { return f.Replicas[n%3].URL + path }
+	c.Endpoint = at(1)
+	c.Initialize("2025-11-25", testenv.AllCapabilities)
+	streamAsks(t, c, at)
+	for body, want := range map[string]int{"{": 400, `{"jsonrpc":"2.0","method":"notifications/what"}`: 202, `{"jsonrpc":"2.0","id":"x","result":{}}`: 400} {
+		for n := range 3 {
+			if status, answer := c.PostTo(at(n), "", body); status != want {
+				t.Errorf("POST of %s at replica %d: HTTP %d %s, want %d", body, n, status, answer, want)
+			}
+		}
+	}
+	f.Kill(0)
+	<-c.Ended
+	if status, answer := c.PostTo(at(1), "", `{"jsonrpc":"2.0","id":"x","method":"ping"}`); status != http.StatusNotFound {
+		t.Errorf("after the end of the replica: HTTP %d %s", status, answer)
+	}
+	again := f.Stream(1, "/sse")
+	again.Initialize("2025-11-25", testenv.AllCapabilities)
+	streamAsks(t, again, nil)
+}
