@@ -97,7 +97,7 @@ const (
 var doors = map[string]door{"mcp": doorMCP, "sse": doorStream, "message": doorMessage}
 
 // allowed are the methods at each door.
-var allowed = [noDoor]string{doorMCP: "POST, DELETE, OPTIONS", doorStream: "GET, OPTIONS", doorMessage: "POST, OPTIONS"}
+var allowed = [noDoor]string{doorMCP: "GET, POST, DELETE, OPTIONS", doorStream: "GET, OPTIONS", doorMessage: "POST, OPTIONS"}
 
 // endpointOf reads the endpoint off a path: empty for /mcp, a server's name for /servers/{name}/mcp; and so for the other doors.
 func endpointOf(u *url.URL) (endpoint string, d door) {
@@ -155,7 +155,7 @@ func (h *Handler) serve(v *visit, w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodOptions:
 		w.Header().Set("Allow", allowed[d])
 		v.sink.status(http.StatusNoContent)
-	case takes(d, r.Method):
+	case takes(d, r):
 		v.admitted(r)
 	default:
 		w.Header().Set("Allow", allowed[d])
@@ -163,16 +163,15 @@ func (h *Handler) serve(v *visit, w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// takes tells whether a door is for a method. At doorMCP no stream is offered that a GET could open: everything the gateway
-// says there belongs to a request.
-func takes(d door, method string) bool {
-	switch method {
+// takes tells whether a door is for a method. At doorMCP only a session has a stream that a GET can open.
+func takes(d door, r *http.Request) bool {
+	switch r.Method {
 	case http.MethodPost:
 		return d != doorStream
 	case http.MethodDelete:
 		return d == doorMCP
 	case http.MethodGet:
-		return d == doorStream
+		return d == doorStream || d == doorMCP && r.Header["Mcp-Session-Id"] != nil
 	}
 	return false
 }
@@ -190,6 +189,8 @@ func (v *visit) admitted(r *http.Request) {
 			err = v.posted(r)
 		case r.Method == http.MethodDelete:
 			err = v.endSession(r)
+		case r.Method == http.MethodGet:
+			err = v.hear(r)
 		default:
 			err = v.post(r)
 		}

@@ -74,6 +74,10 @@ func (v *visit) request(client context.Context, s *session) error {
 		return v.local(emptyObject)
 	case mcp.MethodSetLevel:
 		return v.setLevel(client, s)
+	case mcp.MethodResourcesSubscribe:
+		return v.subscribe(client, s)
+	case mcp.MethodResourcesUnsubscribe:
+		return v.unsubscribe(client, s)
 	}
 	if facts := x.In.Method.Facts(); !facts.Legacy || (facts.Tasks && !mcp.HasTasks(s.version)) {
 		name, _ := mcp.Text(x.In.Body, x.In.MethodText, nil)

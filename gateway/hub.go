@@ -160,9 +160,8 @@ func (p *watched) drop(w *Watch, uri string) {
 	}
 }
 
-// waitLists waits a short time until it is known which lists are watched. At the aggregated endpoint the gateway itself tells
-// of changes that it sees, so there all are granted.
-func (h *hub) waitLists(ctx context.Context, w *Watch) {
+// waitLists waits a short time until it is known which lists are watched at the endpoint, and returns those.
+func (h *hub) waitLists(ctx context.Context, w *Watch) (got upstream.Lists) {
 	h.mu.RLock()
 	var all []*watched
 	for name, p := range h.servers {
@@ -173,15 +172,10 @@ func (h *hub) waitLists(ctx context.Context, w *Watch) {
 	h.mu.RUnlock()
 	ctx, cancel := context.WithTimeout(ctx, watchWait)
 	defer cancel()
-	var got upstream.Lists
 	for _, p := range all {
 		got |= p.server.Watched(ctx, p.lastTicket(), upstream.Wish{Lists: upstream.AllLists}).Lists
 	}
-	if w.endpoint != "" {
-		w.mu.Lock()
-		w.lists &= got
-		w.mu.Unlock()
-	}
+	return got
 }
 
 // listsChanged tells all who watch lists of a server. quiet leaves out who was not told yet what it watches.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -59,8 +60,9 @@ func (g *Gateway) Watch(ctx context.Context, x *Exchange, wish Wish) (*Watch, er
 	if err := g.hub.enter(w); err != nil {
 		return nil, err
 	}
-	if x.Endpoint != "" || wish.Lists != 0 {
-		g.hub.waitLists(ctx, w)
+	if got := g.hub.waitLists(ctx, w); w.endpoint != "" {
+		// At the aggregated endpoint the gateway itself tells of changes that it sees, so there all are granted.
+		w.limit(got)
 	}
 	for _, uri := range wish.URIs {
 		// What cannot be watched is not granted, and that says it.
@@ -73,6 +75,52 @@ func (g *Gateway) Watch(ctx context.Context, x *Exchange, wish Wish) (*Watch, er
 		return nil, context.Cause(ctx)
 	}
 	return w, nil
+}
+
+// WatchSession begins to watch what the client of a legacy session is told of without having to ask: changes of all lists that
+// the endpoint declares.
+func (g *Gateway) WatchSession(ctx context.Context, x *Exchange) (*Watch, error) {
+	w := g.newWatch(x)
+	w.lists = upstream.AllLists
+	if err := g.hub.enter(w); err != nil {
+		return nil, err
+	}
+	g.hub.waitLists(ctx, w)
+	w.Granted(Wish{})
+	return w, nil
+}
+
+// Follow has exactly these resources watched, without waiting for it to be so.
+func (w *Watch) Follow(ctx context.Context, uris []string) {
+	wanted := make(map[string]bool, len(uris))
+	for _, uri := range uris {
+		wanted[uri] = true
+	}
+	w.mu.Lock()
+	var gone []string
+	for uri := range w.places {
+		if !wanted[uri] {
+			gone = append(gone, uri)
+		}
+		delete(wanted, uri)
+	}
+	w.mu.Unlock()
+	for _, uri := range gone {
+		w.hub.remove(w, uri)
+	}
+	now := w.g.acquire()
+	defer w.g.release(now)
+	for uri := range wanted {
+		if err := w.place(ctx, now, uri); err != nil {
+			w.g.o.Log.Debug("resource of a session not watched", "error", err)
+		}
+	}
+}
+
+func (w *Watch) limit(lists upstream.Lists) {
+	w.mu.Lock()
+	w.lists &= lists
+	w.mu.Unlock()
 }
 
 func (g *Gateway) newWatch(x *Exchange) *Watch {
@@ -140,7 +188,7 @@ func (w *Watch) Add(ctx context.Context, uri string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.places[uri] == nil {
-		return errs.E("gateway", errs.NotFound, "the server does not take a subscription to %.200q", uri)
+		return errs.E("gateway", errs.Invalid, "the server takes no subscription to %.200q", uri)
 	}
 	return nil
 }
@@ -244,6 +292,13 @@ func (w *Watch) poke() {
 func (g *Gateway) Watchable(ctx context.Context, x *Exchange, uri string) error {
 	w := g.newWatch(x)
 	defer w.Close()
+	if m := x.world.members[x.Endpoint]; m != nil {
+		if p, err := m.server.Peer(ctx); err != nil {
+			return err
+		} else if len(p.Capabilities) > 0 && !strings.Contains(notices(p.Capabilities, "resources"), "subscribe") {
+			return errs.E("gateway", errs.MethodNotFound, "server %q takes no subscriptions to resources", m.Name)
+		}
+	}
 	return w.Add(ctx, uri)
 }
 

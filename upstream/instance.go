@@ -40,6 +40,8 @@ type instance struct {
 	can  Abilities // what its initialize declares
 	peer *Peer
 	drop func() // has the next call make another one
+	// aside: what it says of the server is said on the gateway's own stream as well.
+	aside bool
 
 	mu      sync.Mutex
 	pending map[int64]*waiting
@@ -232,7 +234,7 @@ func (in *instance) notified(m *mcp.Raw) {
 		default:
 			in.s.log.Debug("notification dropped: the client reads too slowly")
 		}
-	} else if !in.listened(m) {
+	} else if !in.listened(m) && !in.aside {
 		in.s.noted(m)
 	}
 	m.Free()

@@ -187,7 +187,7 @@ func (l *sseLink) connect(ctx context.Context, key sessionKey, sl *streamSlot) (
 		return nil, err
 	}
 	in := newInstance(l.s, p, l.info, key.can)
-	in.drop = func() { sl.drop(in) }
+	in.drop, in.aside = func() { sl.drop(in) }, key != ownStream
 	if !in.run() {
 		p.abandon()
 		return nil, l.s.closedError()
