@@ -72,14 +72,22 @@ func newCatalog() *catalog { return &catalog{slots: map[mcp.Method]*slot{}} }
 
 // invalidate makes the lists that a change notice is about stale at once. Clients are told of it.
 func (c *catalog) invalidate(changed upstream.Lists) {
+	c.mu.Lock()
 	for method, list := range listsOf {
-		if changed&list == 0 {
-			continue
+		if changed&list != 0 {
+			c.slot(method).told = true
 		}
-		c.mu.Lock()
-		c.slot(method).told = true
-		c.mu.Unlock()
-		c.expire(method)
+	}
+	c.mu.Unlock()
+	c.doubt(changed)
+}
+
+// doubt makes lists stale at once.
+func (c *catalog) doubt(lists upstream.Lists) {
+	for method, list := range listsOf {
+		if lists&list != 0 {
+			c.expire(method)
+		}
 	}
 }
 

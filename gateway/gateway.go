@@ -177,6 +177,7 @@ func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member
 			m.catalog.invalidate(upstream.ListOf(changed)) // before clients ask for the list again
 			g.hub.listsChanged(s.Name, upstream.ListOf(changed), false)
 		},
+		Doubted: m.catalog.doubt,
 		Noticed: func(n *mcp.Raw) { g.hub.noticed(m.watched, n) },
 		WatchBegan: func(lists upstream.Lists) {
 			m.catalog.invalidate(lists)

@@ -234,10 +234,21 @@ func (in *instance) notified(m *mcp.Raw) {
 		default:
 			in.s.log.Debug("notification dropped: the client reads too slowly")
 		}
-	} else if !in.listened(m) && !in.aside {
-		in.s.noted(m)
+	} else if !in.listened(m) {
+		in.noted(m)
 	}
 	m.Free()
+}
+
+// noted is told of notifications that belong to no call.
+func (in *instance) noted(m *mcp.Raw) {
+	if !in.aside {
+		in.s.noted(m)
+		return
+	}
+	if lists := ListOf(m.Method); lists != 0 && in.s.opts.Doubted != nil {
+		in.s.opts.Doubted(lists)
+	}
 }
 
 // tooLong fails the call that an oversized line answers, and only that.

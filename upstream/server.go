@@ -102,6 +102,8 @@ type Options struct {
 	MaxBytes, MaxDepth int
 	// Changed is called when the server says that a list changed; nil ignores it.
 	Changed func(mcp.Method)
+	// Doubted is called when lists may have changed, and Changed is likely to follow; nil ignores it.
+	Doubted func(Lists)
 	// Noticed is called with what the server says of resources and tasks that are watched, which is valid only during the
 	// call; nil ignores it.
 	Noticed func(*mcp.Raw)
