@@ -77,33 +77,32 @@ func (h *Handler) hear(body []byte) {
 	if len(body) < idLen+8+1 {
 		return
 	}
-	var id sessionID
-	copy(id[:], body)
-	expires := time.Unix(0, int64(binary.BigEndian.Uint64(body[idLen:])))
+	s := &session{expires: time.Unix(0, int64(binary.BigEndian.Uint64(body[idLen:])))}
+	copy(s.id[:], body)
 	what, value := told(body[idLen+8]), string(body[idLen+8+1:])
 	switch what {
 	case toldEnded:
-		h.over(id, expires)
+		h.over(s)
 		return
 	case toldCancel:
-		h.running.cancel(id, value)
+		h.running.cancel(s.id, value)
 		return
 	case toldStream:
 		if len(value) == 8 {
-			h.sessions.outdate(id, int64(binary.BigEndian.Uint64([]byte(value))))
+			h.sessions.outdate(s.id, int64(binary.BigEndian.Uint64([]byte(value))))
 		}
 		return
 	}
-	if !h.opened.has(id) && !h.sessions.follows(id) {
+	if !h.opened.has(s.id) && !h.sessions.follows(s.id) {
 		return // it is loaded when it comes here
 	}
 	switch what {
 	case toldLevel:
-		h.sessions.setLevel(id, value, expires)
+		h.sessions.setLevel(s, value)
 	case toldWatch:
-		h.sessions.watch(id, value, expires)
+		h.sessions.watch(s, value)
 	case toldUnwatch:
-		h.sessions.unwatch(id, value)
+		h.sessions.unwatch(s.id, value)
 	}
 }
 
@@ -121,46 +120,71 @@ func (h *Handler) learn(ctx context.Context, token string, s *session) {
 	}
 }
 
-// load replaces what is known of a session by the facts that the cluster keeps; sessions.follows must hold meanwhile.
+// load replaces what is known of a session by the facts that the cluster keeps, and gives back what the cluster has lost.
 func (h *Handler) load(ctx context.Context, s *session) error {
-	ctx, cancel := context.WithTimeout(ctx, factTime)
-	defer cancel()
 	for range loadTrials {
 		since := h.sessions.now()
-		facts, err := h.o.Node.Facts(ctx, factsOf(s.id))
+		f, err := h.facts(ctx, s)
 		if err != nil {
 			return err
 		}
-		var f sessionFacts
-		f.expires, f.level, f.ended = s.expires, facts[factLevel], facts[factEnded] != ""
-		for field := range facts {
-			if uri, ok := strings.CutPrefix(field, factURI); ok {
-				f.add(uri)
-			}
+		ok, lost := h.sessions.replace(s.id, f, since)
+		if !ok {
+			continue
 		}
-		if h.sessions.replace(s.id, f, since) {
-			break
+		if h.sessions.ended(s.id) {
+			h.over(s)
+		}
+		return h.restore(ctx, s, lost)
+	}
+	return nil // it changes all the time, so all that changes is heard
+}
+
+// facts are what the cluster keeps of a session.
+func (h *Handler) facts(ctx context.Context, s *session) (f sessionFacts, err error) {
+	ctx, cancel := context.WithTimeout(ctx, factTime)
+	defer cancel()
+	all, err := h.o.Node.Facts(ctx, factsOf(s.id))
+	f.expires, f.level, f.ended = s.expires, all[factLevel], all[factEnded] != ""
+	for field := range all {
+		if uri, ok := strings.CutPrefix(field, factURI); ok {
+			f.add(uri)
 		}
 	}
-	if h.sessions.ended(s.id) {
-		h.over(s.id, s.expires)
+	return f, err
+}
+
+// restore has the cluster, and the other replicas, know again what the cluster lost.
+func (h *Handler) restore(ctx context.Context, s *session, lost []fact) error {
+	for _, f := range lost {
+		field, value := factLevel, f.value
+		switch f.what {
+		case toldEnded:
+			field, value = factEnded, "1"
+		case toldWatch:
+			field, value = factURI+f.value, ""
+		}
+		if err := h.keep(ctx, s, field, value); err != nil {
+			return err
+		}
+		if err := h.tell(ctx, s, f.what, f.value); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // reconnected makes up for what was not heard while the cluster was away.
 func (h *Handler) reconnected() {
+	sessions := h.sessions.doubt()
 	h.opened.clear()
-	ctx := h.o.Life
-	for id, expires := range h.sessions.untold() {
-		s := &session{id: id, expires: expires}
-		if h.endSession(ctx, s) != nil {
-			return // it is away again
-		}
-	}
-	for _, s := range h.sessions.followed() {
-		if h.shared(s) && h.load(ctx, s) != nil {
+	for _, s := range sessions {
+		if !h.shared(s) || h.o.Life.Err() != nil {
 			return
+		}
+		if err := h.load(h.o.Life, s); err != nil {
+			h.o.Log.Debug("facts of sessions are not current yet", "error", err)
+			return // it is away again
 		}
 	}
 }
@@ -170,7 +194,7 @@ func (h *Handler) setLevel(ctx context.Context, s *session, level string) error 
 	if err := h.keep(ctx, s, factLevel, level); err != nil {
 		return err
 	}
-	h.sessions.setLevel(s.id, level, s.expires)
+	h.sessions.setLevel(s, level)
 	return h.tell(ctx, s, toldLevel, level)
 }
 
@@ -184,19 +208,17 @@ func (h *Handler) cancel(ctx context.Context, s *session, id string) error {
 
 // endSession ends a session everywhere; here also when the others cannot be told yet.
 func (h *Handler) endSession(ctx context.Context, s *session) error {
-	h.over(s.id, s.expires)
-	err := h.keep(ctx, s, factEnded, "1")
-	if err == nil {
-		err = h.tell(ctx, s, toldEnded, "")
+	h.over(s)
+	if err := h.keep(ctx, s, factEnded, "1"); err != nil {
+		return err
 	}
-	h.sessions.setUntold(s.id, err != nil)
-	return err
+	return h.tell(ctx, s, toldEnded, "")
 }
 
 // over ends what this replica has of a session.
-func (h *Handler) over(id sessionID, expires time.Time) {
-	h.sessions.end(id, expires)
-	h.running.cancelAll(id)
+func (h *Handler) over(s *session) {
+	h.sessions.end(s)
+	h.running.cancelAll(s.id)
 }
 
 // subscribe adds to the resources that a session wants to hear of; most bounds them.
@@ -214,7 +236,7 @@ func (h *Handler) subscribe(ctx context.Context, s *session, uri string, most in
 	if err := h.keep(ctx, s, factURI+uri, ""); err != nil {
 		return err
 	}
-	h.sessions.watch(s.id, uri, s.expires)
+	h.sessions.watch(s, uri)
 	return h.tell(ctx, s, toldWatch, uri)
 }
 

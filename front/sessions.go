@@ -29,9 +29,10 @@ type sessionTable struct {
 type sessionFacts struct {
 	level   string
 	ended   bool
-	untold  bool                // no other replica knows that it was ended
 	uris    map[string]struct{} // nil for none
 	expires time.Time
+	local   bool   // as in session
+	doubted bool   // the cluster was away since, so it may know better, or have lost what it knew
 	changed uint64 // sessionTable.changes then
 }
 
@@ -70,45 +71,19 @@ func (t *sessionTable) ended(id sessionID) bool {
 	return t.m[id].ended
 }
 
-func (t *sessionTable) setLevel(id sessionID, level string, expires time.Time) {
-	t.change(id, expires, func(f *sessionFacts) { f.level = level })
+func (t *sessionTable) setLevel(s *session, level string) {
+	t.change(s, func(f *sessionFacts) { f.level = level })
 }
 
 // end marks a session as ended, and ends its stream.
-func (t *sessionTable) end(id sessionID, expires time.Time) {
-	t.change(id, expires, func(f *sessionFacts) {
+func (t *sessionTable) end(s *session) {
+	t.change(s, func(f *sessionFacts) {
 		t.uris -= len(f.uris)
-		*f = sessionFacts{ended: true, untold: f.untold, expires: f.expires}
+		f.ended, f.level, f.uris = true, "", nil
 	})
-	t.mu.RLock()
-	f := t.followers[id]
-	t.mu.RUnlock()
-	if f != nil {
+	if f := t.follower(s.id); f != nil {
 		f.end(errSessionEnded)
 	}
-}
-
-// setUntold notes whether the other replicas still have to be told of a session's end.
-func (t *sessionTable) setUntold(id sessionID, untold bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if f, ok := t.m[id]; ok {
-		f.untold = untold
-		t.m[id] = f
-	}
-}
-
-// untold are the sessions whose end the other replicas have to be told of.
-func (t *sessionTable) untold() map[sessionID]time.Time {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	all := map[sessionID]time.Time{}
-	for id, f := range t.m {
-		if f.untold && time.Now().Before(f.expires) {
-			all[id] = f.expires
-		}
-	}
-	return all
 }
 
 // watches tells to how many URIs a session has subscribed, and whether to this one.
@@ -133,13 +108,13 @@ func (t *sessionTable) subscribed(id sessionID) []string {
 	return slices.Sorted(maps.Keys(t.m[id].uris))
 }
 
-func (t *sessionTable) watch(id sessionID, uri string, expires time.Time) {
-	t.change(id, expires, func(f *sessionFacts) {
+func (t *sessionTable) watch(s *session, uri string) {
+	t.change(s, func(f *sessionFacts) {
 		t.uris -= len(f.uris)
 		f.add(uri)
 		t.uris += len(f.uris)
 	})
-	t.told(id)
+	t.told(s.id)
 }
 
 func (t *sessionTable) unwatch(id sessionID, uri string) {
@@ -156,21 +131,25 @@ func (t *sessionTable) unwatch(id sessionID, uri string) {
 
 // told has the stream of a session know that its URIs changed.
 func (t *sessionTable) told(id sessionID) {
-	t.mu.RLock()
-	f := t.followers[id]
-	t.mu.RUnlock()
-	if f != nil {
+	if f := t.follower(id); f != nil {
 		f.changed()
 	}
 }
 
-func (t *sessionTable) change(id sessionID, expires time.Time, f func(*sessionFacts)) {
+// follower is the stream of a session; nil when it has none here.
+func (t *sessionTable) follower(id sessionID) *follower {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.followers[id]
+}
+
+func (t *sessionTable) change(s *session, f func(*sessionFacts)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	facts := t.m[id]
-	facts.expires = expires
+	facts := t.m[s.id]
+	facts.expires, facts.local = s.expires, s.local
 	f(&facts)
-	t.put(id, facts)
+	t.put(s.id, facts)
 }
 
 // put enters facts; the caller holds the lock.
@@ -227,16 +206,20 @@ func (t *sessionTable) now() uint64 {
 	return t.changes
 }
 
-// replace puts in what was loaded, unless something was heard of the session since. An end that is known here stays.
-func (t *sessionTable) replace(id sessionID, f sessionFacts, since uint64) bool {
+// replace puts in what the cluster keeps of a session, unless something was heard of it since. It returns what is known here
+// and the cluster has lost; an end that is known here stays, whatever the cluster says.
+func (t *sessionTable) replace(id sessionID, f sessionFacts, since uint64) (ok bool, lost []fact) {
 	t.mu.Lock()
 	was, known := t.m[id]
 	if was.changed > since {
 		t.mu.Unlock()
-		return false
+		return false, nil
 	}
-	if f.ended, f.untold = f.ended || was.ended, was.untold; f.ended {
-		f.uris = nil
+	if was.doubted || was.ended {
+		lost = f.merge(&was)
+	}
+	if f.ended {
+		f.level, f.uris = "", nil
 	}
 	differs := !maps.Equal(was.uris, f.uris)
 	if known || differs || f.ended || f.level != "" {
@@ -247,7 +230,56 @@ func (t *sessionTable) replace(id sessionID, f sessionFacts, since uint64) bool 
 	if differs {
 		t.told(id)
 	}
-	return true
+	return true, lost
+}
+
+// fact is one of a session.
+type fact struct {
+	what  told
+	value string
+}
+
+// merge adds what was known before; it returns what it added.
+func (f *sessionFacts) merge(was *sessionFacts) (added []fact) {
+	if was.ended && !f.ended {
+		f.ended = true
+		added = append(added, fact{what: toldEnded})
+	}
+	if f.ended {
+		return added
+	}
+	if f.level == "" && was.level != "" {
+		f.level = was.level
+		added = append(added, fact{toldLevel, f.level})
+	}
+	for uri := range was.uris {
+		if _, ok := f.uris[uri]; !ok {
+			f.add(uri)
+			added = append(added, fact{toldWatch, uri})
+		}
+	}
+	return added
+}
+
+// doubt says that the cluster was away. It returns the sessions to be loaded again now: those of which something is known, and
+// those that have a stream here.
+func (t *sessionTable) doubt() []*session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var all []*session
+	for id, f := range t.m {
+		if !f.local {
+			f.doubted = true
+			t.m[id] = f
+			all = append(all, &session{id: id, expires: f.expires})
+		}
+	}
+	for id, f := range t.followers {
+		if _, known := t.m[id]; !known && !f.s.local {
+			all = append(all, f.s)
+		}
+	}
+	return all
 }
 
 // loading has follows tell that a session concerns this replica, until the function it returns was called.
@@ -272,17 +304,6 @@ func (t *sessionTable) follows(id sessionID) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.learning[id] > 0 || t.followers[id] != nil
-}
-
-// followed are the sessions that have a stream here.
-func (t *sessionTable) followed() []*session {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	all := make([]*session, 0, len(t.followers))
-	for _, f := range t.followers {
-		all = append(all, f.s)
-	}
-	return all
 }
 
 // follow enters the stream of a session in place of the one before.
@@ -310,9 +331,7 @@ func (t *sessionTable) unfollow(f *follower) {
 // outdate ends the stream of a session when another replica opened one later. Of two that opened at about the same time the
 // later one by the clocks of their replicas stays.
 func (t *sessionTable) outdate(id sessionID, opened int64) {
-	t.mu.RLock()
-	f := t.followers[id]
-	t.mu.RUnlock()
+	f := t.follower(id)
 	if f != nil && (opened > f.opened || time.Since(time.Unix(0, f.opened)) > skew) {
 		f.end(errNewerStream)
 	}
