@@ -55,6 +55,13 @@ func (g *Gateway) Modern(path string) *Client {
 	return &Client{URL: g.URL + path, Era: Modern, t: g.t, http: g.client}
 }
 
+// Takes is a client of another replica, in the session that it has there, as it speaks to this one.
+func (g *Gateway) Takes(c *Client, path string) *Client {
+	return &Client{
+		URL: g.URL + path, Era: c.Era, Version: c.Version, Session: c.Session, Key: c.Key, Capabilities: c.Capabilities, t: g.t, http: g.client,
+	}
+}
+
 // Legacy is a client with a session, of the newest legacy version.
 func (g *Gateway) Legacy(path string) *Client {
 	g.t.Helper()

@@ -89,3 +89,44 @@ func TestClusterWithoutKeys(t *testing.T) {
 		t.Errorf("alone: %s", body)
 	}
 }
+
+// TestRevocationOutlivesRedis: a session that was ended stays ended everywhere, also for replicas that come after Redis was
+// started again with nothing in it.
+func TestRevocationOutlivesRedis(t *testing.T) {
+	t.Parallel()
+	r := testenv.StartRedis(t)
+	s := testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1)})
+	config := clustered(r.URL(), s, clusterKey)
+	replica := func() *testenv.Gateway {
+		g := testenv.Serve(t, config)
+		testenv.Eventually(t, "connected", func() bool { return connected(g) })
+		return g
+	}
+	one, two := replica(), replica()
+	lives, ends := one.Legacy("/mcp"), one.Legacy("/mcp")
+	at := func(g *testenv.Gateway, c *testenv.Client) bool {
+		return g.Takes(c, "/mcp").Call("tools/list", "").Result() != nil
+	}
+	if !at(two, lives) || !at(two, ends) {
+		t.Fatal("a session is not known at another replica")
+	}
+	if code := ends.Delete(); code >= 300 {
+		t.Fatalf("DELETE: %d", code)
+	}
+	testenv.Eventually(t, "the other replica refuses it", func() bool { return !at(two, ends) })
+	r.Kill()
+	if at(one, ends) || at(two, ends) || !at(two, lives) {
+		t.Error("while Redis is away")
+	}
+	r.Start()
+	testenv.Eventually(t, "both are connected", func() bool { return connected(one) && connected(two) })
+	testenv.Eventually(t, "a new replica refuses it", func() bool { return !at(replica(), ends) })
+	if at(one, ends) || at(two, ends) || !at(two, lives) || !at(replica(), lives) {
+		t.Error("after Redis came back")
+	}
+}
+
+func connected(g *testenv.Gateway) bool {
+	_, body := g.Get("/health/ready", nil)
+	return strings.Contains(body, `"connected": true`)
+}
