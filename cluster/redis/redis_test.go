@@ -3,6 +3,7 @@ package redis_test
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -242,6 +243,45 @@ func TestKilled(t *testing.T) {
 		start = time.Now()
 		if _, err := p.a.Call(t.Context(), victim.ID(), "wait", nil, nil); !errors.Is(err, cluster.ErrGone) || time.Since(start) > time.Second {
 			t.Errorf("a call to the dead: %v after %v", err, time.Since(start))
+		}
+	}
+}
+
+// TestRestrictedUser has a user who may do what docs/replicas.md says, and nothing else.
+func TestRestrictedUser(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/replicas.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(text), "A user of its own needs")
+	list, _, _ = strings.Cut(list, "Redis should")
+	rules := []string{"ACL", "SETUSER", "tc", "reset", "on", ">pw"}
+	for i, rule := range strings.Split(list, "`") {
+		if i%2 == 0 {
+			continue
+		}
+		if !strings.ContainsAny(rule, "~&") {
+			rule = "+" + strings.ToLower(rule)
+		}
+		rules = append(rules, rule)
+	}
+	for name, servers := range map[string][]*testenv.Redis{
+		"one server": {testenv.StartRedis(t)}, "Redis Cluster": testenv.StartRedisCluster(t).Nodes,
+	} {
+		for _, r := range servers {
+			if answer, err := r.Do(rules...); err != nil || answer != "OK" {
+				t.Fatalf("%v: %s, %v", rules, answer, err)
+			}
+		}
+		p := nodes(t, "redis://tc:pw@"+servers[0].Address())
+		testenv.Eventually(t, name+": both work", p.works)
+		l, err := p.a.Acquire(t.Context(), "l", time.Minute)
+		if err != nil || l.Renew(t.Context()) != nil || l.Release(t.Context()) != nil || p.a.Broadcast(t.Context(), "x", nil) != nil {
+			t.Errorf("%s: leases and broadcasts: %v", name, err)
+		}
+		if facts, err := p.b.Facts(t.Context(), "k"); err != nil || len(facts) != 1 || p.b.Drop(t.Context(), "k", "f") != nil {
+			t.Errorf("%s: facts: %v, %v", name, facts, err)
 		}
 	}
 }
