@@ -93,7 +93,11 @@ func (h *Handler) hear(body []byte) {
 		}
 		return
 	}
-	if !h.opened.has(s.id) && !h.sessions.follows(s.id) {
+	seen := h.opened.find(s.id)
+	if seen == nil {
+		seen = h.sessions.known(s.id)
+	}
+	if s = seen; s == nil {
 		return // it is loaded when it comes here
 	}
 	switch what {
@@ -113,7 +117,7 @@ func (h *Handler) learn(ctx context.Context, token string, s *session) {
 		h.opened.put(token, s)
 		return
 	}
-	done := h.sessions.loading(s.id)
+	done := h.sessions.loading(s)
 	defer done()
 	if h.load(ctx, s) == nil {
 		h.opened.put(token, s)
@@ -145,7 +149,8 @@ func (h *Handler) facts(ctx context.Context, s *session) (f sessionFacts, err er
 	ctx, cancel := context.WithTimeout(ctx, factTime)
 	defer cancel()
 	all, err := h.o.Node.Facts(ctx, factsOf(s.id))
-	f.expires, f.level, f.ended = s.expires, all[factLevel], all[factEnded] != ""
+	f.expires, f.principal = s.expires, s.principal
+	f.level, f.ended = all[factLevel], all[factEnded] != ""
 	for field := range all {
 		if uri, ok := strings.CutPrefix(field, factURI); ok {
 			f.add(uri)
@@ -230,8 +235,9 @@ func (h *Handler) subscribe(ctx context.Context, s *session, uri string, most in
 		return errs.E("front", errs.Invalid, "params.uri has %d bytes; at most %d can be subscribed to", len(uri), uriMost)
 	case n >= most:
 		return errs.E("front", errs.Overloaded, "the session has %d subscriptions, which is the most; unsubscribe from some, or raise streams.subscriptions", n)
-	case h.sessions.full():
-		return errs.E("front", errs.Overloaded, "the sessions here have %d subscriptions together, which is the most; try again later", urisMost)
+	case h.sessions.full(s.principal):
+		return errs.E("front", errs.Overloaded, "this replica keeps at most %d subscriptions of one caller and %d of all; unsubscribe from some, or try again later",
+			principalURIs, urisMost)
 	}
 	if err := h.keep(ctx, s, factURI+uri, ""); err != nil {
 		return err

@@ -66,11 +66,11 @@ func (c *openedCache) clear() {
 	clear(c.ids)
 }
 
-// has tells whether a session is there.
-func (c *openedCache) has(id sessionID) bool {
+// find finds a session that was opened by its own id.
+func (c *openedCache) find(id sessionID) *session {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return c.ids[id] != nil
+	return c.ids[id]
 }
 
 type callKey struct {

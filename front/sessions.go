@@ -12,8 +12,9 @@ import (
 const (
 	// sessionsMost bounds the table of mutable facts; when it is full the facts that cost least to lose are dropped first.
 	sessionsMost = 100_000
-	// urisMost bounds the URIs that all sessions here subscribed to.
-	urisMost = 100_000
+	// urisMost bounds the URIs that all sessions here subscribed to, principalURIs those of the sessions of one principal.
+	urisMost      = 200_000
+	principalURIs = 20_000
 )
 
 // sessionTable holds what changes in a session: its log level, the URIs it subscribed to, and that it was ended.
@@ -21,8 +22,9 @@ type sessionTable struct {
 	mu        sync.RWMutex
 	m         map[sessionID]sessionFacts
 	changes   uint64
-	uris      int               // of all sessions
-	learning  map[sessionID]int // that are being loaded
+	uris      int            // of all sessions
+	urisOf    map[string]int // by principal
+	learning  map[sessionID]*learner
 	followers map[sessionID]*follower
 }
 
@@ -31,9 +33,11 @@ type sessionFacts struct {
 	ended   bool
 	uris    map[string]struct{} // nil for none
 	expires time.Time
-	local   bool   // as in session
-	doubted bool   // the cluster was away since, so it may know better, or have lost what it knew
-	changed uint64 // sessionTable.changes then
+	local   bool // as in session
+	// principal is who has the URIs; it is known of every session that was seen here.
+	principal string
+	doubted   bool   // the cluster was away since, so it may know better, or have lost what it knew
+	changed   uint64 // sessionTable.changes then
 }
 
 // follower is an open stream of a session.
@@ -59,6 +63,21 @@ func (f *sessionFacts) add(uri string) {
 	f.uris[uri] = struct{}{}
 }
 
+// count counts the URIs of a session in (1) or out (-1); the caller holds the lock.
+func (t *sessionTable) count(f *sessionFacts, sign int) {
+	n := sign * len(f.uris)
+	if n == 0 {
+		return
+	}
+	if t.urisOf == nil {
+		t.urisOf = map[string]int{}
+	}
+	t.uris += n
+	if t.urisOf[f.principal] += n; t.urisOf[f.principal] == 0 {
+		delete(t.urisOf, f.principal)
+	}
+}
+
 func (t *sessionTable) level(id sessionID) string {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -77,10 +96,7 @@ func (t *sessionTable) setLevel(s *session, level string) {
 
 // end marks a session as ended, and ends its stream.
 func (t *sessionTable) end(s *session) {
-	t.change(s, func(f *sessionFacts) {
-		t.uris -= len(f.uris)
-		f.ended, f.level, f.uris = true, "", nil
-	})
+	t.change(s, func(f *sessionFacts) { f.ended, f.level, f.uris = true, "", nil })
 	if f := t.follower(s.id); f != nil {
 		f.end(errSessionEnded)
 	}
@@ -95,10 +111,11 @@ func (t *sessionTable) watches(id sessionID, uri string) (n int, has bool) {
 	return len(uris), has
 }
 
-func (t *sessionTable) full() bool {
+// full tells whether the sessions of a principal, or all, have as many URIs as there may be.
+func (t *sessionTable) full(principal string) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.uris >= urisMost
+	return t.uris >= urisMost || t.urisOf[principal] >= principalURIs
 }
 
 // subscribed are the URIs that a session has subscribed to, in order.
@@ -109,20 +126,16 @@ func (t *sessionTable) subscribed(id sessionID) []string {
 }
 
 func (t *sessionTable) watch(s *session, uri string) {
-	t.change(s, func(f *sessionFacts) {
-		t.uris -= len(f.uris)
-		f.add(uri)
-		t.uris += len(f.uris)
-	})
+	t.change(s, func(f *sessionFacts) { f.add(uri) })
 	t.told(s.id)
 }
 
 func (t *sessionTable) unwatch(id sessionID, uri string) {
 	t.mu.Lock()
 	if f, ok := t.m[id]; ok {
-		t.uris -= len(f.uris)
+		t.count(&f, -1)
 		delete(f.uris, uri)
-		t.uris += len(f.uris)
+		t.count(&f, 1)
 		t.put(id, f)
 	}
 	t.mu.Unlock()
@@ -147,8 +160,13 @@ func (t *sessionTable) change(s *session, f func(*sessionFacts)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	facts := t.m[s.id]
+	t.count(&facts, -1)
 	facts.expires, facts.local = s.expires, s.local
+	if s.principal != "" {
+		facts.principal = s.principal
+	}
 	f(&facts)
+	t.count(&facts, 1)
 	t.put(s.id, facts)
 }
 
@@ -173,7 +191,8 @@ func (t *sessionTable) forget(id sessionID) {
 }
 
 func (t *sessionTable) remove(id sessionID) {
-	t.uris -= len(t.m[id].uris)
+	f := t.m[id]
+	t.count(&f, -1)
 	delete(t.m, id)
 }
 
@@ -223,7 +242,8 @@ func (t *sessionTable) replace(id sessionID, f sessionFacts, since uint64) (ok b
 	}
 	differs := !maps.Equal(was.uris, f.uris)
 	if known || differs || f.ended || f.level != "" {
-		t.uris += len(f.uris) - len(was.uris)
+		t.count(&was, -1)
+		t.count(&f, 1)
 		t.put(id, f)
 	}
 	t.mu.Unlock()
@@ -271,39 +291,56 @@ func (t *sessionTable) doubt() []*session {
 		if !f.local {
 			f.doubted = true
 			t.m[id] = f
-			all = append(all, &session{id: id, expires: f.expires})
+			all = append(all, &session{id: id, expires: f.expires, principal: f.principal})
 		}
 	}
 	for id, f := range t.followers {
-		if _, known := t.m[id]; !known && !f.s.local {
+		if _, has := t.m[id]; !has && !f.s.local {
 			all = append(all, f.s)
 		}
 	}
 	return all
 }
 
-// loading has follows tell that a session concerns this replica, until the function it returns was called.
-func (t *sessionTable) loading(id sessionID) (done func()) {
+// learner is a session that is being loaded, by n at the same time.
+type learner struct {
+	s *session
+	n int
+}
+
+// loading has known find a session, until the function it returns was called.
+func (t *sessionTable) loading(s *session) (done func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.learning == nil {
-		t.learning = map[sessionID]int{}
+		t.learning = map[sessionID]*learner{}
 	}
-	t.learning[id]++
+	l := t.learning[s.id]
+	if l == nil {
+		l = &learner{s: s}
+		t.learning[s.id] = l
+	}
+	l.n++
 	return func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		if t.learning[id]--; t.learning[id] == 0 {
-			delete(t.learning, id)
+		if l.n--; l.n == 0 {
+			delete(t.learning, s.id)
 		}
 	}
 }
 
-// follows tells whether a session is being loaded or has a stream here.
-func (t *sessionTable) follows(id sessionID) bool {
+// known finds a session that is being loaded or has a stream here; nil when it is neither.
+func (t *sessionTable) known(id sessionID) *session {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.learning[id] > 0 || t.followers[id] != nil
+	if l := t.learning[id]; l != nil {
+		return l.s
+	}
+	if f := t.followers[id]; f != nil {
+		return f.s
+	}
+	return nil
 }
 
 // follow enters the stream of a session in place of the one before.

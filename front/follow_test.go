@@ -1,0 +1,179 @@
+package front
+
+import (
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/toolcrib/toolcrib/cluster"
+	"github.com/toolcrib/toolcrib/cluster/memory"
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/seal"
+)
+
+// handlers are front halves of replicas on one backend.
+func handlers(t *testing.T, n int) []*Handler {
+	t.Helper()
+	key := make([]byte, seal.KeySize)
+	rand.Read(key)
+	ring, err := seal.NewRing(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared := memory.New()
+	all := make([]*Handler, n)
+	for i := range all {
+		node := cluster.New(cluster.Options{Backend: shared, Ring: func() *seal.Ring { return ring }})
+		t.Cleanup(node.Close)
+		all[i] = New(Options{Node: node, Log: slog.New(slog.DiscardHandler), Ring: ring})
+	}
+	return all
+}
+
+func newTestSession() *session {
+	s := &session{expires: time.Now().Add(time.Hour), principal: "p"}
+	rand.Read(s.id[:])
+	return s
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(20 * time.Second); !ok(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("never happened: %s", what)
+		}
+	}
+}
+
+// TestSubscriptions made at one replica are heard of where the session's stream is, and loaded where it comes later.
+func TestSubscriptions(t *testing.T) {
+	t.Parallel()
+	h := handlers(t, 3)
+	s := newTestSession()
+	ctx := t.Context()
+	var changes atomic.Int32
+	leave := h[0].follow(ctx, s, func() { changes.Add(1) }, func(err error) { t.Errorf("ended: %v", err) })
+	defer leave()
+	for _, uri := range []string{"b:2", "a:1", "a:1"} {
+		if err := h[1].subscribe(ctx, s, uri, 2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h[1].subscribe(ctx, s, "c:3", 2); errs.Of(err).Kind != errs.Overloaded {
+		t.Errorf("one more: %v", err)
+	}
+	want := []string{"a:1", "b:2"}
+	eventually(t, "subscriptions at the stream", func() bool { return slices.Equal(h[0].sessions.subscribed(s.id), want) })
+	h[2].learn(ctx, "token", s)
+	if got := h[2].sessions.subscribed(s.id); !slices.Equal(got, want) || h[2].opened.find(s.id) == nil {
+		t.Errorf("loaded %v", got)
+	}
+	if err := h[2].unsubscribe(ctx, s, "b:2"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "unsubscribing at the stream", func() bool { return slices.Equal(h[0].sessions.subscribed(s.id), want[:1]) })
+	eventually(t, "changes", func() bool { return changes.Load() == 3 })
+	if n := h[0].sessions.urisOf["p"]; n != 1 {
+		t.Errorf("%d URIs of the principal are counted", n)
+	}
+	h[0].sessions.forget(s.id)
+	if len(h[0].sessions.urisOf) > 0 || h[0].sessions.uris != 0 {
+		t.Error("a forgotten session's URIs are counted")
+	}
+}
+
+// TestOneStream: a newer stream of a session ends the older one, wherever it is; and so does the session's end.
+func TestOneStream(t *testing.T) {
+	t.Parallel()
+	h := handlers(t, 3)
+	s := newTestSession()
+	ctx := t.Context()
+	ended := make([]chan error, 4)
+	follow := func(i, at int) func() {
+		ended[i] = make(chan error, 4)
+		return h[at].follow(ctx, s, func() {}, func(err error) { ended[i] <- err })
+	}
+	defer follow(0, 0)()
+	defer follow(1, 0)()
+	if err := <-ended[0]; err != error(errNewerStream) {
+		t.Error(err)
+	}
+	defer follow(2, 1)()
+	if err := <-ended[1]; err != error(errNewerStream) {
+		t.Error(err)
+	}
+	other := newTestSession()
+	defer h[0].follow(ctx, other, func() {}, func(err error) { t.Errorf("another session's stream ended: %v", err) })()
+	if len(ended[2]) > 0 {
+		t.Error("the newest stream ended")
+	}
+	if err := h[2].endSession(ctx, s); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended[2]; err != error(errSessionEnded) {
+		t.Error(err)
+	}
+}
+
+// TestLocalSession: the session of a stream of this replica concerns no other.
+func TestLocalSession(t *testing.T) {
+	t.Parallel()
+	h := handlers(t, 2)
+	s := newTestSession()
+	s.local = true
+	ctx := t.Context()
+	if err := h[0].setLevel(ctx, s, "error"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h[0].subscribe(ctx, s, "a:1", 1); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := h[1].facts(ctx, s); err != nil || f.level != "" || f.uris != nil {
+		t.Errorf("%+v %v", f, err)
+	}
+	h[0].reconnected()
+	if h[0].sessions.level(s.id) != "error" || len(h[0].sessions.subscribed(s.id)) != 1 {
+		t.Error("the facts of a local session were lost")
+	}
+}
+
+// TestSessionTableIsBounded, and what is dropped first are levels, not ends.
+func TestSessionTableIsBounded(t *testing.T) {
+	t.Parallel()
+	var table sessionTable
+	ended := newTestSession()
+	table.end(ended)
+	for i := range sessionsMost + 10 {
+		s := &session{expires: time.Now().Add(time.Hour)}
+		copy(s.id[:], fmt.Sprintf("%016d", i))
+		table.setLevel(s, "error")
+	}
+	if len(table.m) > sessionsMost || !table.ended(ended.id) {
+		t.Errorf("%d sessions are kept, or an end was forgotten", len(table.m))
+	}
+}
+
+// TestHeardWhileLoading: what is told while a session is loaded is not lost.
+func TestHeardWhileLoading(t *testing.T) {
+	t.Parallel()
+	var table sessionTable
+	s := newTestSession()
+	done := table.loading(s)
+	since := table.now()
+	table.setLevel(s, "error")
+	if ok, _ := table.replace(s.id, sessionFacts{level: "info"}, since); ok || table.level(s.id) != "error" {
+		t.Error("an older level replaced a newer one")
+	}
+	if ok, _ := table.replace(s.id, sessionFacts{level: "alert"}, table.now()); !ok || table.level(s.id) != "alert" {
+		t.Error("the present level was not taken")
+	}
+	if done(); table.known(s.id) != nil {
+		t.Error("the session is still being loaded")
+	}
+}
