@@ -60,6 +60,7 @@ func fleet(t *testing.T, replicas int, servers map[string]server, redis string) 
 	}
 	c := testenv.FleetConfig{Replicas: replicas, Program: binary, Redis: redis}
 	c.Entries = map[string]any{}
+	c.More = map[string]any{"questions": map[string]any{"timeout": "2s"}} // clients answer at once or never
 	for name, s := range servers {
 		c.Entries[name] = s
 	}

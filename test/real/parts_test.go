@@ -213,7 +213,7 @@ func major(version string) int {
 
 // buildServers builds the module in fixtures: the Go SDK's servers, and own programs made with others' parts.
 func buildServers(cache string) (string, error) {
-	pins := []string{"fixtures/go.mod", "fixtures/go.sum", "fixtures/interactive/main.go", "fixtures/mark3labs/main.go"}
+	pins := []string{"fixtures/go.mod", "fixtures/go.sum", "fixtures/interactive/main.go", "fixtures/mark3labs/main.go", "fixtures/old/main.go"}
 	return once(cache, "go", pins, func(dir string) error {
 		_, err := output("fixtures", "go", "build", "-mod=readonly", "-trimpath", "-o", dir+string(filepath.Separator), "tool", "./...")
 		return err
