@@ -29,6 +29,7 @@ func (v *visit) hear(r *http.Request) error {
 		v.h.open.leave(s.principal)
 		return err
 	}
+	w.Follow(r.Context(), v.h.sessions.subscribed(s.id)) // before the client can take the stream for open
 	v.after = func() {
 		defer v.h.open.leave(s.principal)
 		defer w.Close()
@@ -42,7 +43,7 @@ func (v *visit) hear(r *http.Request) error {
 // watch ends, a newer stream of the session is opened, or the gateway drains.
 func (h *Handler) attend(ctx context.Context, s *session, w *gateway.Watch, out *sink) {
 	changed, over := make(chan struct{}, 1), make(chan struct{}, 1)
-	changed <- struct{}{} // what was subscribed to before
+	changed <- struct{}{} // what was subscribed to meanwhile
 	leave := h.follow(ctx, s, func() { poke(changed) }, func(error) { poke(over) })
 	defer leave()
 	expiry := time.NewTimer(time.Until(s.expires))
@@ -52,6 +53,8 @@ func (h *Handler) attend(ctx context.Context, s *session, w *gateway.Watch, out 
 		case <-w.Ready():
 			out.tellChanges(w, nil)
 		case <-changed:
+			w.Follow(ctx, h.sessions.subscribed(s.id))
+		case <-w.Retry():
 			w.Follow(ctx, h.sessions.subscribed(s.id))
 		case <-w.Ended():
 			out.tellChanges(w, nil)

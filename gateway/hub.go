@@ -192,6 +192,18 @@ func (h *hub) listsChanged(server string, lists upstream.Lists, quiet bool) {
 // recovered: a server is up again. Lists that it tells changes of are told of when its watch begins anew.
 func (h *hub) recovered(p *watched) {
 	h.listsChanged(p.name, upstream.AllLists&^upstream.Lists(p.lists.Load()), true)
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	h.reconsider(p.name)
+}
+
+// reconsider: a server can be asked again for what it could not be asked for. The caller holds the lock.
+func (h *hub) reconsider(server string) {
+	for _, endpoint := range [...]string{"", server} {
+		for w := range h.watches[endpoint] {
+			w.reconsider()
+		}
+	}
 }
 
 // noticed takes what a server tells of something that is watched.
@@ -297,6 +309,7 @@ func (h *hub) replace(was, next *world) {
 		for w := range h.watches[name] {
 			w.tellLists(upstream.AllLists, true)
 		}
+		h.reconsider(name)
 	}
 	if sameNames(was, next) {
 		return

@@ -35,6 +35,7 @@ type Watch struct {
 
 	ready chan struct{} // has room for one
 	ended chan struct{}
+	retry chan struct{} // has room for one; nil when it is not for a session
 	end   sync.Once
 
 	mu     sync.Mutex
@@ -45,6 +46,7 @@ type Watch struct {
 	notes  map[string]*notice
 	places map[string]*watched // where each URI is watched, and each task by its taskKey
 	tokens map[string]string   // the client's own ids of tasks, by taskKey
+	lost   map[string]bool     // URIs of a session that cannot be watched now
 }
 
 // Watch begins to watch what a client wishes, at the exchange's endpoint. It waits a short time for what is not watched yet,
@@ -81,7 +83,7 @@ func (g *Gateway) Watch(ctx context.Context, x *Exchange, wish Wish) (*Watch, er
 // the endpoint declares.
 func (g *Gateway) WatchSession(ctx context.Context, x *Exchange) (*Watch, error) {
 	w := g.newWatch(x)
-	w.lists = upstream.AllLists
+	w.lists, w.retry = upstream.AllLists, make(chan struct{}, 1)
 	if err := g.hub.enter(w); err != nil {
 		return nil, err
 	}
@@ -89,6 +91,9 @@ func (g *Gateway) WatchSession(ctx context.Context, x *Exchange) (*Watch, error)
 	w.Granted(Wish{})
 	return w, nil
 }
+
+// Retry gets a value when Follow may have more success than before.
+func (w *Watch) Retry() <-chan struct{} { return w.retry }
 
 // Follow has exactly these resources watched, without waiting for it to be so.
 func (w *Watch) Follow(ctx context.Context, uris []string) {
@@ -110,10 +115,40 @@ func (w *Watch) Follow(ctx context.Context, uris []string) {
 	}
 	now := w.g.acquire()
 	defer w.g.release(now)
+	lost := map[string]bool{}
 	for uri := range wanted {
 		if err := w.place(ctx, now, uri); err != nil {
 			w.g.o.Log.Debug("resource of a session not watched", "error", err)
+			lost[uri] = true
 		}
+	}
+	w.found(lost)
+}
+
+// found records which resources cannot be watched now. Of those that could not be before, something may have been missed.
+func (w *Watch) found(lost map[string]bool) {
+	w.mu.Lock()
+	was := w.lost
+	w.lost = lost
+	var again []string
+	for uri := range was {
+		if w.places[uri] != nil {
+			again = append(again, uri)
+		}
+	}
+	w.mu.Unlock()
+	for _, uri := range again {
+		w.tell(uri, uri, updatedNotice(uri))
+	}
+}
+
+// reconsider has resources tried again that could not be watched.
+func (w *Watch) reconsider() {
+	w.mu.Lock()
+	lost := len(w.lost) > 0
+	w.mu.Unlock()
+	if lost {
+		poke(w.retry)
 	}
 }
 
@@ -253,7 +288,7 @@ func (w *Watch) tellLists(lists upstream.Lists, quiet bool) {
 	w.due |= lists
 	w.mu.Unlock()
 	if lists != 0 {
-		w.poke()
+		poke(w.ready)
 	}
 }
 
@@ -272,7 +307,7 @@ func (w *Watch) tell(uri, whole string, n *notice) {
 	}
 	w.notes[uri] = n
 	w.mu.Unlock()
-	w.poke()
+	poke(w.ready)
 }
 
 func (w *Watch) isOpen() bool {
@@ -281,9 +316,9 @@ func (w *Watch) isOpen() bool {
 	return w.open
 }
 
-func (w *Watch) poke() {
+func poke(c chan struct{}) {
 	select {
-	case w.ready <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
