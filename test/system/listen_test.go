@@ -105,10 +105,10 @@ func TestListenFaults(t *testing.T) {
 	g := testenv.Serve(t, testenv.Config{Servers: map[string]*testenv.Server{"one": s}, More: map[string]any{"streams": map[string]any{"subscriptions": 2}}})
 	c := g.Modern("/mcp")
 	for members, word := range map[string]string{
-		``:                      "notifications",
-		`"notifications":[]`:    "notifications",
-		`"notifications":"all"`: "notifications",
-		`"notifications":{"toolsListChanged":1}`:                    "toolsListChanged",
+		``:                                       "notifications",
+		`"notifications":[]`:                     "notifications",
+		`"notifications":"all"`:                  "notifications",
+		`"notifications":{"toolsListChanged":1}`: "toolsListChanged",
 		`"notifications":{"resourceSubscriptions":"a:b"}`:           "resourceSubscriptions",
 		`"notifications":{"resourceSubscriptions":["a:b",1]}`:       "resourceSubscriptions",
 		`"notifications":{"resourceSubscriptions":["a","b","c"]}`:   "streams.subscriptions",
