@@ -44,8 +44,7 @@ func Main(m *testing.M) {
 			os.Exit(code)
 		}
 	}
-	// The Redis client waits with a sleep before it looks for the nodes of a cluster anew, also when it was closed meanwhile.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"))
+	goleak.VerifyTestMain(m, redisSleeps()...)
 }
 
 // Eventually waits for a condition.

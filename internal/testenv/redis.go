@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // Redis is one redis-server, started by the test on a free port.
@@ -44,13 +46,25 @@ var (
 	startTime = 10 * time.Second
 )
 
+// redisSleeps are goroutines of the Redis client that sleep for up to five seconds before they look for the nodes of a cluster
+// anew or close old connections, also when the client was closed meanwhile.
+func redisSleeps() []goleak.Option {
+	const client = "github.com/redis/rueidis."
+	return []goleak.Option{
+		goleak.IgnoreAnyFunction(client + "(*call).DelayDo.func1"),
+		goleak.IgnoreAnyFunction(client + "(*clusterClient)._refresh.func2"),
+		goleak.IgnoreAnyFunction(client + "(*clusterClient).redirectOrNew.func1"),
+	}
+}
+
 // findRedis finds redis-server, which Debian's package installs when it is missing.
 func findRedis() (string, error) {
 	if path, err := exec.LookPath("redis-server"); err == nil {
 		return path, nil
 	}
 	// The package would start a server of its own: it is told not to.
-	install := exec.CommandContext(context.Background(), "apt-get", "install", "-y", "--no-install-recommends", "redis-server", "redis-tools")
+	install := exec.CommandContext(context.Background(), "apt-get", "install", "-y", "--no-install-recommends",
+		"-o", "DPkg::Lock::Timeout=120", "redis-server") // other test binaries may install it at the same time
 	install.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1")
 	if out, err := install.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("no redis-server in PATH, and apt-get install redis-server: %w\n%s", err, out)
