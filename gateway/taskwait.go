@@ -22,8 +22,9 @@ const (
 
 // taskWaits are the tasks/result calls of this replica, by task.
 type taskWaits struct {
-	mu sync.Mutex
-	m  map[string]*taskWait
+	mu        sync.Mutex
+	m         map[string]*taskWait
+	principal map[string]int // how many each has
 }
 
 // taskWait is one tasks/result, under way or parked.
@@ -64,7 +65,7 @@ func (s *taskWaits) get(key string) *taskWait {
 
 // collectQuestions calls tasks/result for a task.
 func (g *Gateway) collectQuestions(x *Exchange, t *task) (*taskWait, error) {
-	most := x.world.plan.Config.Questions.Total
+	q := &x.world.plan.Config.Questions
 	kept := *t
 	kept.client.Info = append([]byte(nil), t.client.Info...) // the exchange's buffers are used again
 	kept.token = append([]byte(nil), t.token...)
@@ -75,13 +76,17 @@ func (g *Gateway) collectQuestions(x *Exchange, t *task) (*taskWait, error) {
 	if there := s.m[w.key]; there != nil {
 		return there, nil
 	}
-	if len(s.m) >= most {
-		return nil, errs.E("gateway", errs.Overloaded, "%d tasks are waited for already; questions.total sets the limit", most)
+	switch {
+	case len(s.m) >= q.Total:
+		return nil, errs.E("gateway", errs.Overloaded, "%d tasks are waited for already; questions.total sets the limit", q.Total)
+	case s.principal[t.session] >= q.PerPrincipal:
+		return nil, errs.E("gateway", errs.Overloaded, "%d tasks of this caller are waited for already; questions.perPrincipal sets the limit", q.PerPrincipal)
 	}
 	if s.m == nil {
-		s.m = map[string]*taskWait{}
+		s.m, s.principal = map[string]*taskWait{}, map[string]int{}
 	}
 	s.m[w.key] = w
+	s.principal[t.session]++
 	g.retired.Go(func() { w.run(0, nil) })
 	return w, nil
 }
@@ -175,6 +180,7 @@ func (w *taskWait) end() {
 	s.mu.Lock()
 	if s.m[w.key] == w {
 		delete(s.m, w.key)
+		less(s.principal, w.t.session)
 	}
 	s.mu.Unlock()
 	w.mu.Lock()

@@ -234,3 +234,28 @@ func TestTaskAsksLegacyOnBehalf(t *testing.T) {
 		}
 	})
 }
+
+// TestTaskQuestionsBounded: one caller's tasks that wait for answers leave room for another's.
+func TestTaskQuestionsBounded(t *testing.T) {
+	t.Parallel()
+	s := askingTasker(t, kinds[3])
+	g := testenv.Serve(t, testenv.Config{
+		Servers: map[string]*testenv.Server{"one": s.Server},
+		More: map[string]any{
+			"questions": map[string]any{"perPrincipal": 1},
+			"auth": map[string]any{"apiKeys": []any{
+				map[string]any{"name": "ann", "key": "key-of-ann-0123456789"}, map[string]any{"name": "bob", "key": "key-of-bob-0123456789"},
+			}},
+		},
+	})
+	ask := func(key string) *testenv.Reply {
+		c := g.Modern("/mcp")
+		c.Key, c.Capabilities = key, taskClient
+		return c.Call("tasks/get", `"taskId":`+c.Tool("one__slow", "{}").Member("taskId"))
+	}
+	for _, key := range []string{"key-of-ann-0123456789", "key-of-bob-0123456789"} {
+		if r := ask(key); r.Member("inputRequests") == "" {
+			t.Errorf("%s: %v", key, r)
+		}
+	}
+}
