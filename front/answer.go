@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
@@ -27,39 +28,57 @@ type handle [8]byte
 // round is a set of questions that was put to a client.
 type round struct {
 	handle  handle
-	session sessionID
+	session *session
 	answers []upstream.Answer // by index; those not given yet have neither result nor error
 	open    int
 	done    chan struct{} // closed when none is open
 }
 
-// rounds are the rounds of this replica that wait for answers: at most one for each call that is under way.
+// rounds are the rounds of this replica that wait for answers. They are bounded, since their clients may be gone.
 type rounds struct {
-	mu sync.Mutex
-	m  map[handle]*round
+	mu   sync.Mutex
+	m    map[handle]*round
+	each map[string]int // by principal
 }
 
-func (t *rounds) open(session sessionID, all []question) *round {
-	r := &round{session: session, answers: make([]upstream.Answer, len(all)), open: len(all), done: make(chan struct{})}
+func (t *rounds) open(s *session, all []question, most v1.Questions) (*round, error) {
+	r := &round{session: s, answers: make([]upstream.Answer, len(all)), open: len(all), done: make(chan struct{})}
 	rand.Read(r.handle[:])
 	for i := range all {
 		r.answers[i].Key = all[i].key
 	}
+	const text = "%d calls%s wait for answers of their clients already; %s sets the limit"
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.m == nil {
-		t.m = map[handle]*round{}
+	switch {
+	case len(t.m) >= most.Total:
+		return nil, errs.E("front", errs.Overloaded, text, most.Total, "", "questions.total")
+	case t.each[s.principal] >= most.PerPrincipal:
+		return nil, errs.E("front", errs.Overloaded, text, most.PerPrincipal, " of this caller", "questions.perPrincipal")
+	case t.m == nil:
+		t.m, t.each = map[handle]*round{}, map[string]int{}
 	}
 	t.m[r.handle] = r
-	return r
+	t.each[s.principal]++
+	return r, nil
 }
 
 // close takes no more answers; it returns those that came.
 func (t *rounds) close(r *round) []upstream.Answer {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.m, r.handle)
+	t.remove(r)
 	return r.answers
+}
+
+func (t *rounds) remove(r *round) {
+	if t.m[r.handle] != r {
+		return
+	}
+	delete(t.m, r.handle)
+	if t.each[r.session.principal]--; t.each[r.session.principal] == 0 {
+		delete(t.each, r.session.principal)
+	}
 }
 
 // take gives an answer to the round that waits for it; false when none does, or it has one already.
@@ -67,7 +86,7 @@ func (t *rounds) take(a *answer) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := t.m[a.handle]
-	if r == nil || r.session != a.session || int(a.index) >= len(r.answers) {
+	if r == nil || r.session.id != a.session || int(a.index) >= len(r.answers) {
 		return false
 	}
 	at := &r.answers[a.index]
@@ -81,6 +100,7 @@ func (t *rounds) take(a *answer) bool {
 		at.Result = raw
 	}
 	if r.open--; r.open == 0 {
+		t.remove(r)
 		close(r.done)
 	}
 	return true

@@ -236,7 +236,7 @@ func (h *Handler) subscribe(ctx context.Context, s *session, uri string, most in
 	case n >= most:
 		return errs.E("front", errs.Overloaded, "the session has %d subscriptions, which is the most; unsubscribe from some, or raise streams.subscriptions", n)
 	case h.sessions.full(s.principal):
-		return errs.E("front", errs.Overloaded, "this replica keeps at most %d subscriptions of one caller and %d of all; unsubscribe from some, or try again later",
+		return errs.E("front", errs.Overloaded, "this replica keeps at most %d subscriptions of one caller and %d of all; unsubscribe from some, or try later",
 			principalURIs, urisMost)
 	}
 	if err := h.keep(ctx, s, factURI+uri, ""); err != nil {

@@ -2,6 +2,7 @@ package front
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -101,11 +102,11 @@ func TestOneStream(t *testing.T) {
 	}
 	defer follow(0, 0)()
 	defer follow(1, 0)()
-	if err := <-ended[0]; err != error(errNewerStream) {
+	if err := <-ended[0]; !errors.Is(err, errNewerStream) {
 		t.Error(err)
 	}
 	defer follow(2, 1)()
-	if err := <-ended[1]; err != error(errNewerStream) {
+	if err := <-ended[1]; !errors.Is(err, errNewerStream) {
 		t.Error(err)
 	}
 	other := newTestSession()
@@ -116,7 +117,7 @@ func TestOneStream(t *testing.T) {
 	if err := h[2].endSession(ctx, s); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-ended[2]; err != error(errSessionEnded) {
+	if err := <-ended[2]; !errors.Is(err, errSessionEnded) {
 		t.Error(err)
 	}
 }

@@ -163,8 +163,12 @@ func (s *session) elicitation(params []byte) []byte {
 
 // ask puts the questions to the client and waits for the answers.
 func (v *visit) ask(ctx, client context.Context, s *session, all []question) ([]upstream.Answer, error) {
-	limit := time.Duration(v.x.Plan().Config.Questions.Timeout)
-	r := v.h.asked.open(s.id, all)
+	c := v.x.Plan().Config.Questions
+	limit := time.Duration(c.Timeout)
+	r, err := v.h.asked.open(s, all, c)
+	if err != nil {
+		return nil, err
+	}
 	defer v.h.asked.close(r)
 	for i := range all {
 		all[i].id = v.sealQuestion(s, r.handle, i, all[i].kind, limit)
@@ -175,10 +179,15 @@ func (v *visit) ask(ctx, client context.Context, s *session, all []question) ([]
 	}
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
-	var err error
+	var stopping chan struct{}
+	if v.h.o.Node.Alone() {
+		stopping = v.h.draining // then no answer can come in any more
+	}
 	select {
 	case <-r.done:
 		return v.h.asked.close(r), nil
+	case <-stopping:
+		err = errs.E("gateway", errs.Draining, "the gateway stops while the server's question is open")
 	case <-timer.C:
 		err = errs.E("client", errs.Timeout, "did not answer the server's question within %s; questions.timeout sets the limit", limit)
 	case <-ctx.Done():
@@ -241,7 +250,8 @@ func (v *visit) stream() *sink {
 
 // sealQuestion makes the id of a request to the client: who answers it anywhere brings along where the answer belongs.
 func (v *visit) sealQuestion(s *session, h handle, index int, kind mcp.Method, ttl time.Duration) string {
-	payload := append(h[:], byte(kind))
+	payload := make([]byte, 0, len(h)+3+len(v.h.o.Node.ID()))
+	payload = append(append(payload, h[:]...), byte(kind))
 	payload = append(binary.BigEndian.AppendUint16(payload, uint16(index)), v.h.o.Node.ID()...)
 	return v.h.ring.Load().Seal(questionKind, s.questionBinding(), payload, ttl)
 }

@@ -55,13 +55,12 @@ func serve(t *testing.T, n int, script testenv.Script, more ...string) (*fleet, 
 	f.rotate(newKey())
 	shared := memory.New()
 	for range n {
-		f.replicas = append(f.replicas, f.start(shared, c))
+		f.replicas = append(f.replicas, f.start(&backend{Backend: shared, solo: n == 1}, c))
 	}
 	return f, server
 }
 
-func (f *fleet) start(shared *memory.Backend, c *v1.Config) *replica {
-	b := &backend{Backend: shared}
+func (f *fleet) start(b *backend, c *v1.Config) *replica {
 	log := slog.New(slog.DiscardHandler)
 	r := &replica{cluster: b, metrics: telemetry.NewMetrics("test"), node: cluster.New(cluster.Options{Backend: b, Ring: f.ring.Load, Log: log})}
 	gw := gateway.New(gateway.Options{Version: "test", Log: log, Metrics: r.metrics, Node: r.node, Ring: f.ring.Load})
@@ -174,6 +173,7 @@ func result(id, members string) []byte {
 // backend is a memory that can be away, or lose what it keeps.
 type backend struct {
 	*memory.Backend
+	solo      bool
 	away      atomic.Bool
 	callbacks cluster.Callbacks
 
@@ -181,7 +181,7 @@ type backend struct {
 	kept [][2]string
 }
 
-func (b *backend) Alone() bool { return false }
+func (b *backend) Alone() bool { return b.solo }
 
 func (b *backend) Join(id string, c cluster.Callbacks) func() {
 	b.callbacks = c
