@@ -35,6 +35,8 @@ type stream struct {
 	session *session // nil before initialize
 	calls   map[*streamCall]struct{}
 	running sync.WaitGroup
+
+	watching sync.WaitGroup // the one who tells the client of changes
 }
 
 var (
@@ -90,6 +92,7 @@ func (st *stream) serve() {
 	st.shut()
 	st.end(errStreamOver)
 	st.running.Wait()
+	st.watching.Wait()
 	if st.session != nil {
 		st.h.sessions.forget(st.session.id)
 	}
@@ -202,8 +205,24 @@ func (st *stream) initialize(ctx context.Context, v *visit) error {
 		st.mu.Unlock()
 		return err
 	}
+	st.listen(v, s)
 	v.sink.answer(&v.x.Out, http.StatusOK)
 	return nil
+}
+
+// listen has the client told of changes on its stream. Its session does not wait for servers that are not watched yet.
+func (st *stream) listen(v *visit, s *session) {
+	impatient, cancel := context.WithCancel(st.ctx)
+	cancel()
+	w, err := st.h.o.Gateway.WatchSession(impatient, &v.x)
+	if err != nil {
+		st.h.o.Log.Warn("a client is not told of changes", "endpoint", st.endpoint, "error", err)
+		return
+	}
+	st.watching.Go(func() {
+		defer w.Close()
+		st.h.attend(st.ctx, s, w, st.out)
+	})
 }
 
 // streamCall is a message of a stream while it is served, and the writer of its events.

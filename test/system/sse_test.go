@@ -337,10 +337,12 @@ func TestStreamLevel(t *testing.T) {
 		if r := c.Call("logging/setLevel", `"level":"error"`); string(r.Result()) != "{}" {
 			t.Fatalf("%v", r)
 		}
-		if r := c.Tool("one__log", "{}"); r.Texts() != "done" {
-			t.Fatalf("%v", r)
-		}
-		c.Await("error-said")
+		testenv.Eventually(t, "log message", func() bool { // over stdio it is certain whose it is only beside no other call
+			if r := c.Tool("one__log", "{}"); r.Texts() != "done" {
+				t.Fatalf("%v", r)
+			}
+			return strings.Contains(fmt.Sprintf("%s", c.Messages()), "error-said")
+		})
 		for _, m := range c.Messages() {
 			if strings.Contains(string(m), "info-said") {
 				t.Errorf("below the level: %s", m)
@@ -375,4 +377,33 @@ func TestStreamFleet(t *testing.T) {
 	again := f.Stream(1, "/sse")
 	again.Initialize("2025-11-25", testenv.AllCapabilities)
 	streamAsks(t, again, nil)
+}
+
+// TestStreamHears: a client is told on its stream what changes, and of the resources that it subscribed to.
+func TestStreamHears(t *testing.T) {
+	t.Parallel()
+	eachKind(t, func(t *testing.T, k kind) {
+		tell := &testenv.Teller{Refuse: []string{"mem://b"}}
+		g := testenv.Serve(t, testenv.One(teller(t, k, tell)))
+		c := g.Stream("/sse", "")
+		if r := c.Call("resources/subscribe", `"uri":"mem://b"`); r.Result() != nil {
+			t.Errorf("a subscription that the server refuses: %v", r)
+		}
+		if r := c.Call("resources/subscribe", `"uri":"mem://a"`); string(r.Result()) != "{}" {
+			t.Fatalf("%v", r)
+		}
+		testenv.Eventually(t, "notices", func() bool { // the watch begins in its own time
+			tell.Changed("tools")
+			tell.Updated("mem://a", "")
+			tell.Updated("mem://b", "")
+			all := fmt.Sprintf("%s", c.Messages())
+			return strings.Contains(all, toolsChanged) && strings.Contains(all, updated)
+		})
+		if r := c.Call("resources/unsubscribe", `"uri":"mem://a"`); string(r.Result()) != "{}" {
+			t.Errorf("%v", r)
+		}
+		if strings.Contains(fmt.Sprintf("%s", c.Messages()), `"uri":"mem://b"`) {
+			t.Error("told of what it did not subscribe to")
+		}
+	})
 }
