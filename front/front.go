@@ -79,8 +79,8 @@ type visit struct {
 	outer *sink           // where a batch has its stream; nil when it is in sink
 	life  context.Context //nolint:containedctx // the parent of its calls, where that is not the handler's Life
 	door  door
-	// after is what a stream does once its exchange is over: it must not keep an old plan from ending, nor what the request held.
-	after func()
+	// after is what a stream does once its exchange is over: it must keep neither an old plan from ending, nor the visit.
+	after func(*sink)
 	h     *Handler
 }
 
@@ -133,9 +133,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v.h = h
 	v.sink.open(w)
 	h.serve(v, w, r)
+	after, streaming := v.after, v.sink.streaming
+	v.after = nil
 	v.x.Reset()
 	if v.sink.close() {
 		h.pool.Put(v)
+	}
+	if after != nil {
+		out := new(sink)
+		out.open(w)
+		out.streaming = streaming
+		after(out)
+		out.close()
 	}
 }
 
@@ -200,13 +209,7 @@ func (v *visit) admitted(r *http.Request) {
 	}
 	gw.Finish(&v.x, err)
 	if st != nil {
-		v.after = st.serve
-	}
-	if after := v.after; after != nil {
-		v.after = nil
-		v.x.Reset()
-		v.sink.slim()
-		after()
+		st.serve() // without the exchange: a stream must not keep an old plan from ending
 	}
 }
 

@@ -30,11 +30,12 @@ func (v *visit) hear(r *http.Request) error {
 		return err
 	}
 	w.Follow(r.Context(), v.h.sessions.subscribed(s.id)) // before the client can take the stream for open
-	v.after = func() {
-		defer v.h.open.leave(s.principal)
+	h, ctx := v.h, r.Context()
+	v.after = func(out *sink) {
+		defer h.open.leave(s.principal)
 		defer w.Close()
-		v.sink.raw(comment)
-		v.h.attend(r.Context(), s, w, &v.sink)
+		out.raw(comment)
+		h.attend(ctx, s, w, out)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package front
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 
@@ -34,17 +35,17 @@ func (v *visit) listen(r *http.Request) error {
 		v.h.open.leave(principal)
 		return err
 	}
-	id := append([]byte(nil), x.In.ID.Of(x.In.Body)...)
-	v.after = func() {
-		defer v.h.open.leave(principal)
+	id, got := bytes.Clone(x.In.ID.Of(x.In.Body)), w.Granted(wish)
+	h, ctx := v.h, r.Context()
+	v.after = func(out *sink) {
+		defer h.open.leave(principal)
 		defer w.Close()
-		got := w.Granted(wish)
-		v.sink.raw(acknowledgement(got, id))
-		if got.Lists != 0 || len(got.URIs)+len(got.Tasks) > 0 {
-			v.tellUntil(r.Context(), w, id)
+		out.raw(acknowledgement(got, id))
+		if !got.Empty() {
+			h.tellUntil(ctx, out, w, id)
 		}
-		if r.Context().Err() == nil {
-			v.sink.raw(completion(id))
+		if ctx.Err() == nil {
+			out.raw(completion(id))
 		}
 	}
 	return nil
@@ -52,15 +53,15 @@ func (v *visit) listen(r *http.Request) error {
 
 // tellUntil tells the client what is to be told, until it leaves, the watch ends, or the gateway drains. A nil id is for a
 // legacy client.
-func (v *visit) tellUntil(ctx context.Context, w *gateway.Watch, id []byte) {
+func (h *Handler) tellUntil(ctx context.Context, out *sink, w *gateway.Watch, id []byte) {
 	for {
 		select {
 		case <-w.Ready():
-			v.sink.tellChanges(w, id)
+			out.tellChanges(w, id)
 		case <-w.Ended():
-			v.sink.tellChanges(w, id)
+			out.tellChanges(w, id)
 			return
-		case <-v.h.draining:
+		case <-h.draining:
 			return
 		case <-ctx.Done():
 			return

@@ -242,13 +242,6 @@ func (s *sink) tellChanges(w *gateway.Watch, id []byte) {
 // slimBuffer is what a stream that waits may hold.
 const slimBuffer = 1 << 10
 
-// slim lets go of what a stream that waits does not need.
-func (s *sink) slim() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.buf, s.segs = nil, nil
-}
-
 // answer sends the answer and ends the exchange with the client.
 func (s *sink) answer(a *mcp.Raw, status int) {
 	s.mu.Lock()

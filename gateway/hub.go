@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -170,13 +171,23 @@ func (h *hub) waitLists(ctx context.Context, w *Watch) (got upstream.Lists) {
 		}
 	}
 	h.mu.RUnlock()
+	all = slices.DeleteFunc(all, func(p *watched) bool {
+		now, known := p.server.Watching(p.lastTicket(), everyList)
+		got |= now.Lists
+		return known
+	})
+	if len(all) == 0 {
+		return got
+	}
 	ctx, cancel := context.WithTimeout(ctx, watchWait)
 	defer cancel()
 	for _, p := range all {
-		got |= p.server.Watched(ctx, p.lastTicket(), upstream.Wish{Lists: upstream.AllLists}).Lists
+		got |= p.server.Watched(ctx, p.lastTicket(), everyList).Lists
 	}
 	return got
 }
+
+var everyList = upstream.Wish{Lists: upstream.AllLists}
 
 // listsChanged tells all who watch lists of a server. quiet leaves out who was not told yet what it watches.
 func (h *hub) listsChanged(server string, lists upstream.Lists, quiet bool) {

@@ -25,6 +25,9 @@ type Wish struct {
 	Tasks []string
 }
 
+// Empty tells whether there is nothing in the wish.
+func (wish Wish) Empty() bool { return wish.Lists == 0 && len(wish.URIs)+len(wish.Tasks) == 0 }
+
 // Watch is what one client is told of changes. It holds no goroutine and no plan: whoever owns the client's stream waits for
 // Ready and writes what Append gives.
 type Watch struct {
@@ -236,6 +239,9 @@ func (w *Watch) Close() { w.hub.leave(w) }
 
 // place has the server of a resource watch it.
 func (w *Watch) place(ctx context.Context, now *world, uri string) error {
+	if isTask(uri) {
+		return errs.E("gateway", errs.Invalid, "%.40q is no URI", uri)
+	}
 	server := w.endpoint
 	if server == "" {
 		m, err := w.g.resource(ctx, now, uri)
@@ -250,6 +256,10 @@ func (w *Watch) place(ctx context.Context, now *world, uri string) error {
 // settle waits until it is known which of the resources are watched, and gives up the others.
 func (w *Watch) settle(ctx context.Context) {
 	w.mu.Lock()
+	if len(w.places) == 0 {
+		w.mu.Unlock()
+		return
+	}
 	byPlace := map[*watched][]string{}
 	for uri, p := range w.places {
 		byPlace[p] = append(byPlace[p], uri)

@@ -159,6 +159,15 @@ func (s *Server) Watched(ctx context.Context, ticket uint64, wish Wish) Wish {
 	}
 }
 
+// Watching is what of a wish the server tells now; known says that waiting would not change it.
+func (s *Server) Watching(ticket uint64, wish Wish) (got Wish, known bool) {
+	w := &s.watch
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	got, known = w.part(wish)
+	return got, known || w.settled >= ticket
+}
+
 // part is what of a wish is watched now; the caller holds the lock.
 func (w *watcher) part(wish Wish) (got Wish, all bool) {
 	got.Lists = wish.Lists & w.lists
