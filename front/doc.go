@@ -8,6 +8,7 @@
 // A client of 2024-11-05 holds a stream open (GET /sse) and posts to /message: its session is in the stream, and what it posts
 // goes to the replica that has it.
 //
-// Any other legacy session is a sealed token. What it cannot hold, because it changes, is a small bounded table: the log level, and
-// that the session was ended. Losing it costs the log level and nothing else.
+// Any other legacy session is a sealed token. What it cannot hold, because it changes (the log level, subscribed URIs, that it
+// was ended), are facts that replicas share, with a bounded copy at each. What a server asks a legacy client in the middle of a
+// call is a request on the stream of that call; its id is a sealed token too, so that any replica can take the answer.
 package front
