@@ -75,8 +75,10 @@ var conformanceSteps = []step{
 	completePrompt("test_prompt_with_arguments", "arg1", "te"),
 }
 
-// everythingSteps is for the official server-everything.
+// everythingSteps is for the official server-everything, which has some tools
+// only for clients that can be asked.
 var everythingSteps = []step{
+	{Op: "able"},
 	{Op: "tools"},
 	{Op: "prompts"},
 	{Op: "resources"},

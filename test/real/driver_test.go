@@ -18,8 +18,9 @@ import (
 )
 
 // step is one thing that a client does. Op is tools, prompts, resources,
-// templates (list all pages), call, ask (a call whose tool asks back), prompt,
-// read or complete (with Params).
+// templates (list all pages), call, prompt, read or complete (with Params), ask
+// (a call whose tool asks back), or able, which does nothing: a client that
+// takes it or asks declares that it can be asked.
 type step struct {
 	Op       string         `json:"op"`
 	Params   map[string]any `json:"params,omitempty"`
@@ -114,7 +115,7 @@ func driveGo(t *testing.T, _ *parts, to target, era string, steps []step) report
 	defer cancel()
 	g := &goClient{progress: map[any][]map[string]any{}}
 	options := &mcp.ClientOptions{Capabilities: &mcp.ClientCapabilities{}, ProgressNotificationHandler: g.onProgress}
-	asked := slices.ContainsFunc(steps, func(s step) bool { return s.Op == "ask" })
+	asked := slices.ContainsFunc(steps, func(s step) bool { return s.Op == "able" || s.Op == "ask" })
 	if asked {
 		agreeable(options)
 	}
@@ -191,6 +192,8 @@ func (g *goClient) take1(i int) []map[string]any {
 
 func (g *goClient) take(ctx context.Context, s step, i int) (any, error) {
 	switch s.Op {
+	case "able":
+		return struct{}{}, nil
 	case "tools":
 		return collect(g.session.Tools(ctx, nil))
 	case "prompts":

@@ -98,6 +98,40 @@ func TestInteractive(t *testing.T) {
 	}
 }
 
+// TestEverythingAsks lets the official server-everything ask each client, over
+// stdio and over HTTP with sessions.
+func TestEverythingAsks(t *testing.T) {
+	t.Parallel()
+	p := needParts(t)
+	addr := freeAddr(t)
+	_, port, _ := strings.Cut(addr, ":")
+	start(t, "env", "PORT="+port, p.node, p.server("everything"), "streamableHttp")
+	waitFor(t, "http://"+addr+"/mcp", 600)
+	servers := map[string]server{
+		"http":  {URL: "http://" + addr + "/mcp"},
+		"stdio": {Command: p.node, Args: []string{p.server("everything"), "stdio"}},
+	}
+	f := fleet(t, 3, servers, testenv.StartRedis(t).URL())
+	for name := range servers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, c := range interactiveClients {
+				t.Run(c.name, func(t *testing.T) { // one after the other, since stdio does not tell which of several calls asks
+					got := c.drive(t, p, target{URL: f.URL + "/servers/" + name + "/mcp"}, c.era, []step{
+						{Op: "ask", Params: map[string]any{"name": "trigger-elicitation-request", "arguments": map[string]any{}}},
+						{Op: "ask", Params: map[string]any{"name": "trigger-sampling-request", "arguments": map[string]any{"prompt": "does it rain?"}}},
+					})
+					for i, want := range []string{"PLEASE PROVIDE INPUTS", "it rains"} {
+						if text := textOf(got.Steps[i]); got.Steps[i].Error != nil || !strings.Contains(text, want) {
+							t.Errorf("step %d: %q %+v, want %q", i, text, got.Steps[i].Error, want)
+						}
+					}
+				})
+			}
+		})
+	}
+}
+
 func askAll(t *testing.T, p *parts, c client, url string) {
 	t.Helper()
 	var steps []step
@@ -133,19 +167,20 @@ func textOf(s seen) string {
 // agreeable has the Go SDK's client answer what servers ask, as npm/steps.mjs does.
 func agreeable(o *mcp.ClientOptions) {
 	o.Capabilities = &mcp.ClientCapabilities{
-		Elicitation: &mcp.ElicitationCapabilities{Form: &mcp.FormElicitationCapabilities{}},
-		Sampling:    &mcp.SamplingCapabilities{Tools: &mcp.SamplingToolsCapabilities{}},
+		Elicitation: &mcp.ElicitationCapabilities{Form: &mcp.FormElicitationCapabilities{}, URL: &mcp.URLElicitationCapabilities{}},
+		Sampling:    &mcp.SamplingCapabilities{Tools: &mcp.SamplingToolsCapabilities{}, Context: &mcp.SamplingContextCapabilities{}},
 		RootsV2:     &mcp.RootCapabilities{},
 	}
 	o.ElicitationHandler = func(_ context.Context, r *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
-		return &mcp.ElicitResult{Action: "accept", Content: map[string]any{"answer": strings.ToUpper(r.Params.Message)}}, nil
+		said := strings.ToUpper(r.Params.Message)
+		return &mcp.ElicitResult{Action: "accept", Content: map[string]any{"answer": said, "name": said}}, nil
 	}
 	o.CreateMessageWithToolsHandler = func(_ context.Context, r *mcp.CreateMessageWithToolsRequest) (*mcp.CreateMessageWithToolsResult, error) {
 		told, err := json.Marshal(r.Params.Messages)
 		if err != nil {
 			return nil, err
 		}
-		if bytes.Contains(told, []byte(`"tool_result"`)) {
+		if len(r.Params.Tools) == 0 || bytes.Contains(told, []byte(`"tool_result"`)) {
 			return &mcp.CreateMessageWithToolsResult{Model: "m", Role: "assistant", StopReason: "endTurn", Content: []mcp.Content{&mcp.TextContent{Text: "it rains"}}}, nil
 		}
 		return &mcp.CreateMessageWithToolsResult{Model: "m", Role: "assistant", StopReason: "toolUse", Content: []mcp.Content{

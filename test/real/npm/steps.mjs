@@ -20,14 +20,14 @@ const plain = (error) => ({
   message: error.message,
 });
 
-// What a client that takes the step ask declares and answers.
-export const asks = (job) => job.steps.some((step) => step.op === 'ask');
-export const capabilities = (job) => (asks(job) ? { elicitation: { form: {} }, sampling: { tools: {} }, roots: {} } : {});
+// What a client that takes the steps able or ask declares and answers.
+export const asks = (job) => job.steps.some((step) => step.op === 'able' || step.op === 'ask');
+export const capabilities = (job) => (asks(job) ? { elicitation: { form: {}, url: {} }, sampling: { tools: {}, context: {} }, roots: {} } : {});
 export const agree = {
-  elicit: (params) => ({ action: 'accept', content: { answer: params.message.toUpperCase() } }),
+  elicit: (params) => ({ action: 'accept', content: { answer: params.message.toUpperCase(), name: params.message.toUpperCase() } }),
   sample: (params) => {
     const reply = { role: 'assistant', model: 'm' };
-    return JSON.stringify(params.messages).includes('"tool_result"')
+    return !params.tools || JSON.stringify(params.messages).includes('"tool_result"')
       ? { ...reply, stopReason: 'endTurn', content: { type: 'text', text: 'it rains' } }
       : { ...reply, stopReason: 'toolUse', content: [{ type: 'tool_use', id: 'u1', name: 'weather', input: { city: 'Ulm' } }] };
   },
@@ -43,6 +43,7 @@ export async function run(job, { connect, call, about }) {
     prompts: () => pages((p) => client.listPrompts(p), 'prompts'),
     resources: () => pages((p) => client.listResources(p), 'resources'),
     templates: () => pages((p) => client.listResourceTemplates(p), 'resourceTemplates'),
+    able: () => ({}),
     ask: (step) => call(client, step.params, {}),
     call: (step, progress) => call(client, step.params, step.progress ? { onprogress: (p) => progress.push(p) } : {}),
     prompt: (step) => client.getPrompt(step.params),
