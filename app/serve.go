@@ -335,6 +335,7 @@ func (s *server) run(ctx context.Context, ln net.Listener, c *v1.Config) error {
 	drain, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	err := h.Shutdown(drain)
+	s.node.Drain(drain) // what runs here for clients of other replicas
 	if err != nil {
 		s.log.Warn("calls cut off: they did not finish within drainTimeout")
 		err = s.cutOff(h)

@@ -77,7 +77,12 @@ func (c *incoming) serve(h Handler, request []byte) {
 	c.n.mu.Lock()
 	defer c.n.mu.Unlock()
 	delete(c.peer.in, c.id)
-	c.n.serving--
+	if c.n.serving--; c.n.serving == 0 {
+		select {
+		case c.n.idle <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // run calls the handler. Why its context ended says more than what it makes of that.

@@ -278,6 +278,39 @@ func TestOverloaded(t *testing.T) {
 	})
 }
 
+// TestDrain waits for what is served for others, but not for ever.
+func TestDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, ring := memory.New(), clustertest.Ring(t)
+		a, other := clustertest.Node(t, b, ring), clustertest.Node(t, b, ring)
+		other.Handle("long", func(context.Context, []byte, func([]byte)) ([]byte, error) {
+			time.Sleep(10 * time.Second)
+			return nil, nil
+		})
+		other.Drain(t.Context())
+		done := make(chan error, 1)
+		start := time.Now()
+		go func() {
+			_, err := a.Call(t.Context(), other.ID(), "long", nil, nil)
+			done <- err
+		}()
+		synctest.Wait()
+		brief, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		other.Drain(brief)
+		if took := time.Since(start); took != time.Second {
+			t.Errorf("gave up after %v", took)
+		}
+		other.Drain(t.Context())
+		if took := time.Since(start); took != 10*time.Second {
+			t.Errorf("drained after %v", took)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestSlowListener shows that one who hears too slowly is told that something was missed, and holds up no call.
 func TestSlowListener(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -337,52 +370,4 @@ func TestRotation(t *testing.T) {
 			}
 		}
 	}
-}
-
-// TestHoldLost ends what is done under a lease that cannot be renewed before another can have it.
-func TestHoldLost(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := &deaf{Backend: memory.New()}
-		n := clustertest.Node(t, b, clustertest.Ring(t))
-		ctx, cancel := context.WithCancel(t.Context())
-		began, ended := make(chan time.Time, 2), make(chan time.Time, 2)
-		done := make(chan error, 1)
-		go func() {
-			done <- n.Hold(ctx, "l", func(ctx context.Context) {
-				began <- time.Now()
-				<-ctx.Done()
-				ended <- time.Now()
-			})
-		}()
-		<-began
-		time.Sleep(time.Minute) // it is renewed
-		if len(ended) > 0 {
-			t.Fatal("it was lost")
-		}
-		b.down.Store(true)
-		from := time.Now()
-		if took := (<-ended).Sub(from); took > 9*time.Second {
-			t.Errorf("ended %v after the last renewal", took)
-		}
-		b.down.Store(false)
-		<-began
-		cancel()
-		if err := <-done; !errors.Is(err, context.Canceled) {
-			t.Errorf("got %v", err)
-		}
-	})
-}
-
-// deaf is a backend whose leases can be away.
-type deaf struct {
-	*memory.Backend
-
-	down atomic.Bool
-}
-
-func (b *deaf) Lock(ctx context.Context, name, owner string, ttl time.Duration) error {
-	if b.down.Load() {
-		return cluster.ErrDown
-	}
-	return b.Backend.Lock(ctx, name, owner, ttl)
 }

@@ -236,13 +236,16 @@ func (b *Backend) do(ctx context.Context, key string, size int, f func(context.C
 	switch {
 	case err == nil || errors.Is(err, cluster.ErrGone) || errors.Is(err, cluster.ErrHeld) || errors.Is(err, cluster.ErrFull):
 		return err
-	case ctx.Err() != nil:
+	case errors.Is(ctx.Err(), context.Canceled):
 		return context.Cause(ctx)
 	case errors.Is(err, errSettling):
 		return cluster.ErrDown
 	}
 	if _, said := rueidis.IsRedisErr(err); !said || l.clustered() {
 		l.suspect(slot)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	now, until := time.Now(), b.silent.Load()
 	if now.UnixNano() >= until && b.silent.CompareAndSwap(until, now.Add(complain).UnixNano()) {
