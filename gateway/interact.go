@@ -33,6 +33,10 @@ func (g *Gateway) Forsake(x *Exchange) {
 // settleAnswers writes the answers of a legacy client as a modern server takes them: a refused elicitation is one that was
 // cancelled; nothing can be said for any other refused question, so the call ends.
 func (x *Exchange) settleAnswers(answers []upstream.Answer) error {
+	if len(answers) == 0 {
+		x.call.Add = nil // the server only asked to be called again (mrtr "Load Shedding")
+		return nil
+	}
 	add := []byte(`"inputResponses":{`)
 	for i, a := range answers {
 		result := a.Result

@@ -214,5 +214,8 @@ func (x *Exchange) passState(s *state) {
 		x.call.State, x.call.StateTo = x.In.Get(mcp.KeyRequestState), s.inner
 		return
 	}
-	x.call.Add = append(append(x.call.Add, `,"requestState":`...), s.inner...)
+	if len(x.call.Add) > 0 {
+		x.call.Add = append(x.call.Add, ',')
+	}
+	x.call.Add = append(append(x.call.Add, `"requestState":`...), s.inner...)
 }

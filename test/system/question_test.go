@@ -67,48 +67,6 @@ func TestModernServerMayNotAsk(t *testing.T) {
 	}
 }
 
-const inputRequired = `{"resultType":"input_required","inputRequests":{"k":{"method":"elicitation/create","params":{"n":1.0}}},"requestState":"s\u0074"}`
-
-// TestInputRequired passes between modern peers as it is, but for the state, which only the server gets as it was. A client that
-// did not declare what is asked hears nothing of it.
-func TestInputRequired(t *testing.T) {
-	t.Parallel()
-	eachPair(t, func(t *testing.T, era testenv.Era, k kind) {
-		if k.era == testenv.Legacy {
-			t.Skip("a legacy server has none")
-		}
-		s := k.server(t, testenv.Script{Tools: []string{testenv.Tool("ask")}, On: map[string]func(*testenv.Call){
-			"tools/call": func(c *testenv.Call) {
-				if c.Param("requestState") == "" {
-					c.Result(inputRequired)
-					return
-				}
-				c.Text(c.Param("requestState") + c.Param("inputResponses"))
-			},
-		}})
-		g := testenv.Serve(t, testenv.One(s))
-		client := g.Client(era, "/mcp")
-		r := client.Tool("one__ask", "{}")
-		if code, text := r.Error(); r.Status != 200 || code != -32603 || !strings.Contains(text, "did not declare") {
-			t.Errorf("undeclared: %v", r)
-		}
-		if era == testenv.Legacy {
-			return // it is asked by requests, see TestAsking
-		}
-		client.Capabilities = `{"elicitation":{}}`
-		r = client.Tool("one__ask", "{}")
-		state := r.Member("requestState")
-		if string(r.Result()) != strings.Replace(inputRequired, `"s\u0074"`, state, 1) || len(state) < 40 {
-			t.Fatalf("%v", r)
-		}
-		const answers = `{"k":{"action":"accept","content":{"n":1.0}}}`
-		r = client.Call("tools/call", `"name":"one__ask","arguments":{},"requestState":`+state+`,"inputResponses":`+answers)
-		if want := `"s\u0074"` + answers; r.Texts() != want {
-			t.Errorf("%v, want %s", r, want)
-		}
-	})
-}
-
 // TestStructuredContent that is no object goes to modern clients only.
 func TestStructuredContent(t *testing.T) {
 	t.Parallel()
