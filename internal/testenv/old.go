@@ -59,8 +59,8 @@ func (l *Line) Events(raw string) {
 	_ = http.NewResponseController(l.w).Flush()
 }
 
-// print sends a message.
-func (l *Line) print(message string) { l.Events(event(message)) }
+// say sends a message.
+func (l *Line) say(message string) { l.Events(event(message)) }
 
 // serveOld is the handler of a server of HTTP+SSE: a stream at /sse, and /message to post to.
 func (h *httpServer) serveOld(w http.ResponseWriter, r *http.Request, body []byte) {

@@ -243,7 +243,7 @@ func (c *Call) Send(message string) {
 		return
 	}
 	if c.Line != nil {
-		c.Line.print(message)
+		c.Line.say(message)
 		return
 	}
 	c.Child.Print(message + "\n")
@@ -256,7 +256,7 @@ func (c *Call) Before(message string) {
 		return
 	}
 	if c.Line != nil {
-		c.Line.print(message)
+		c.Line.say(message)
 		return
 	}
 	c.Child.Print(message + "\n")

@@ -69,7 +69,7 @@ func openStream(t testing.TB, client *http.Client, at, key string, header http.H
 	if host := header.Get("Host"); host != "" {
 		r.Host = host
 	}
-	resp, err := client.Do(r) //nolint:bodyclose // read and Close do
+	resp, err := client.Do(r)
 	if err != nil {
 		cancel()
 		t.Fatal(err)

@@ -192,7 +192,7 @@ func (t *Teller) tell(method, members string, wanted func(Filter) bool) {
 		return
 	}
 	for _, l := range server.Lines() {
-		l.print(plain)
+		l.say(plain)
 	}
 	if server.stdio == nil {
 		return

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -156,6 +157,9 @@ func driveGo(t *testing.T, _ *parts, to target, era string, steps []step) report
 }
 
 func transportTo(to target) mcp.Transport {
+	if strings.HasSuffix(to.URL, "/sse") {
+		return &mcp.SSEClientTransport{Endpoint: to.URL}
+	}
 	if to.URL != "" {
 		return &mcp.StreamableClientTransport{Endpoint: to.URL}
 	}
