@@ -264,6 +264,9 @@ func TestCapabilitiesToModernServers(t *testing.T) {
 	const can = `{"elicitation":{"url":{}},"experimental":{"n":1.0}}`
 	eachTransport(t, func(t *testing.T, start starter) {
 		s := start(t, testenv.Script{Tools: testenv.Tools(1)})
+		if s.Era() != testenv.Modern {
+			t.Skip("there are no modern ones")
+		}
 		me := newCaller(t, open(t, s))
 		me.modern, me.can = false, can
 		if r := me.tool(`{}`); r.err != nil {

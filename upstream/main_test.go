@@ -20,10 +20,10 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 
 // transports are the ways to a legacy server.
 var transports = map[string]func(testing.TB, testenv.Script) *testenv.Server{
-	"http": testenv.HTTPServer, "stdio": testenv.StdioServer,
+	"http": testenv.HTTPServer, "sse": testenv.StreamServer, "stdio": testenv.StdioServer,
 }
 
-// eachTransport runs a test over HTTP and over stdio.
+// eachTransport runs a test over each transport.
 func eachTransport(t *testing.T, f func(*testing.T, func(testing.TB, testenv.Script) *testenv.Server)) {
 	t.Helper()
 	for name, start := range transports {
