@@ -73,3 +73,15 @@ func (s *Server) decline(q *mcp.Raw, e *mcp.Error) []byte {
 	s.warnings.warn(s.log, "question of the server declined", "error", e.Message)
 	return mcp.AppendError(nil, id, e)
 }
+
+// moot declines the questions that nobody has answered when their call has ended: whoever asked may still wait.
+func (s *Server) moot(a *asking) (replies [][]byte) {
+	for i := range a.list {
+		q := mcp.Raw{Body: a.list[i].body}
+		if e := q.Scan(s.limits()); e != nil {
+			continue // it was scanned before
+		}
+		replies = append(replies, s.decline(&q, declined(mcp.CodeInvalidRequest, &q, "no call is under way any more that it could belong to")))
+	}
+	return replies
+}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
@@ -31,6 +32,8 @@ type httpLink struct {
 	era     shared[Peer]
 	info    []byte // clientInfo of the gateway
 	pool    sync.Pool
+	ears    atomic.Int32 // streams of sessions that are listened to
+	deaf    atomic.Bool  // the server offers no such stream
 	mu      sync.Mutex
 	session map[sessionKey]*sessionSlot
 }
@@ -167,16 +170,19 @@ func modernRefusesUs(f *flight, out *mcp.Raw) bool {
 // flight is the state of one HTTP exchange with a server; flights are pooled.
 type flight struct {
 	draft
-	head   []byte
-	req    h1.Request
-	resp   h1.Response
-	events *mcp.EventReader
-	note   mcp.Raw
-	lastID string // of the last SSE event
-	heard  bool   // a message came since the stream was opened or resumed
-	retry  time.Duration
-	asking asking
-	gather time.Time // until when further questions are waited for; zero when there is none
+	head    []byte
+	req     h1.Request
+	resp    h1.Response
+	events  *mcp.EventReader
+	note    mcp.Raw
+	lastID  string // of the last SSE event
+	heard   bool   // a message came since the stream was opened or resumed
+	retry   time.Duration
+	asking  asking
+	heedful bool     // it hears of what is asked on the session's own stream
+	aside   [][]byte // questions from there; guarded by the ear of the session
+	waker   h1.Waker
+	gather  time.Time // until when further questions are waited for; zero when there is none
 }
 
 func (l *httpLink) take() *flight { return l.pool.Get().(*flight) }
@@ -189,6 +195,8 @@ func (l *httpLink) put(f *flight) {
 	f.req = h1.Request{}
 	f.lastID, f.retry = "", time.Second
 	f.asking, f.gather = asking{}, time.Time{}
+	f.heedful, f.aside = false, nil
+	f.waker.Rest()
 	l.pool.Put(f)
 }
 

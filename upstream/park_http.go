@@ -83,6 +83,7 @@ func (p *parkedFlight) cancel() {
 }
 
 func (p *parkedFlight) free() {
+	p.l.leave(p.ls, p.f)
 	p.l.put(p.f)
 	p.sl.release()
 }

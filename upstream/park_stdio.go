@@ -140,6 +140,9 @@ func (in *instance) conclude(ctx context.Context, modern bool, c *Call, id int64
 	if err != nil {
 		return err
 	}
+	for _, reply := range in.s.moot(&w.asking) {
+		in.tell(reply)
+	}
 	return in.s.finish(c, out, modern, w.asking.refused)
 }
 

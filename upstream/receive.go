@@ -238,7 +238,7 @@ func (l *httpLink) tooLarge(most int) error {
 
 // stream reads an answer that comes as server-sent events, resuming it where a legacy server lets go of the connection.
 func (l *httpLink) stream(ctx context.Context, f *flight, c *Call, out *mcp.Raw, ls *session, limit time.Duration) error {
-	f.events.Reset(&f.resp)
+	f.begin()
 	return l.follow(ctx, f, c, out, ls, limit)
 }
 
@@ -262,7 +262,15 @@ func (l *httpLink) follow(ctx context.Context, f *flight, c *Call, out *mcp.Raw,
 		if err := l.resume(ctx, f, ls, limit); err != nil {
 			return err
 		}
-		f.events.Reset(&f.resp)
+		f.begin()
+	}
+}
+
+// begin starts to read a stream.
+func (f *flight) begin() {
+	f.events.Reset(&f.resp)
+	if f.heedful {
+		f.resp.SetWaker(&f.waker)
 	}
 }
 
@@ -294,6 +302,9 @@ func (l *httpLink) readEvents(f *flight, c *Call, out *mcp.Raw, ls *session, lim
 		}
 		ev, err := f.events.Next()
 		if err != nil {
+			if f.heedful && errors.Is(err, os.ErrDeadlineExceeded) && l.overheard(f, ls) {
+				continue
+			}
 			if !f.gather.IsZero() && errors.Is(err, os.ErrDeadlineExceeded) {
 				return true, errAsked
 			}

@@ -26,6 +26,7 @@ type session struct {
 
 	mu    sync.Mutex
 	level string // the log level last set
+	ear   ear    // what the server asks within no call
 }
 
 // sessionSlot is where the session of one caller is kept, and made again when it is lost.
@@ -157,6 +158,7 @@ func (l *httpLink) endSessions() {
 
 // end closes one session with DELETE; a server that does not allow it is right too.
 func (l *httpLink) end(ctx context.Context, ls *session) {
+	ls.ear.stop()
 	if ls.id == "" {
 		return
 	}
@@ -192,6 +194,7 @@ func (l *httpLink) doLegacy(ctx context.Context, c *Call, out *mcp.Raw) error {
 			return err
 		}
 		sl.drop(ls)
+		ls.ear.stop()
 		if try > 0 {
 			return l.s.errorf(errs.Protocol, "loses its session again right after it was renewed")
 		}
@@ -208,7 +211,10 @@ func (l *httpLink) callLegacy(ctx context.Context, sl *sessionSlot, ls *session,
 	f.legacy(c)
 	f.post(l.start)
 	ls.headers(f)
-	f.asking.begin(c, can)
+	if f.asking.begin(c, can); f.asking.opens && can != 0 && c.Session != "" {
+		l.listenTo(ctx, ls)
+		ls.ear.enter(f)
+	}
 	return l.conclude(ctx, f, c, out, sl, ls, l.send(ctx, f, c, out, ls))
 }
 
@@ -217,6 +223,7 @@ func (l *httpLink) conclude(ctx context.Context, f *flight, c *Call, out *mcp.Ra
 	if errors.Is(err, errAsked) {
 		return l.park(ctx, f, c, out, sl, ls)
 	}
+	l.leave(ls, f)
 	defer l.put(f)
 	if err != nil {
 		return err
@@ -225,6 +232,15 @@ func (l *httpLink) conclude(ctx context.Context, f *flight, c *Call, out *mcp.Ra
 	if otherEra && f.asking.given == 0 {
 		out.Free()
 		return &wrongEra{l.s.errorf(errs.Protocol, "does not speak %s any more", ls.version)}
+	}
+	if replies := l.s.moot(&f.asking); len(replies) > 0 {
+		l.s.spawn(func(context.Context) {
+			for _, reply := range replies {
+				if err := l.reply(ls, reply); err != nil {
+					l.s.warnings.warn(l.s.log, "answer to the server's question not delivered", "error", err)
+				}
+			}
+		})
 	}
 	return l.s.finish(c, out, false, f.asking.refused)
 }

@@ -169,9 +169,10 @@ func (l *httpLink) attendSession(ctx context.Context, w *watcher, ls *session) e
 type standalone struct {
 	l     *httpLink
 	ls    *session
-	open  chan struct{} // closed when the server began to answer
-	done  chan struct{} // closed when it is over
-	err   error         // why; set before done is closed
+	open  chan struct{}               // closed when the server began to answer
+	done  chan struct{}               // closed when it is over
+	err   error                       // why; set before done is closed
+	ask   func(q *mcp.Raw) *mcp.Error // takes a question, or tells why it is declined; nil for the gateway's own session
 	was   bool
 	last  string // id of the last event
 	retry time.Duration
@@ -247,7 +248,7 @@ func (st *standalone) get(ctx context.Context, f *flight) error {
 	if !st.was {
 		st.was = true
 		close(st.open)
-	} else if st.last == "" {
+	} else if st.last == "" && st.ask == nil {
 		lists, _ := st.ls.peer.tells()
 		l.s.began(lists) // nothing says what was missed
 	}
@@ -309,9 +310,21 @@ func (st *standalone) event(f *flight, data []byte) {
 	}
 	switch n.Kind {
 	case mcp.KindNotification:
-		l.s.noted(n)
+		if st.ask == nil { // else the stream of the gateway's own session tells it
+			l.s.noted(n)
+		}
 	case mcp.KindRequest:
-		reply := l.s.decline(n, declined(mcp.CodeInvalidRequest, n, "it belongs to no call; clients can be asked only within one"))
+		var e *mcp.Error
+		switch {
+		case n.Method == mcp.MethodPing:
+		case st.ask == nil:
+			e = declined(mcp.CodeInvalidRequest, n, "it belongs to no call; clients can be asked only within one")
+		default:
+			if e = st.ask(n); e == nil {
+				return
+			}
+		}
+		reply := l.s.decline(n, e)
 		if err := l.reply(st.ls, reply); err != nil {
 			l.s.warnings.warn(l.s.log, "answer to the server's question not delivered", "error", err)
 		}

@@ -105,7 +105,9 @@ func (h *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost && s.script.On[r.Method] == nil {
 		s.record(rec)
 		s.mu.Lock()
-		delete(s.sessions, r.Header.Get("Mcp-Session-Id"))
+		if r.Method == http.MethodDelete {
+			delete(s.sessions, r.Header.Get("Mcp-Session-Id"))
+		}
 		s.mu.Unlock()
 		code := http.StatusMethodNotAllowed
 		if r.Method == http.MethodDelete {

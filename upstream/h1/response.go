@@ -36,6 +36,7 @@ type Response struct {
 	reused  bool
 	keep    bool // the connection may serve again
 	aside   bool // between Suspend and Resume
+	waker   *Waker
 	framing framing
 	chunk   chunkState
 	left    int64 // bytes of the body, or of the chunk, not yet read
@@ -133,6 +134,9 @@ func (p *Response) Suspend() bool {
 	}
 	ok := p.stop == nil || p.stop()
 	p.stop, p.ctx, p.aside = nil, context.Background(), true
+	if p.waker != nil {
+		p.waker.bind(nil)
+	}
 	if p.cn.r == p.cn.w {
 		p.cn.rest()
 	}
@@ -150,6 +154,9 @@ func (p *Response) Resume(ctx context.Context) {
 		p.cn.open()
 	}
 	p.ctx, p.aside = ctx, false
+	if p.waker != nil {
+		p.waker.bind(p.cn)
+	}
 	if ctx.Done() != nil {
 		p.stop = context.AfterFunc(ctx, p.cn.interrupt)
 	}
@@ -173,6 +180,9 @@ func (p *Response) Close() {
 // detach stops watching the context and reports whether it had not ended before.
 func (p *Response) detach() bool {
 	ok := p.stop == nil || p.stop()
+	if p.waker != nil {
+		p.waker.bind(nil)
+	}
 	p.stop, p.ctx, p.cn = nil, nil, nil
 	return ok
 }
@@ -294,6 +304,9 @@ func (p *Response) arm() error {
 	}
 	if !t.IsZero() || p.cn.limited {
 		p.cn.setDeadline(t)
+		if p.waker != nil && p.waker.isWoken() {
+			return os.ErrDeadlineExceeded
+		}
 		return p.ctx.Err()
 	}
 	return nil

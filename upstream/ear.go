@@ -1,0 +1,155 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/toolcrib/toolcrib/mcp"
+)
+
+const (
+	earsMost = 1000                   // streams that are listened to at one server
+	earTime  = 300 * time.Millisecond // how long the first call of a session waits for its stream, which a server may open late
+)
+
+// ear hears what a legacy server asks on the stream of a session that belongs to no request. Well-known servers ask there what
+// they want to know for a call. As over stdio the call is certain only while a single one is in flight in the session.
+type ear struct {
+	once    sync.Once
+	mu      sync.Mutex
+	on      bool
+	over    bool
+	cancel  context.CancelFunc
+	flights map[*flight]struct{} // calls that may be parked, in flight or parked
+}
+
+// listenTo opens the stream of a session once, and waits until it is open: a server forgets what it says before.
+func (l *httpLink) listenTo(ctx context.Context, ls *session) {
+	e := &ls.ear
+	e.once.Do(func() {
+		if ls.id == "" || l.deaf.Load() {
+			return
+		}
+		if l.ears.Add(1) > earsMost {
+			l.ears.Add(-1)
+			return
+		}
+		life, cancel := context.WithCancel(l.s.ctx)
+		st := &standalone{l: l, ls: ls, ask: func(q *mcp.Raw) *mcp.Error { return e.hear(l, q) },
+			open: make(chan struct{}), done: make(chan struct{}), retry: time.Second}
+		if !e.start(cancel) || !l.s.spawn(func(context.Context) {
+			defer l.ears.Add(-1)
+			defer cancel()
+			st.run(life)
+		}) {
+			l.ears.Add(-1)
+			cancel()
+			return
+		}
+		short, stop := context.WithTimeout(ctx, earTime)
+		defer stop()
+		if _, err := st.opened(short); err == nil {
+			select {
+			case <-st.done:
+				if errors.Is(st.err, errNoStream) {
+					l.deaf.Store(true)
+					e.stop()
+				}
+			default:
+			}
+		}
+	})
+}
+
+// start opens the ear, unless its session has ended already.
+func (e *ear) start(cancel context.CancelFunc) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.over {
+		return false
+	}
+	e.on, e.cancel, e.flights = true, cancel, map[*flight]struct{}{}
+	return true
+}
+
+// stop closes the ear for good.
+func (e *ear) stop() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.on, e.over = false, true
+	if e.cancel != nil {
+		e.cancel()
+	}
+}
+
+// enter counts a call in, before it is sent.
+func (e *ear) enter(f *flight) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if f.heedful = e.on; e.on {
+		e.flights[f] = struct{}{}
+	}
+}
+
+// leave counts a call out. What was asked for it and it did not hear of goes on its list.
+func (l *httpLink) leave(ls *session, f *flight) {
+	if !f.heedful {
+		return
+	}
+	ls.ear.mu.Lock()
+	delete(ls.ear.flights, f)
+	aside := f.aside
+	f.aside = nil
+	ls.ear.mu.Unlock()
+	for _, body := range aside {
+		q := mcp.Raw{Body: body}
+		if e := q.Scan(l.s.limits()); e == nil { // it was scanned before
+			f.asking.take(&q)
+		}
+	}
+}
+
+// hear gives a question to the one call in flight; the error says why it cannot.
+func (e *ear) hear(l *httpLink, q *mcp.Raw) *mcp.Error {
+	if !askable(q.Method) {
+		return unknownQuestion(q)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch n := len(e.flights); {
+	case n == 0:
+		return declined(mcp.CodeInvalidRequest, q, "no call is under way that it could belong to")
+	case n > 1:
+		return declined(mcp.CodeInvalidRequest, q, "several calls are under way in this session, and outside of their streams nothing tells which one asks")
+	}
+	for f := range e.flights {
+		weight := len(q.Body)
+		for _, body := range f.aside {
+			weight += len(body)
+		}
+		if len(f.aside) >= questionsMost || weight > l.maxBytes() {
+			return declined(mcp.CodeInvalidRequest, q, "too many questions wait already")
+		}
+		f.aside = append(f.aside, append([]byte(nil), q.Body...))
+		f.waker.Wake()
+	}
+	return nil
+}
+
+// overheard takes what was asked on the session's own stream; false when there is nothing.
+func (l *httpLink) overheard(f *flight, ls *session) bool {
+	ls.ear.mu.Lock()
+	aside := f.aside
+	f.aside = nil
+	f.waker.Rest()
+	ls.ear.mu.Unlock()
+	for _, body := range aside {
+		q := mcp.Raw{Body: body}
+		if e := q.Scan(l.s.limits()); e == nil { // it was scanned before
+			l.question(f, ls, &q)
+		}
+	}
+	return len(aside) > 0
+}
