@@ -12,4 +12,8 @@
 // channel, and two may use the same id), the reserved _meta keys are added for a modern server and taken off for a legacy one.
 // Answers come back with the client's id put in again and, for modern clients of legacy servers, the members that
 // 2026-07-28 demands. The era is found by a probe and remembered; a failure forgets it.
+//
+// What a legacy server asks in the middle of a call becomes an input_required answer, and the call is parked: it waits at the
+// server, without a goroutine, until it is resumed with the answers or abandoned. A question is given only to the call that it
+// certainly belongs to, and only when that call's client declared that it can be asked; else it is declined.
 package upstream
