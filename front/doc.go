@@ -5,6 +5,9 @@
 //	                                                   └─► legacy: sealed session id, initialize, ping, batches
 //	     ─► Serve ─► sink: one JSON answer, or an event stream once there is something to say before it
 //
+// Streams for change notices (subscriptions/listen, GET of a session) outlive their exchange: once it is finished they hold the
+// connection and a [gateway.Watch], and nothing else.
+//
 // A client of 2024-11-05 holds a stream open (GET /sse) and posts to /message: its session is in the stream, and what it posts
 // goes to the replica that has it.
 //

@@ -24,12 +24,11 @@ func (v *visit) hear(r *http.Request) error {
 	if err := v.h.open.enter(s.principal, c.Streams); err != nil {
 		return err
 	}
-	w, err := v.h.o.Gateway.WatchSession(r.Context(), &v.x)
+	w, err := v.h.o.Gateway.WatchSession(r.Context(), &v.x, v.h.sessions.subscribed(s.id)...)
 	if err != nil {
 		v.h.open.leave(s.principal)
 		return err
 	}
-	w.Follow(r.Context(), v.h.sessions.subscribed(s.id)) // before the client can take the stream for open
 	h, ctx := v.h, r.Context()
 	v.after = func(out *sink) {
 		defer h.open.leave(s.principal)

@@ -83,14 +83,22 @@ func (g *Gateway) Watch(ctx context.Context, x *Exchange, wish Wish) (*Watch, er
 }
 
 // WatchSession begins to watch what the client of a legacy session is told of without having to ask: changes of all lists that
-// the endpoint declares.
-func (g *Gateway) WatchSession(ctx context.Context, x *Exchange) (*Watch, error) {
+// the endpoint declares, and updates of resources that it subscribed to before. It waits a short time for what is not watched yet.
+func (g *Gateway) WatchSession(ctx context.Context, x *Exchange, uris ...string) (*Watch, error) {
 	w := g.newWatch(x)
 	w.lists, w.retry = upstream.AllLists, make(chan struct{}, 1)
 	if err := g.hub.enter(w); err != nil {
 		return nil, err
 	}
 	g.hub.waitLists(ctx, w)
+	w.Follow(ctx, uris)
+	if len(uris) > 0 {
+		limited, cancel := context.WithTimeout(ctx, watchWait)
+		defer cancel()
+		for p, keys := range w.byPlace() {
+			p.server.Watched(limited, p.lastTicket(), wishFor(keys...))
+		}
+	}
 	w.Granted(Wish{})
 	return w, nil
 }
@@ -255,18 +263,8 @@ func (w *Watch) place(ctx context.Context, now *world, uri string) error {
 
 // settle waits until it is known which of the resources are watched, and gives up the others.
 func (w *Watch) settle(ctx context.Context) {
-	w.mu.Lock()
-	if len(w.places) == 0 {
-		w.mu.Unlock()
-		return
-	}
-	byPlace := map[*watched][]string{}
-	for uri, p := range w.places {
-		byPlace[p] = append(byPlace[p], uri)
-	}
-	w.mu.Unlock()
 	began := time.Now()
-	for p, uris := range byPlace {
+	for p, uris := range w.byPlace() {
 		limited, cancel := context.WithDeadline(ctx, began.Add(p.patience))
 		got := p.server.Watched(limited, p.lastTicket(), wishFor(uris...))
 		cancel()
@@ -286,6 +284,20 @@ func (w *Watch) settle(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// byPlace are the keys of what is watched at each server.
+func (w *Watch) byPlace() map[*watched][]string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.places) == 0 {
+		return nil
+	}
+	all := map[*watched][]string{}
+	for key, p := range w.places {
+		all[p] = append(all[p], key)
+	}
+	return all
 }
 
 // tellLists has the client told that lists changed.

@@ -219,6 +219,10 @@ func (s *Server) relay(c *Call, id []byte, n *mcp.Raw) {
 		if c.Notify != nil && wantsLog(c.Client, n) {
 			c.Notify(n)
 		}
+	case mcp.MethodElicitComplete:
+		if c.Notify != nil && !c.Client.Modern { // 2026-07-28 has none
+			c.Notify(n)
+		}
 	default:
 		s.noted(n)
 	}

@@ -8,6 +8,9 @@
 //	          ├─► sseLink ─► a stream per principal (2024-11-05), opened lazily ┐
 //	          └─► stdioLink ─► one child process ───────────────────────────────┴► instance: calls told apart by ids of our own
 //
+// What a server tells unasked is heard by one watch, as long as somebody wants it and a little longer: subscriptions/listen at a
+// modern server; the GET stream of the gateway's own session, or the instance itself, and resources/subscribe at a legacy one.
+//
 // Requests are spliced, never re-encoded: the id and the progress token become the gateway's own (several clients share one
 // channel, and two may use the same id), the reserved _meta keys are added for a modern server and taken off for a legacy one.
 // Answers come back with the client's id put in again and, for modern clients of legacy servers, the members that

@@ -172,8 +172,8 @@ func (t *Teller) Task(id, members string) {
 
 func (t *Teller) tell(method, members string, wanted func(Filter) bool) {
 	t.mu.Lock()
-	listens, streams, server := maps.Clone(t.listens), maps.Clone(t.streams), t.server
-	t.mu.Unlock()
+	defer t.mu.Unlock() // no handler returns while its answer is written
+	listens, streams, server := t.listens, t.streams, t.server
 	comma := ""
 	if members != "" {
 		comma = ","
