@@ -59,6 +59,7 @@ type item struct {
 	key    string    // decoded name, uri or uriTemplate
 	name   mcp.Span  // of the raw name within raw; absent for resources
 	output mcp.Field // outputSchema within raw, when a legacy client cannot take it
+	app    bool      // only the server's own app may call the tool
 }
 
 // toolFacts are what a call of a tool needs to know of its definition.
@@ -66,6 +67,7 @@ type toolFacts struct {
 	params []mcp.Param
 	metric *telemetry.Tool
 	task   bool // a legacy server carries it out as a task only (execution.taskSupport)
+	app    bool // only the server's own app may call it
 }
 
 func newCatalog() *catalog { return &catalog{slots: map[mcp.Method]*slot{}} }
@@ -400,6 +402,7 @@ func newItem(method mcp.Method, body []byte, e mcp.Span) (it item, why string) {
 		it.name = f.Span
 	}
 	if method == mcp.MethodToolsList {
+		it.app = forApps(raw)
 		if out, err := mcp.Lookup(raw, all, "outputSchema"); err == nil && out.Present() && !isObjectSchema(raw, out.Span) {
 			it.output = out
 		}
@@ -429,7 +432,7 @@ func (g *Gateway) toolFacts(m *member, l *listing) map[string]*toolFacts {
 	facts := make(map[string]*toolFacts, len(l.items))
 	for i := range l.items {
 		it := &l.items[i]
-		f := &toolFacts{metric: g.o.Metrics.Tool(m.Name, it.key)}
+		f := &toolFacts{app: it.app, metric: g.o.Metrics.Tool(m.Name, it.key)}
 		if schema := inputSchema(it.raw); schema != nil {
 			f.params, _ = mcp.Params(schema) // a broken annotation binds nothing
 		}

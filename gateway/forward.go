@@ -96,14 +96,18 @@ func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
 		return err
 	}
 	speaksHeaders := p.Modern && m.server.HTTP()
-	if m.catalog.facts.Load() == nil && (speaksHeaders != x.Client.Modern) {
-		// Only here does the call depend on the tool's definition: nobody else would check or make the headers.
+	if m.catalog.facts.Load() == nil && (x.Endpoint == "" || speaksHeaders != x.Client.Modern) {
+		// Only here does the call depend on the tool's definition: nobody else would check or make the headers, or know that
+		// the tool is not offered here.
 		if _, err := g.lists(ctx, m, mcp.MethodToolsList); err != nil {
 			return err
 		}
 		facts = m.catalog.tool(x.name)
 	}
 	x.tool = g.metric(m, facts)
+	if facts != nil && facts.app && x.Endpoint == "" && x.world.single == nil {
+		return errs.E("gateway", errs.NotFound, "unknown tool %.128q: it is for the server's own app, at /servers/%s/mcp", m.Prefix+string(x.name), m.Name)
+	}
 	if x.asTask(p, facts) {
 		x.beTask()
 	}

@@ -175,6 +175,9 @@ func scope(public bool) string {
 
 // shown decides whether an element can be offered at the aggregated endpoint: what is listed must lead back to its server.
 func (g *Gateway) shown(w *world, method mcp.Method, m *member, it *item, owner map[string]string) bool {
+	if it.app && w.single == nil {
+		return false // here all servers look like one, so a host could not keep another server's app from calling it
+	}
 	if !it.name.Present() || method == mcp.MethodResourcesTemplatesList || method == mcp.MethodResourcesList {
 		if other, taken := owner[it.key]; taken {
 			g.warnOnce("resource hidden at /mcp", m.Name, it.key, "server "+strconv.Quote(other)+" has the same URI; read it at /servers/"+m.Name+"/mcp")
