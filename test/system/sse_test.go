@@ -370,11 +370,32 @@ func TestStreamFleet(t *testing.T) {
 			}
 		}
 	}
+	const ping = `{"jsonrpc":"2.0","id":"x","method":"ping"}`
+	left := f.Stream(0, "/sse")
+	left.Close()
+	testenv.Eventually(t, "end of a stream that was left", func() bool {
+		status, _ := c.PostTo(f.Replicas[1].URL+strings.TrimPrefix(left.Endpoint, f.Replicas[0].URL), "", ping)
+		return status == http.StatusNotFound
+	})
+	redis.Stop()
+	testenv.Eventually(t, "honest refusal while the bus is away", func() bool {
+		status, answer := c.PostTo(at(1), "", ping)
+		return status == http.StatusServiceUnavailable && strings.Contains(answer, "cannot be reached now")
+	})
+	if status, answer := c.PostTo(at(0), "", ping); status != http.StatusAccepted {
+		t.Errorf("at the stream's own replica, without a bus: HTTP %d %s", status, answer)
+	}
+	redis.Start()
+	testenv.Eventually(t, "the bus is back", func() bool {
+		status, _ := c.PostTo(at(1), "", ping)
+		return status == http.StatusAccepted
+	})
 	f.Kill(0)
 	<-c.Ended
-	if status, answer := c.PostTo(at(1), "", `{"jsonrpc":"2.0","id":"x","method":"ping"}`); status != http.StatusNotFound {
-		t.Errorf("after the end of the replica: HTTP %d %s", status, answer)
-	}
+	testenv.Eventually(t, "refusal after the end of the replica", func() bool { // the bus may still be coming back
+		status, _ := c.PostTo(at(1), "", ping)
+		return status == http.StatusNotFound
+	})
 	again := f.Stream(1, "/sse")
 	again.Initialize("2025-11-25", testenv.AllCapabilities)
 	streamAsks(t, again, nil)

@@ -1,0 +1,76 @@
+package upstream
+
+import (
+	"context"
+	"io"
+	"testing"
+	"time"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/mcp"
+)
+
+// fakeConduit carries nothing until it is stopped.
+type fakeConduit struct{ done chan struct{} }
+
+func (f fakeConduit) Write(context.Context, [][]byte, time.Duration) error { return nil }
+
+func (f fakeConduit) Read(*mcp.Buffer) error {
+	<-f.done
+	return io.EOF
+}
+
+func (f fakeConduit) Stop(context.Context) error {
+	close(f.done)
+	return nil
+}
+
+func (f fakeConduit) Done() <-chan struct{} { return f.done }
+func (f fakeConduit) Err() error            { return errStopped }
+func (f fakeConduit) words() *words         { return streamWords }
+func (f fakeConduit) fate() string          { return "" }
+
+// TestStreamsAreTidied: only those end that nobody used for a time and that have no call, waiting ones included.
+func TestStreamsAreTidied(t *testing.T) {
+	t.Parallel()
+	spec := &v1.Server{URL: "http://127.0.0.1:1/sse", Type: "sse"}
+	spec.SetDefaults()
+	s := Open(spec, Options{Name: "one"})
+	t.Cleanup(s.Close)
+	l := s.link.(*sseLink)
+	old := time.Now().Add(-2 * sessionIdle).UnixNano()
+	add := func(name string, used int64, pending bool) *instance {
+		sl := &streamSlot{}
+		in := newInstance(s, fakeConduit{make(chan struct{})}, nil, 0)
+		in.drop = func() { sl.drop(in) }
+		if pending {
+			in.pending[1] = &waiting{answer: make(chan *mcp.Raw, 1)}
+		}
+		sl.used.Store(used)
+		sl.val.Store(in)
+		l.mu.Lock()
+		l.slots[sessionKey{caller: name}] = sl
+		l.mu.Unlock()
+		return in
+	}
+	idle, asking, fresh := add("idle", old, false), add("asking", old, true), add("fresh", time.Now().UnixNano(), false)
+	l.mu.Lock()
+	freed := l.evict(sessionIdle)
+	l.mu.Unlock()
+	if !freed {
+		t.Error("nothing was ended")
+	}
+	<-idle.p.Done()
+	for _, in := range []*instance{asking, fresh} {
+		select {
+		case <-in.p.Done():
+			t.Error("a stream in use was ended")
+		default:
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.slots[sessionKey{caller: "idle"}] != nil || l.slots[sessionKey{caller: "fresh"}] == nil {
+		t.Errorf("left: %v", l.slots)
+	}
+}
