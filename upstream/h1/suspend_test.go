@@ -127,3 +127,45 @@ func TestSuspendAtTheEnd(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 }
+
+// TestWaker ends a Read that waits, and the next one when none does, until it rests; also of a response that is set aside.
+func TestWaker(t *testing.T) {
+	more := make(chan string)
+	c := client(t, h1.Options{Addr: serve(t, func(p *peer) {
+		p.request()
+		p.say("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+		for s := range more {
+			p.say(s)
+		}
+		p.hold()
+	})})
+	defer close(more)
+	var p h1.Response
+	if err := c.Do(t.Context(), post("/"), &p); err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	var w h1.Waker
+	p.SetTimeout(time.Hour)
+	p.SetWaker(&w)
+	woken := func(when string) {
+		t.Helper()
+		if n, err := p.Read(make([]byte, 9)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("%s: %d bytes, %v", when, n, err)
+		}
+	}
+	go w.Wake()
+	woken("while it waits, or before")
+	woken("until it rests")
+	w.Rest()
+	p.Suspend()
+	w.Wake()
+	p.Resume(t.Context())
+	woken("set aside")
+	w.Rest()
+	more <- "whole"
+	b := make([]byte, 9)
+	if n, err := p.Read(b); string(b[:n]) != "whole" || err != nil {
+		t.Fatalf("%q, %v", b[:n], err)
+	}
+}

@@ -1,0 +1,146 @@
+package upstream
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+)
+
+var drafts = sync.Pool{New: func() any { return new(draft) }}
+
+// call writes one request and waits for what it comes to.
+func (in *instance) call(ctx context.Context, modern bool, c *Call, out *mcp.Raw) error {
+	id, w, err := in.send(ctx, modern, c)
+	if err != nil {
+		return err
+	}
+	return in.conclude(ctx, modern, c, id, w, out)
+}
+
+// send writes one request.
+func (in *instance) send(ctx context.Context, modern bool, c *Call) (int64, *waiting, error) {
+	id := in.s.ids.Add(1)
+	w, err := in.open(id, modern, c)
+	if err != nil {
+		return 0, nil, err
+	}
+	d := drafts.Get().(*draft)
+	d.reset(id)
+	if modern {
+		d.modern(c, in.info)
+	} else {
+		d.legacy(c)
+	}
+	err = in.p.Write(ctx, d.segs, in.patience())
+	clear(d.segs)
+	drafts.Put(d)
+	if err != nil && ctx.Err() != nil {
+		in.giveUp(id) // it may have arrived
+		return 0, nil, context.Cause(ctx)
+	}
+	if err != nil {
+		in.abandon(id)
+		return 0, nil, in.s.errorf(errs.Unavailable, "does not take the request: %w", err)
+	}
+	return id, w, nil
+}
+
+// await passes on what comes before the answer. It ends with errAsked, and the call parked, when the client is asked something.
+func (in *instance) await(ctx context.Context, c *Call, id int64, w *waiting, limit time.Duration, out *mcp.Raw) error {
+	pause := limit
+	if len(w.asking.list) > 0 {
+		pause = gatherTime
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	for {
+		select {
+		case n := <-w.notes:
+			asks := n.Kind == mcp.KindRequest
+			in.pass(c, id, w, n)
+			switch {
+			case asks && len(w.asking.list) == 1:
+				timer.Reset(gatherTime)
+			case len(w.asking.list) == 0:
+				timer.Reset(limit)
+			}
+		case m, ok := <-w.answer:
+			if !ok {
+				return w.failure()
+			}
+			for drained := false; !drained; {
+				select {
+				case n := <-w.notes:
+					in.pass(c, id, w, n)
+				default:
+					drained = true
+				}
+			}
+			*out = *m
+			return nil
+		case <-ctx.Done():
+			in.giveUp(id)
+			return context.Cause(ctx)
+		case <-timer.C:
+			if len(w.asking.list) > 0 {
+				if in.suspend(id, w) {
+					return errAsked
+				}
+				timer.Reset(limit) // it is over: the answer is on its way
+				continue
+			}
+			in.giveUp(id)
+			return in.s.errorf(errs.Timeout, "was silent for %s%s; raise timeouts.call (timeouts.list for lists) if it needs longer", limit, in.complaint())
+		}
+	}
+}
+
+// pass hands a notification to the client, and puts a question on the list.
+func (in *instance) pass(c *Call, id int64, w *waiting, n *mcp.Raw) {
+	if n.Kind == mcp.KindRequest {
+		w.asking.take(n)
+	} else {
+		in.s.relay(c, idBytes(id), n)
+	}
+	n.Free()
+}
+
+// discard gives back what arrived for a call that nobody reads any more.
+func discard(w *waiting) {
+	for {
+		select {
+		case n := <-w.notes:
+			n.Free()
+		case m, ok := <-w.answer:
+			if !ok {
+				return
+			}
+			m.Free()
+		default:
+			return
+		}
+	}
+}
+
+// giveUp forgets a call and tells the server so.
+func (in *instance) giveUp(id int64) {
+	in.abandon(id)
+	in.tell(cancelNotice(idBytes(id)))
+}
+
+// own sends a request of the gateway itself.
+func (in *instance) own(ctx context.Context, modern bool, body []byte, out *mcp.Raw) error {
+	c, err := ownCall(body)
+	if err != nil {
+		return err
+	}
+	id, w, err := in.send(ctx, modern, c)
+	if err != nil {
+		return err
+	}
+	defer discard(w)
+	return in.await(ctx, c, id, w, in.s.patience(c), out)
+}
