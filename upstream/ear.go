@@ -37,8 +37,8 @@ func (l *httpLink) listenTo(ctx context.Context, ls *session) {
 			return
 		}
 		life, cancel := context.WithCancel(l.s.ctx)
-		st := &standalone{l: l, ls: ls, ask: func(q *mcp.Raw) *mcp.Error { return e.hear(l, q) },
-			open: make(chan struct{}), done: make(chan struct{}), retry: time.Second}
+		st := &standalone{l: l, ls: ls, open: make(chan struct{}), done: make(chan struct{}), retry: time.Second}
+		st.ask = func(q *mcp.Raw) *mcp.Error { return e.hear(l, q) }
 		if !e.start(cancel) || !l.s.spawn(func(context.Context) {
 			defer l.ears.Add(-1)
 			defer cancel()

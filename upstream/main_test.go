@@ -81,15 +81,6 @@ type reply struct {
 	err    error
 }
 
-// result is the raw result.
-func (r reply) result() string {
-	var m struct {
-		Result json.RawMessage `json:"result"`
-	}
-	_ = json.Unmarshal([]byte(r.body), &m) // what is none has none
-	return string(m.Result)
-}
-
 // text is the text of a tool's result.
 func (r reply) text() string {
 	var m struct {
@@ -97,7 +88,7 @@ func (r reply) text() string {
 			Content []struct{ Text string }
 		}
 	}
-	_ = json.Unmarshal([]byte(r.body), &m) // as above
+	_ = json.Unmarshal([]byte(r.body), &m) // what is none has none
 	if len(m.Result.Content) == 0 {
 		return ""
 	}

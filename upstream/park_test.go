@@ -3,6 +3,7 @@ package upstream_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -122,7 +123,8 @@ func TestResumedOnce(t *testing.T) {
 		}
 		wg.Wait()
 		good := 0
-		for _, again := range append(replies, me.resume(r.parked, "q1", accept), me.resume(1, "q1", accept)) {
+		late := []reply{me.resume(r.parked, "q1", accept), me.resume(1, "q1", accept)}
+		for _, again := range slices.Concat(replies, late) {
 			switch {
 			case again.err == nil && again.text() == accept:
 				good++

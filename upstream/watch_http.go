@@ -260,7 +260,7 @@ func (st *standalone) get(ctx context.Context, f *flight) error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			return nil //nolint:nilerr // the server let go of it, as it may
+			return nil // the server let go of it, as it may
 		}
 		if ev.ID != "" {
 			st.last = ev.ID
