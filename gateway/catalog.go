@@ -38,7 +38,7 @@ type slot struct {
 	cur   *listing
 	fetch chan struct{} // closed when the fetch under way is over; nil when there is none
 	epoch uint64        // counted up by invalidate: what was asked before may be old
-	print uint64        // of the list last had; 0 when there was none
+	mark  uint64        // of the list last had; 0 when there was none
 	told  bool          // clients were told that the list changes
 }
 
@@ -200,19 +200,19 @@ func (g *Gateway) refresh(m *member, method mcp.Method, s *slot) {
 
 // news tells whether clients are to be told that the list is not what it was: the server did not say so.
 func (s *slot) news(l *listing) bool {
-	print := l.print()
-	news := s.print != 0 && s.print != print && !s.told
-	s.print, s.told = print, false
+	mark := l.mark()
+	news := s.mark != 0 && s.mark != mark && !s.told
+	s.mark, s.told = mark, false
 	return news
 }
 
-var printSeed = maphash.MakeSeed()
+var markSeed = maphash.MakeSeed()
 
-// print is the same for lists of the same elements, by name and in any order; it is never 0.
-func (l *listing) print() uint64 {
+// mark is the same for lists of the same elements, by name and in any order; it is never 0.
+func (l *listing) mark() uint64 {
 	sum := uint64(len(l.items))
 	for i := range l.items {
-		sum += maphash.String(printSeed, l.items[i].key)
+		sum += maphash.String(markSeed, l.items[i].key)
 	}
 	return sum | 1
 }

@@ -78,7 +78,10 @@ func (t *Teller) listen(c *Call) {
 		}
 	}
 	over := t.over()
-	b, _ := json.Marshal(f)
+	b, err := json.Marshal(f)
+	if err != nil {
+		panic(err)
+	}
 	c.Before(`{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":` + string(b) +
 		`,"_meta":{"` + metaPrefix + `subscriptionId":` + c.ID + `}}}`)
 	t.mu.Lock()

@@ -26,7 +26,7 @@ const listenBody = `{"jsonrpc":"2.0","id":"w","method":"subscriptions/listen","p
 
 func (l *listeners) open(addr string) {
 	l.t.Helper()
-	c, err := net.Dial("tcp", addr) //nolint:noctx // a peer in the same process
+	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestListenCost(t *testing.T) {
 		`"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`
 	call := fmt.Sprintf("POST /servers/one/mcp HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n"+
 		"MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: a\r\nContent-Length: %d\r\n\r\n%s", addr, len(body), body)
-	c, err := net.Dial("tcp", addr) //nolint:noctx // as above
+	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
