@@ -82,9 +82,9 @@ func (t *Teller) listen(c *Call) {
 	if err != nil {
 		panic(err)
 	}
+	t.mu.Lock() // whoever was acknowledged is told
 	c.Before(`{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":` + string(b) +
 		`,"_meta":{"` + metaPrefix + `subscriptionId":` + c.ID + `}}}`)
-	t.mu.Lock()
 	t.listens[c] = f
 	t.mu.Unlock()
 	select {
@@ -100,8 +100,8 @@ func (t *Teller) listen(c *Call) {
 // stream is the way of a legacy HTTP server.
 func (t *Teller) stream(c *Call) {
 	over := t.over()
-	c.HTTP.Events(": open\n\n")
 	t.mu.Lock()
+	c.HTTP.Events(": open\n\n")
 	t.streams[c] = true
 	t.mu.Unlock()
 	select {
