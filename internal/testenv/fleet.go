@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -37,6 +38,7 @@ type Fleet struct {
 	t        testing.TB
 	client   *http.Client
 	balancer *balancer
+	ids      atomic.Int64
 }
 
 // Replica is one process of a fleet.
@@ -200,8 +202,10 @@ func (f *Fleet) Client(era Era, path, capabilities string) *Client {
 // At is the same client, in the same session, that speaks to replica i only.
 func (f *Fleet) At(i int, c *Client) *Client {
 	_, path, _ := strings.Cut(strings.TrimPrefix(c.URL, "http://"), "/")
-	return &Client{
+	same := &Client{
 		URL: f.Replicas[i].URL + "/" + path, Era: c.Era, Version: c.Version, Session: c.Session,
 		Key: c.Key, Capabilities: c.Capabilities, t: c.t, http: c.http,
 	}
+	same.ids.Store(f.ids.Add(1) << 20) // no two requests of a session have one id
+	return same
 }

@@ -1,0 +1,6 @@
+//go:build !race
+
+package system_test
+
+// crowd is how many sessions and parked calls must leave nothing behind.
+const crowd = 10_000
