@@ -159,8 +159,8 @@ func (g *Gateway) cancelModern(ctx context.Context, x *Exchange, t *task) error 
 	if out, err = t.ask(ctx, mcp.MethodTasksCancel, nil); err != nil {
 		return err
 	}
-	defer func() { out.Free() }()
 	if out.Kind == mcp.KindError {
+		defer out.Free()
 		return x.answerError(out.Payload.Of(out.Body))
 	}
 	for try := 0; ; try++ {
@@ -169,6 +169,7 @@ func (g *Gateway) cancelModern(ctx context.Context, x *Exchange, t *task) error 
 			return err
 		}
 		if try == cancelTries || out.Kind == mcp.KindError || terminal(textAt(out.Payload.Of(out.Body), "status")) {
+			defer out.Free()
 			return x.answerCore(out, t.token)
 		}
 		if err := pause(ctx, pollLeast); err != nil {

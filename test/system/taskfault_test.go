@@ -1,6 +1,7 @@
 package system_test
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -84,4 +85,26 @@ func TestTaskOnBehalfCancelled(t *testing.T) {
 		s.Await("tasks/cancel", 1)
 		<-ended
 	})
+}
+
+// TestTaskLostWhileCancelled: a server that fails after it took a cancellation makes an error, which names it.
+func TestTaskLostWhileCancelled(t *testing.T) {
+	t.Parallel()
+	s := &tasker{status: "working"}
+	script := s.modern()
+	get := script.On["tasks/get"]
+	script.On["tasks/get"] = func(c *testenv.Call) {
+		if status, _ := s.get(); status == "cancelled" {
+			c.HTTP.Status(http.StatusInternalServerError, "", "")
+			return
+		}
+		get(c)
+	}
+	s.Server = testenv.HTTPServer(t, script)
+	g := testenv.Serve(t, testenv.One(s.Server))
+	client := g.Legacy("/mcp")
+	r := taskCall(client, "tasks/cancel", `"taskId":`+s.start(t, client))
+	if _, text := r.Error(); !strings.Contains(text, `server "one"`) {
+		t.Errorf("%v", r)
+	}
 }
