@@ -127,7 +127,10 @@ func discard(w *waiting) {
 
 // giveUp forgets a call and tells the server so.
 func (in *instance) giveUp(id int64) {
-	in.abandon(id)
+	in.mu.Lock()
+	in.leave(id)
+	in.remove(id)
+	in.mu.Unlock()
 	in.tell(cancelNotice(idBytes(id)))
 }
 

@@ -101,7 +101,7 @@ func (l *httpLink) leave(ls *session, f *flight) {
 	ls.ear.mu.Lock()
 	delete(ls.ear.flights, f)
 	aside := f.aside
-	f.aside = nil
+	f.aside, f.heedful = nil, false
 	ls.ear.mu.Unlock()
 	for _, body := range aside {
 		q := mcp.Raw{Body: body}
@@ -139,7 +139,7 @@ func (e *ear) hear(l *httpLink, q *mcp.Raw) *mcp.Error {
 }
 
 // overheard takes what was asked on the session's own stream; false when there is nothing.
-func (l *httpLink) overheard(f *flight, ls *session) bool {
+func (l *httpLink) overheard(ctx context.Context, f *flight, ls *session) bool {
 	ls.ear.mu.Lock()
 	aside := f.aside
 	f.aside = nil
@@ -148,7 +148,7 @@ func (l *httpLink) overheard(f *flight, ls *session) bool {
 	for _, body := range aside {
 		q := mcp.Raw{Body: body}
 		if e := q.Scan(l.s.limits()); e == nil { // it was scanned before
-			l.question(f, ls, &q)
+			l.question(ctx, f, ls, &q)
 		}
 	}
 	return len(aside) > 0

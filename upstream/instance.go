@@ -45,6 +45,7 @@ type instance struct {
 
 	mu      sync.Mutex
 	pending map[int64]*waiting
+	left    map[int64]left
 	held    []held
 	listens map[int64]*listening
 	level   string
@@ -79,8 +80,10 @@ type waiting struct {
 	err    error         // set before answer is closed
 	asking asking        // its list belongs to the one who awaits, the rest to the lock of the instance
 	parked bool          // nobody awaits
-	own    bool          // a request of the gateway itself
+	caller string        // whose call it is; empty for a request of the gateway itself
 	task   string        // that tasks/result waits for; empty for every other call
+	// opening: it is part of finding out what the server is.
+	opening bool
 }
 
 func (in *instance) exit() error {
@@ -194,6 +197,7 @@ func (in *instance) answered(m *mcp.Raw) {
 	if ok && w != nil {
 		in.remove(id)
 	}
+	delete(in.left, id)
 	in.mu.Unlock()
 	if !ok || w == nil {
 		if !in.listened(m) && (!ok || id > in.issued.Load()) {
@@ -218,6 +222,9 @@ func (in *instance) notified(m *mcp.Raw) {
 		if len(in.pending) == 1 {
 			for _, only := range in.pending {
 				w = only
+			}
+			if in.haunted(w.caller) {
+				w = nil
 			}
 		}
 	}
@@ -274,7 +281,7 @@ func (in *instance) tooLong(long *runner.LineTooLong) {
 
 func (in *instance) open(id int64, modern bool, c *Call) (*waiting, error) {
 	w := &waiting{answer: make(chan *mcp.Raw, 1), notes: make(chan *mcp.Raw, notesMost)}
-	w.own = c.Session == ""
+	w.caller, w.opening = c.Session, c.opening
 	if c.In.Method == mcp.MethodTasksResult {
 		w.task = string(c.Name)
 	}

@@ -18,7 +18,7 @@ type parkedFlight struct {
 }
 
 // question puts a question of the server on the list of the call, or answers it at once.
-func (l *httpLink) question(f *flight, ls *session, q *mcp.Raw) {
+func (l *httpLink) question(ctx context.Context, f *flight, ls *session, q *mcp.Raw) {
 	var e *mcp.Error
 	if q.Method != mcp.MethodPing {
 		if e = f.asking.admit(q, l.maxBytes()); e == nil {
@@ -26,10 +26,7 @@ func (l *httpLink) question(f *flight, ls *session, q *mcp.Raw) {
 			return
 		}
 	}
-	if err := l.reply(ls, l.s.decline(q, e)); err != nil {
-		// The call goes on: only the server knows what the missing answer means to it.
-		l.s.warnings.warn(l.s.log, "answer to the server's question not delivered", "error", err)
-	}
+	l.reply(ctx, ls, l.s.decline(q, e))
 }
 
 // park sets the call aside until its client has answered.
@@ -79,6 +76,7 @@ func (l *httpLink) deliver(ctx context.Context, p *parkedFlight, replies [][]byt
 
 func (p *parkedFlight) cancel() {
 	p.l.cancelled(p.ls, p.f.id)
+	p.l.dismiss(p.ls, p.f)
 	p.free()
 }
 

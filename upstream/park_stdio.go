@@ -56,7 +56,7 @@ func (in *instance) attribute(q *mcp.Raw) *mcp.Error {
 	var w *waiting
 	clients := 0
 	for n, other := range in.pending {
-		if other.own {
+		if other.caller == "" {
 			continue
 		}
 		if id, w, clients = n, other, clients+1; clients > 1 {
@@ -67,6 +67,8 @@ func (in *instance) attribute(q *mcp.Raw) *mcp.Error {
 	switch {
 	case w == nil:
 		return declined(mcp.CodeInvalidRequest, q, "no call is under way that it could belong to")
+	case in.haunted(w.caller):
+		return in.mayBeLate(q)
 	case len(in.pending) == 1:
 		return in.hand(w, q)
 	case len(in.held) >= questionsMost:
@@ -74,6 +76,11 @@ func (in *instance) attribute(q *mcp.Raw) *mcp.Error {
 	}
 	in.held = append(in.held, held{q, id, w, in.issued.Load()})
 	return nil
+}
+
+// mayBeLate declines a question that another caller's call may ask, which was given up.
+func (in *instance) mayBeLate(q *mcp.Raw) *mcp.Error {
+	return declined(mcp.CodeInvalidRequest, q, "a call that was given up may still run in this "+in.p.words().whole+", and nothing tells which one asks")
 }
 
 // hand gives a question to a call. Called with mu held.
@@ -98,6 +105,8 @@ func (in *instance) settle() {
 		switch {
 		case in.pending[h.id] != h.w:
 			in.refuse(h.q, declined(mcp.CodeInvalidRequest, h.q, "no call is under way any more that it could belong to"))
+		case in.haunted(h.w.caller):
+			in.refuse(h.q, in.mayBeLate(h.q))
 		case in.busy(h.upTo):
 			wait = append(wait, h)
 		default:
@@ -112,7 +121,7 @@ func (in *instance) settle() {
 // busy: a request of the gateway itself is under way that is not newer than id. Called with mu held.
 func (in *instance) busy(id int64) bool {
 	for n, w := range in.pending {
-		if w.own && n <= id {
+		if w.caller == "" && n <= id {
 			return true
 		}
 	}
@@ -136,12 +145,9 @@ func (in *instance) conclude(ctx context.Context, modern bool, c *Call, id int64
 	if errors.Is(err, errAsked) {
 		return in.s.park(c, out, &w.asking, &parkedWait{in, id, w})
 	}
-	discard(w)
+	in.dismiss(w)
 	if err != nil {
 		return err
-	}
-	for _, reply := range in.s.moot(&w.asking) {
-		in.tell(reply)
 	}
 	return in.s.finish(c, out, modern, w.asking.refused)
 }
@@ -154,8 +160,7 @@ func (p *parkedWait) proceed(ctx context.Context, c *Call, out *mcp.Raw) error {
 	in.mu.Unlock()
 	for _, reply := range replies {
 		if err := in.p.Write(ctx, [][]byte{reply}, in.patience()); err != nil {
-			in.s.log.Debug("answer not delivered", "error", err) // it has ended, or ends for that
-			break
+			in.s.log.Debug("answer not delivered", "error", err) // it has ended, or decides what becomes of the call
 		}
 	}
 	return in.conclude(ctx, false, c, p.id, w, out)
@@ -163,7 +168,26 @@ func (p *parkedWait) proceed(ctx context.Context, c *Call, out *mcp.Raw) error {
 
 func (p *parkedWait) cancel() {
 	p.in.giveUp(p.id)
-	discard(p.w)
+	p.in.dismiss(p.w)
+}
+
+// dismiss ends a call that was taken off those in flight: what it was asked and nobody has answered is declined.
+func (in *instance) dismiss(w *waiting) {
+	for pending := true; pending; {
+		select {
+		case n := <-w.notes:
+			if n.Kind == mcp.KindRequest {
+				w.asking.take(n)
+			}
+			n.Free()
+		default:
+			pending = false
+		}
+	}
+	for _, reply := range in.s.moot(&w.asking) {
+		in.tell(reply)
+	}
+	discard(w)
 }
 
 func (p *parkedWait) free() {

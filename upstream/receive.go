@@ -77,7 +77,7 @@ func (l *httpLink) receive(ctx context.Context, f *flight, c *Call, out *mcp.Raw
 	case "text/event-stream":
 		return l.stream(ctx, f, c, out, ls, limit)
 	case "application/json":
-		return l.single(f, c, out, ls, limit)
+		return l.single(ctx, f, c, out, ls, limit)
 	default:
 		return l.notMCP(f, ls, kind)
 	}
@@ -127,7 +127,7 @@ func mediaType(v string) string {
 }
 
 // single reads an answer that is one JSON message.
-func (l *httpLink) single(f *flight, c *Call, out *mcp.Raw, ls *session, limit time.Duration) error {
+func (l *httpLink) single(ctx context.Context, f *flight, c *Call, out *mcp.Raw, ls *session, limit time.Duration) error {
 	buf, err := l.readAll(f, limit)
 	if err != nil {
 		return err
@@ -147,7 +147,7 @@ func (l *httpLink) single(f *flight, c *Call, out *mcp.Raw, ls *session, limit t
 	f.asking.opens = false // what is asked here has no stream on which the call could go on
 	data := out.Body
 	out.Reset()
-	if done, err := l.batch(f, c, out, ls, data); done || err != nil {
+	if done, err := l.batch(ctx, f, c, out, ls, data); done || err != nil {
 		return err
 	}
 	return l.s.errorf(errs.Protocol, "answers a request with a batch that lacks its answer")
@@ -237,7 +237,7 @@ func (l *httpLink) tooLarge(most int) error {
 }
 
 // batch handles an array of messages, which servers of 2025-03-26 may send (basic "Batching").
-func (l *httpLink) batch(f *flight, c *Call, out *mcp.Raw, ls *session, data []byte) (done bool, err error) {
+func (l *httpLink) batch(ctx context.Context, f *flight, c *Call, out *mcp.Raw, ls *session, data []byte) (done bool, err error) {
 	spans, e := mcp.Split(data, l.s.limits())
 	if e != nil {
 		return true, l.garbage(e)
@@ -247,7 +247,7 @@ func (l *httpLink) batch(f *flight, c *Call, out *mcp.Raw, ls *session, data []b
 		if element[0] == '[' {
 			return true, l.s.errorf(errs.Protocol, "sends a batch inside a batch")
 		}
-		if done, err := l.event(f, c, out, ls, element); done || err != nil {
+		if done, err := l.event(ctx, f, c, out, ls, element); done || err != nil {
 			return done, err
 		}
 	}

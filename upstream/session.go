@@ -223,7 +223,7 @@ func (l *httpLink) conclude(ctx context.Context, f *flight, c *Call, out *mcp.Ra
 	if errors.Is(err, errAsked) {
 		return l.park(ctx, f, c, out, sl, ls)
 	}
-	l.leave(ls, f)
+	l.dismiss(ls, f)
 	defer l.put(f)
 	if err != nil {
 		return err
@@ -233,16 +233,21 @@ func (l *httpLink) conclude(ctx context.Context, f *flight, c *Call, out *mcp.Ra
 		out.Free()
 		return &wrongEra{l.s.errorf(errs.Protocol, "does not speak %s any more", ls.version)}
 	}
-	if replies := l.s.moot(&f.asking); len(replies) > 0 {
-		l.s.spawn(func(context.Context) {
-			for _, reply := range replies {
-				if err := l.reply(ls, reply); err != nil {
-					l.s.warnings.warn(l.s.log, "answer to the server's question not delivered", "error", err)
-				}
-			}
-		})
-	}
 	return l.s.finish(c, out, false, f.asking.refused)
+}
+
+// dismiss ends a call: what it was asked and nobody has answered is declined.
+func (l *httpLink) dismiss(ls *session, f *flight) {
+	l.leave(ls, f)
+	replies := l.s.moot(&f.asking)
+	if len(replies) == 0 {
+		return
+	}
+	l.s.spawn(func(ctx context.Context) {
+		for _, reply := range replies {
+			l.reply(ctx, ls, reply)
+		}
+	})
 }
 
 // setLevel makes the session at least as talkative as the call wants; each caller gets only what it asked for (relay).
@@ -318,11 +323,14 @@ func (l *httpLink) tell(ctx context.Context, ls *session, body []byte) error {
 	return nil
 }
 
-// reply answers a question of the server on a connection of its own, as the transport wants it.
-func (l *httpLink) reply(ls *session, body []byte) error {
-	ctx, cancel := context.WithTimeout(l.s.ctx, sideCall)
+// reply answers a question of the server on a connection of its own, as the transport wants it. What becomes of a call whose
+// answer is not taken is for the server to say: only it knows what the answer means to it.
+func (l *httpLink) reply(ctx context.Context, ls *session, body []byte) {
+	ctx, cancel := context.WithTimeout(ctx, sideCall)
 	defer cancel()
-	return l.tell(ctx, ls, body)
+	if err := l.tell(ctx, ls, body); err != nil {
+		l.s.warnings.warn(l.s.log, "answer to the server's question not delivered", "error", err)
+	}
 }
 
 // cancelled tells the server that nobody waits for the answer any more.

@@ -23,7 +23,7 @@ func (l *httpLink) stream(ctx context.Context, f *flight, c *Call, out *mcp.Raw,
 func (l *httpLink) follow(ctx context.Context, f *flight, c *Call, out *mcp.Raw, ls *session, limit time.Duration) error {
 	for try := 0; ; try++ {
 		f.heard = false
-		done, err := l.readEvents(f, c, out, ls, limit)
+		done, err := l.readEvents(ctx, f, c, out, ls, limit)
 		if done || !f.cut(err) {
 			return err
 		}
@@ -70,7 +70,7 @@ func (f *flight) broken(k errs.Kind) errs.Kind {
 
 // readEvents reads one stream to the answer, to the end of the time for questions, or to its end; done tells that it was one
 // of the first two.
-func (l *httpLink) readEvents(f *flight, c *Call, out *mcp.Raw, ls *session, limit time.Duration) (done bool, err error) {
+func (l *httpLink) readEvents(ctx context.Context, f *flight, c *Call, out *mcp.Raw, ls *session, limit time.Duration) (done bool, err error) {
 	for {
 		f.resp.SetTimeout(limit)
 		if len(f.asking.list) > 0 && f.gather.IsZero() {
@@ -79,7 +79,7 @@ func (l *httpLink) readEvents(f *flight, c *Call, out *mcp.Raw, ls *session, lim
 		}
 		ev, err := f.events.Next()
 		if err != nil {
-			if f.heedful && errors.Is(err, os.ErrDeadlineExceeded) && l.overheard(f, ls) {
+			if f.heedful && errors.Is(err, os.ErrDeadlineExceeded) && l.overheard(ctx, f, ls) {
 				continue
 			}
 			if !f.gather.IsZero() && errors.Is(err, os.ErrDeadlineExceeded) {
@@ -100,14 +100,14 @@ func (l *httpLink) readEvents(f *flight, c *Call, out *mcp.Raw, ls *session, lim
 			continue
 		}
 		f.heard = true
-		if done, err := l.event(f, c, out, ls, ev.Data); done || err != nil {
+		if done, err := l.event(ctx, f, c, out, ls, ev.Data); done || err != nil {
 			return true, err
 		}
 	}
 }
 
 // event handles one message of a stream.
-func (l *httpLink) event(f *flight, c *Call, out *mcp.Raw, ls *session, data []byte) (done bool, err error) {
+func (l *httpLink) event(ctx context.Context, f *flight, c *Call, out *mcp.Raw, ls *session, data []byte) (done bool, err error) {
 	n := &f.note
 	n.Reset()
 	n.Body = data
@@ -121,9 +121,9 @@ func (l *httpLink) event(f *flight, c *Call, out *mcp.Raw, ls *session, data []b
 		if ls == nil {
 			return true, l.s.errorf(errs.Protocol, "sends a request of its own, which %s does not allow", mcp.VersionModern)
 		}
-		l.question(f, ls, n)
+		l.question(ctx, f, ls, n)
 	case mcp.KindBatch:
-		return l.batch(f, c, out, ls, data)
+		return l.batch(ctx, f, c, out, ls, data)
 	case mcp.KindResult, mcp.KindError:
 		if !bytes.Equal(n.ID.Of(data), f.id) && !(n.Kind == mcp.KindError && !n.ID.Present()) {
 			l.s.warnings.warn(l.s.log, "answer to another request dropped", "id", string(n.ID.Of(data)))

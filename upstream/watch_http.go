@@ -270,7 +270,7 @@ func (st *standalone) get(ctx context.Context, f *flight) error {
 		}
 		if len(ev.Data) > 0 && (ev.Name == "" || ev.Name == "message") {
 			f.heard = true
-			st.event(f, ev.Data)
+			st.event(ctx, f, ev.Data)
 		}
 	}
 }
@@ -300,7 +300,7 @@ func (st *standalone) judge(f *flight) error {
 }
 
 // event takes one event of the stream.
-func (st *standalone) event(f *flight, data []byte) {
+func (st *standalone) event(ctx context.Context, f *flight, data []byte) {
 	l, n := st.l, &f.note
 	n.Reset()
 	n.Body = data
@@ -324,10 +324,7 @@ func (st *standalone) event(f *flight, data []byte) {
 				return
 			}
 		}
-		reply := l.s.decline(n, e)
-		if err := l.reply(st.ls, reply); err != nil {
-			l.s.warnings.warn(l.s.log, "answer to the server's question not delivered", "error", err)
-		}
+		l.reply(ctx, st.ls, l.s.decline(n, e))
 	case mcp.KindBatch:
 		spans, e := mcp.Split(data, l.s.limits())
 		if e != nil {
@@ -335,7 +332,7 @@ func (st *standalone) event(f *flight, data []byte) {
 		}
 		for _, span := range spans {
 			if element := span.Of(data); element[0] != '[' {
-				st.event(f, element)
+				st.event(ctx, f, element)
 			}
 		}
 	}
