@@ -41,7 +41,7 @@ func (x *Exchange) settleAnswers(answers []upstream.Answer) error {
 	for i, a := range answers {
 		result := a.Result
 		if result == nil {
-			if x.asked(a.Key) != mcp.MethodElicit && !x.parkedHere() {
+			if x.asked(a.Key) != mcp.MethodElicit && x.parked == 0 {
 				text, _ := mcp.Lookup(a.Error, mcp.Span{End: int32(len(a.Error))}, "message")
 				message, _ := mcp.Text(a.Error, text.Span, nil)
 				return errs.E("client", errs.Unsupported, "answered the server's question with an error, which %s has no form for: %.200s", mcp.VersionModern, message)
@@ -56,8 +56,6 @@ func (x *Exchange) settleAnswers(answers []upstream.Answer) error {
 	x.call.Add = append(add, '}')
 	return nil
 }
-
-func (x *Exchange) parkedHere() bool { return x.parked != 0 }
 
 // asked tells the method of a question of the present answer.
 func (x *Exchange) asked(key string) mcp.Method {
@@ -202,16 +200,16 @@ func (g *Gateway) visitFirst(x *Exchange) error {
 		e.Data = []byte(`{"requiredCapabilities":{"elicitation":{"url":{}}}}`)
 		return e
 	}
-	if most := x.world.plan.Config.Questions.Rounds; int(x.rounds) >= most {
-		return errs.E(hop, errs.Protocol, "asked the client %d times in one call; questions.rounds sets the limit", most)
-	}
 	list, err := mcp.Lookup(x.Out.Body, x.Out.Get(mcp.KeyData), "elicitations")
 	if err != nil || !list.Present() || x.Out.Body[list.Start] != '[' {
 		return errs.E(hop, errs.Protocol, "wants a URL opened (-32042) and does not say which")
 	}
 	b := []byte(`{"resultType":"input_required","inputRequests":{`)
-	n := 0
+	n, odd := 0, false
 	mcp.Elements(x.Out.Body, list.Span, func(e mcp.Span) bool {
+		if odd = upstream.Needed(mcp.MethodElicit, e.Of(x.Out.Body)) != upstream.ElicitURL; odd {
+			return false
+		}
 		if n > 0 {
 			b = append(b, ',')
 		}
@@ -219,10 +217,15 @@ func (g *Gateway) visitFirst(x *Exchange) error {
 		b = append(b, `"url`...)
 		b = append(b, byte('0'+n))
 		b = append(append(append(b, `":{"method":"elicitation/create","params":`...), e.Of(x.Out.Body)...), '}')
-		return n < 9
+		return n < 9 // the server names the others when it is called again
 	})
+	if odd || n == 0 {
+		return errs.E(hop, errs.Protocol, "wants something else than a URL opened by -32042")
+	}
 	s := &state{of: stateAgain, server: x.member.Name, rounds: x.rounds + 1, digest: x.digest()}
 	b = append(append(append(b, `},"requestState":`...), g.sealState(x, s)...), '}')
-	x.Out.Free()
-	return x.Answer(b)
+	if err := x.answerInstead(b); err != nil {
+		return err
+	}
+	return g.mayAsk(x)
 }

@@ -172,6 +172,33 @@ func TestVisitFirst(t *testing.T) {
 	}
 }
 
+// TestVisitNothing: only URLs are asked for by -32042, and only where a client can be asked.
+func TestVisitNothing(t *testing.T) {
+	t.Parallel()
+	odd := func(c *testenv.Call, data string) { c.Error(-32042, "open it", `,"data":`+data) }
+	s := testenv.HTTPServer(t, testenv.Script{
+		Era: testenv.Legacy, Tools: []string{testenv.Tool("open")}, Capabilities: `{"tools":{},"completions":{}}`,
+		On: map[string]func(*testenv.Call){
+			"tools/call": func(c *testenv.Call) { odd(c, c.Param("arguments")) },
+			"completion/complete": func(c *testenv.Call) {
+				odd(c, `{"elicitations":[{"mode":"url","elicitationId":"e","url":"https://x/"}]}`)
+			},
+		},
+	})
+	g := testenv.Serve(t, testenv.One(s))
+	client := g.Modern("/mcp")
+	client.Capabilities = `{"elicitation":{"url":{}}}`
+	for _, data := range []string{`{}`, `{"elicitations":[]}`, `{"elicitations":[7]}`, `{"elicitations":[{"mode":"form","message":"m"}]}`, `{"elicitations":[{"message":"m"}]}`} {
+		if code, text := client.Tool("one__open", data).Error(); code != -32603 || !strings.Contains(text, "-32042") {
+			t.Errorf("%s: %d %s", data, code, text)
+		}
+	}
+	r := client.Call("completion/complete", `"ref":{"type":"ref/prompt","name":"one__p"},"argument":{"name":"a","value":"b"}`)
+	if code, text := r.Error(); code != -32603 || !strings.Contains(text, "may not be asked for") {
+		t.Errorf("%v", r)
+	}
+}
+
 // TestCallAgain: a server that asks nothing only wants the call made again, with its state; a legacy client's front does that.
 func TestCallAgain(t *testing.T) {
 	t.Parallel()
