@@ -14,13 +14,15 @@ import (
 // replicas tell each other. After the cluster was away, everything is loaded again.
 
 const (
-	factTime   = 2 * time.Second // for a fact to be kept or loaded; a cluster that is away fails much sooner
-	factKind   = "session"       // of the broadcasts
-	factLevel  = "level"
-	factEnded  = "ended"
-	factURI    = "uri:" // and the URI
-	uriMost    = 2048   // bytes of a URI that a session subscribes to
-	loadTrials = 3
+	factTime  = 2 * time.Second // for a fact to be kept or loaded; a cluster that is away fails much sooner
+	factKind  = "session"       // of the broadcasts
+	factLevel = "level"
+	factEnded = "ended"
+	factURI   = "uri:" // and the URI
+	uriMost   = 2048   // bytes of a URI that a session subscribes to
+	// requestIDMost bounds the ids, in bytes, of requests that are cancelled elsewhere.
+	requestIDMost = 1024
+	loadTrials    = 3
 )
 
 // told is what replicas tell each other of a session.
@@ -203,9 +205,9 @@ func (h *Handler) setLevel(ctx context.Context, s *session, level string) error 
 	return h.tell(ctx, s, toldLevel, level)
 }
 
-// cancel ends a request of a session, wherever it runs.
+// cancel ends a request of a session, wherever it runs. An id that is longer than any client makes is not told to others.
 func (h *Handler) cancel(ctx context.Context, s *session, id string) error {
-	if id == "" || h.running.cancel(s.id, id) {
+	if id == "" || h.running.cancel(s.id, id) || len(id) > requestIDMost {
 		return nil
 	}
 	return h.tell(ctx, s, toldCancel, id)
@@ -261,6 +263,9 @@ func (h *Handler) unsubscribe(ctx context.Context, s *session, uri string) error
 func (h *Handler) follow(ctx context.Context, s *session, changed func(), end func(error)) (leave func()) {
 	f := &follower{s: s, changed: changed, end: end, opened: time.Now().UnixNano()}
 	h.sessions.follow(f)
+	if h.sessions.ended(s.id) { // before anybody could tell the stream
+		end(errSessionEnded)
+	}
 	at := binary.BigEndian.AppendUint64(nil, uint64(f.opened))
 	if err := h.tell(ctx, s, toldStream, string(at)); err != nil {
 		h.o.Log.Debug("other replicas were not told of a stream", "error", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -119,6 +120,44 @@ func TestOneStream(t *testing.T) {
 	}
 	if err := <-ended[2]; !errors.Is(err, errSessionEnded) {
 		t.Error(err)
+	}
+}
+
+// TestStreamOfEndedSession: a stream that opens while its session is ended ends too.
+func TestStreamOfEndedSession(t *testing.T) {
+	t.Parallel()
+	h := handlers(t, 1)[0]
+	s := newTestSession()
+	if err := h.endSession(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	var ended error
+	defer h.follow(t.Context(), s, func() {}, func(err error) { ended = err })()
+	if !errors.Is(ended, errSessionEnded) {
+		t.Errorf("got %v", ended)
+	}
+}
+
+// TestCancelledIDIsBounded: what one client makes up is not sent to all replicas, however long it is.
+func TestCancelledIDIsBounded(t *testing.T) {
+	t.Parallel()
+	h := handlers(t, 2)
+	s := newTestSession()
+	long := `"` + strings.Repeat("x", requestIDMost) + `"`
+	var cancelled atomic.Int32
+	short := make(chan struct{})
+	h[1].running.add(s.id, long, func() { cancelled.Add(1) })
+	h[1].running.add(s.id, "1", func() { close(short) })
+	for _, id := range []string{long, "1"} {
+		if err := h[0].cancel(t.Context(), s, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if <-short; cancelled.Load() != 0 {
+		t.Error("the long id was told")
+	}
+	if err := h[1].cancel(t.Context(), s, long); err != nil || cancelled.Load() != 1 {
+		t.Errorf("where the request runs: %v", err)
 	}
 }
 
