@@ -31,7 +31,7 @@ type taskWaits struct {
 type taskWait struct {
 	g       *Gateway
 	t       *task
-	key     string // server, principal and id
+	key     string // as waitKey has it
 	binding []byte
 
 	mu     sync.Mutex
@@ -43,7 +43,10 @@ type taskWait struct {
 	over   bool
 }
 
-func waitKey(t *task) string { return t.server + "\x00" + t.session + "\x00" + t.id }
+// waitKey: a legacy server may know tasks by session, of which a caller has one for each set of abilities.
+func waitKey(t *task) string {
+	return t.server + "\x00" + t.session + "\x00" + string(rune(t.can)) + t.id
+}
 
 // taskQuestions are what the task asks, as raw inputRequests; nil when nothing has come.
 func (g *Gateway) taskQuestions(ctx context.Context, x *Exchange, t *task) ([]byte, error) {
