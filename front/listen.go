@@ -51,8 +51,7 @@ func (v *visit) listen(r *http.Request) error {
 	return nil
 }
 
-// tellUntil tells the client what is to be told, until it leaves, the watch ends, or the gateway drains. A nil id is for a
-// legacy client.
+// tellUntil tells the client what is to be told, until it leaves, the watch ends, or the gateway drains.
 func (h *Handler) tellUntil(ctx context.Context, out *sink, w *gateway.Watch, id []byte) {
 	for {
 		select {

@@ -126,8 +126,6 @@ func known(_ context.Context, _ *Gateway, x *Exchange) (bool, error) {
 		return false, nil
 	case mcp.MethodTasksList:
 		return false, errs.E("gateway", errs.MethodNotFound, "%s is not supported by this gateway: nobody keeps all tasks of a caller", m)
-	case mcp.MethodListen, mcp.MethodResourcesSubscribe, mcp.MethodResourcesUnsubscribe:
-		return false, errs.E("gateway", errs.MethodNotFound, "%s is not supported by this gateway: subscriptions are not carried", m)
 	}
 	name, _ := mcp.Text(x.In.Body, x.In.MethodText, nil)
 	return false, errs.E("gateway", errs.MethodNotFound, "method %.80q does not exist", name)

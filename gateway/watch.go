@@ -166,6 +166,7 @@ func (w *Watch) reconsider() {
 func (w *Watch) limit(lists upstream.Lists) {
 	w.mu.Lock()
 	w.lists &= lists
+	w.due &= lists
 	w.mu.Unlock()
 }
 
@@ -238,9 +239,6 @@ func (w *Watch) Add(ctx context.Context, uri string) error {
 	}
 	return nil
 }
-
-// Remove watches a resource no more.
-func (w *Watch) Remove(uri string) { w.hub.remove(w, uri) }
 
 // Close ends the watch.
 func (w *Watch) Close() { w.hub.leave(w) }
