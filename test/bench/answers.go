@@ -27,6 +27,7 @@ const (
 // appends bytes.
 type server struct {
 	era   era
+	tells bool   // of changes of its list
 	list  []byte // the result of tools/list
 	calls atomic.Int64
 }
@@ -65,7 +66,7 @@ func newServer(e era, tools int) *server {
 }
 
 // message is what a server reads of a JSON-RPC message.
-type message struct{ id, method, name, version, text, bytes, ms []byte }
+type message struct{ id, method, name, version, text, bytes, ms, result []byte }
 
 func readMessage(body []byte, m *message) bool {
 	*m = message{}
@@ -78,6 +79,8 @@ func readMessage(body []byte, m *message) bool {
 			m.method = content(v)
 		case "params":
 			params = v
+		case "result":
+			m.result = v
 		}
 	})
 	members(params, func(k, v []byte) {
@@ -140,7 +143,8 @@ func (s *server) result(dst []byte, m *message) ([]byte, time.Duration, *fault) 
 		return dst, 0, &fault{400, -32022, "this server speaks " + modernVersion}
 	case "server/discover":
 		if s.era == modern {
-			return append(dst, `{"resultType":"complete","supportedVersions":["`+modernVersion+`"],"capabilities":{"tools":{}},"ttlMs":3600000,"cacheScope":"public",`+serverMeta+`}`...), 0, nil
+			return fmt.Appendf(dst, `{"resultType":"complete","supportedVersions":[%q],"capabilities":{"tools":{"listChanged":%t}},"ttlMs":3600000,"cacheScope":"public",%s}`,
+				modernVersion, s.tells, serverMeta), 0, nil
 		}
 	}
 	if s.era == modern {

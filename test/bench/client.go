@@ -17,6 +17,8 @@ const (
 	opPayload op = "payload" // tools/call that answers with size bytes of text
 	opSleep   op = "sleep"   // tools/call that takes size milliseconds
 	opList    op = "list"    // tools/list of size tools
+	opAsk     op = "ask"     // tools/call that asks its modern client once
+	opListen  op = "listen"  // subscriptions/listen on a new connection, closed at once
 )
 
 // endpoint is where a client sends what, and as whom.
@@ -47,8 +49,12 @@ const hole = "@@@@@@@@@" // stands for the number while a request is put togethe
 
 func newRequest(method, name, params string, t endpoint, session string) *request {
 	if t.Era == modern {
+		can := "{}"
+		if t.Op == opAsk {
+			can = `{"elicitation":{}}`
+		}
 		params += `"_meta":{"io.modelcontextprotocol/protocolVersion":"` + modernVersion +
-			`","io.modelcontextprotocol/clientInfo":{"name":"bench","version":"1.0.0"},"io.modelcontextprotocol/clientCapabilities":{}}`
+			`","io.modelcontextprotocol/clientInfo":{"name":"bench","version":"1.0.0"},"io.modelcontextprotocol/clientCapabilities":` + can + `}`
 	}
 	body := `{"jsonrpc":"2.0","id":` + hole + `,"method":"` + method + `","params":{` + strings.TrimSuffix(params, ",") + `}}`
 	if strings.HasPrefix(method, "notifications/") {
@@ -91,13 +97,18 @@ func (t endpoint) head(verb, method, name, session string, length int) []byte {
 
 // measured is the request a load sends.
 func (t endpoint) measured(session string) *request {
-	if t.Op == opList {
+	switch t.Op {
+	case opList:
 		return newRequest("tools/list", "", "", t, session)
+	case opListen:
+		return newRequest(listenMethod, "", `"notifications":{"toolsListChanged":true},`, t, session)
 	}
 	var arguments string
 	switch t.Op {
 	case opPayload:
 		arguments = fmt.Sprintf(`"bytes":%d`, t.Size)
+	case opAsk:
+		arguments = `"text":"x"`
 	case opSleep:
 		arguments = fmt.Sprintf(`"ms":%d`, t.Size)
 	default:
@@ -192,6 +203,16 @@ func (c *client) send(r *request) error {
 
 // do sends the measured request once more and checks its answer.
 func (c *client) do() error {
+	switch c.t.Op {
+	case opAsk:
+		state, err := c.ask()
+		if err != nil {
+			return err
+		}
+		return c.agree(state)
+	case opListen:
+		return c.listenOnce()
+	}
 	if err := c.send(c.req); err != nil {
 		return err
 	}

@@ -37,6 +37,12 @@ func limits() []bound {
 		{What: "exec → first full list of 100 servers", Max: 200, Unit: "ms", value: once("first-list-ms")},
 		{What: "growth with legacy sessions held", Max: 4, Unit: "MiB", value: once("sessions-mib")},
 		{What: "of that left after DELETE", Max: 1, Unit: "MiB", value: once("sessions-left-mib")},
+		{What: "call that asks once, modern → legacy", Max: 3, Unit: "× two calls", value: once("ask-ratio")},
+		{What: "resident memory for each parked call", Max: 32, Unit: "KiB", value: once("parked-kib")},
+		{What: "resident memory for each listen stream", Max: 32, Unit: "KiB", value: once("stream-kib")},
+		{What: "goroutines for each listen stream", Max: 2, Unit: "goroutines", value: once("stream-goroutines")},
+		{What: "a change told to all listen streams", Max: 1, Unit: "s CPU", value: once("change-cpu-s")},
+		{What: "listen stream opened and closed", Max: 3, Unit: "× a call", value: once("listen-ratio")},
 	}
 }
 

@@ -72,7 +72,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	set.IntVar(&o.rounds, "rounds", 5, "rounds")
 	set.Float64Var(&o.seconds, "seconds", 1, "seconds of each measurement")
 	set.IntVar(&o.conns, "conns", 32, "connections of the small calls")
-	set.StringVar(&o.only, "only", "", "beginnings of the names of what to measure, with commas: call-mm call-ll call-lm call-ml slow big list100 list1000 stdio start many sessions")
+	set.StringVar(&o.only, "only", "", "beginnings of the names of what to measure, with commas: call-mm call-ll call-lm call-ml slow big list100 list1000 stdio start many sessions parked streams listen")
 	set.BoolVar(&o.quick, "quick", false, "one short round: shows that everything works, its figures say little")
 	set.StringVar(&o.gateway, "gateway", "", "gateway program; built from ./cmd/toolcrib when empty, left out when none")
 	set.BoolVar(&o.json, "json", false, "print all samples as JSON")
@@ -81,9 +81,10 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	if err := set.Parse(args); err != nil {
 		return nil, err
 	}
-	o.shots, o.held = 5, 1000
+	o.shots, o.held, o.streams = 5, 1000, 5000
 	if o.quick {
 		o.rounds, o.seconds, o.conns, o.shots, o.held, o.wait = 1, min(o.seconds, 0.1), min(o.conns, 8), 1, 200, time.Second
+		o.streams = 200
 	}
 	if o.rounds < 1 || o.rounds > 1000 || o.seconds <= 0 || o.seconds > 600 || o.conns < 1 || o.conns > 1000 {
 		return nil, fmt.Errorf("-rounds 1 to 1000, -seconds up to 600, -conns 1 to 1000")

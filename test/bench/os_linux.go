@@ -141,3 +141,13 @@ func resident(pid int) (int64, error) {
 	kib, err := strconv.ParseInt(f[0], 10, 64)
 	return kib << 10, err
 }
+
+// openFiles is how many files a process may have open. The runtime raises its
+// own limit to that, as do the programs it starts.
+func openFiles() uint64 {
+	var l unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) != nil {
+		return 0
+	}
+	return l.Max
+}

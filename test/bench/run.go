@@ -18,7 +18,8 @@ type settings struct {
 	gateway string
 	wait    time.Duration // for memory to be given back
 	shots   int           // repetitions of what is measured once a start
-	held    int           // legacy sessions held open
+	held    int           // legacy sessions held open, and calls parked
+	streams int           // listen streams held open
 	log     io.Writer
 }
 

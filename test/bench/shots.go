@@ -17,6 +17,9 @@ var shots = []shot{
 	{"start", (*world).shootStart},
 	{"many", (*world).shootMany},
 	{"sessions", (*world).shootSessions},
+	{"parked", (*world).shootParked},
+	{"streams", (*world).shootStreams},
+	{"listen", (*world).shootListen},
 }
 
 func (w *world) shoot(ctx context.Context, s *settings, rep *report) error {

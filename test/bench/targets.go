@@ -143,6 +143,8 @@ func (w *world) configs() map[string]map[string]any {
 		"four":   numbered(4, func(n int) any { return remote(fmt.Sprintf("/modern/25/%d/mcp", n)) }),
 		"many":   numbered(100, func(n int) any { return remote(fmt.Sprintf("/modern/10/%d/mcp", n)) }),
 		"held":   {"legacy": remote("/legacy/100/held/mcp")},
+		"parked": {"legacy": remote("/legacy/10/mcp")},
+		"watch":  {"modern": remote("/modern/10/" + watchedName + "/mcp")},
 		"stdio":  {"modern": stdio(modern), "legacy": stdio(legacy)},
 	}
 }
@@ -155,6 +157,10 @@ func numbered(n int, server func(int) any) map[string]any {
 	return all
 }
 
+// manyOpen bounds what the clients of a gateway may hold open, where the
+// default is less than is measured.
+const manyOpen = 20_000
+
 // config is the configuration file of a gateway.
 func (w *world) config(name, addr string, servers map[string]any) ([]byte, error) {
 	c := map[string]any{
@@ -162,6 +168,12 @@ func (w *world) config(name, addr string, servers map[string]any) ([]byte, error
 		"stateDir":   filepath.Join(w.dir, name),
 		"mcpServers": servers,
 		"log":        map[string]any{"level": "warn"},
+	}
+	switch name {
+	case "parked":
+		c["questions"] = map[string]any{"perPrincipal": manyOpen, "perServer": manyOpen, "total": manyOpen}
+	case "watch":
+		c["streams"] = map[string]any{"perPrincipal": manyOpen, "total": manyOpen}
 	}
 	if name == "key" {
 		c["auth"] = map[string]any{"apiKeys": []any{map[string]any{"name": "bench", "key": w.key}}}

@@ -23,6 +23,7 @@ const (
 	maxServers  = 1000
 	maxSessions = 100_000
 	statsPath   = "/__stats"
+	changePath  = "/__change" // has all who listen told of a change
 )
 
 // stats is what reached the upstream so far.
@@ -30,6 +31,7 @@ type stats struct {
 	Requests int64 `json:"requests"` // messages, of any method
 	Conns    int64 `json:"conns"`    // connections that carried a message
 	Sessions int64 `json:"sessions"` // legacy sessions open now
+	Streams  int64 `json:"streams"`  // that listen now
 }
 
 // upstream is the cheap MCP server. The path picks one: /modern/10/mcp is a
@@ -38,12 +40,18 @@ type upstream struct {
 	mu       sync.RWMutex
 	servers  map[string]*server
 	sessions map[string]struct{}
+	streams  map[*exchange][]byte // that listen for changes, with what they are told
+	asked    map[int64]*asked     // questions that wait for an answer, by their id
+	lastID   int64                // of a question
 	requests atomic.Int64
 	conns    atomic.Int64
 }
 
 func newUpstream() *upstream {
-	return &upstream{servers: map[string]*server{}, sessions: map[string]struct{}{}}
+	return &upstream{
+		servers: map[string]*server{}, sessions: map[string]struct{}{},
+		streams: map[*exchange][]byte{}, asked: map[int64]*asked{},
+	}
 }
 
 // upstreamMain is the upstream as a process of its own: it prints its address
@@ -83,6 +91,7 @@ func (u *upstream) serve(l net.Listener) {
 		all.Go(func() {
 			defer func() { _ = c.Close() }()
 			e := &exchange{u: u, wire: newWire(c, 8<<10)}
+			defer u.hangUp(e)
 			for e.next() == nil {
 			}
 		})
@@ -92,7 +101,7 @@ func (u *upstream) serve(l net.Listener) {
 func (u *upstream) stats() stats {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
-	return stats{Requests: u.requests.Load(), Conns: u.conns.Load(), Sessions: int64(len(u.sessions))}
+	return stats{Requests: u.requests.Load(), Conns: u.conns.Load(), Sessions: int64(len(u.sessions)), Streams: int64(len(u.streams))}
 }
 
 // find returns the server of a path, made when it is asked for first.
@@ -103,25 +112,29 @@ func (u *upstream) find(path []byte) *server {
 	if s != nil {
 		return s
 	}
-	e, tools, ok := parsePath(string(path))
+	e, tools, name, ok := parsePath(string(path))
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if s = u.servers[string(path)]; s != nil || !ok || len(u.servers) >= maxServers {
 		return s
 	}
 	s = newServer(e, tools)
+	s.tells = e == modern && name == watchedName
 	u.servers[string(path)] = s
 	return s
 }
 
-func parsePath(path string) (era, int, bool) {
+func parsePath(path string) (e era, tools int, name string, ok bool) {
 	parts := strings.Split(path, "/")
 	if len(parts) < 4 || len(parts) > 5 || parts[0] != "" || parts[len(parts)-1] != "mcp" {
-		return "", 0, false
+		return "", 0, "", false
 	}
 	tools, err := strconv.Atoi(parts[2])
-	e := era(parts[1])
-	return e, tools, err == nil && tools >= 0 && tools <= 10_000 && (e == modern || e == legacy)
+	e = era(parts[1])
+	if len(parts) == 5 {
+		name = parts[3]
+	}
+	return e, tools, name, err == nil && tools >= 0 && tools <= 10_000 && (e == modern || e == legacy)
 }
 
 func (u *upstream) openSession() (string, error) {
@@ -156,6 +169,7 @@ type exchange struct {
 	u      *upstream
 	wire   *wire
 	used   bool // carried a message
+	change bool // is asked for
 	server *server
 	verb   []byte
 	length int
@@ -172,12 +186,15 @@ func (e *exchange) next() error {
 	if err != nil {
 		return err
 	}
-	stats := e.readHead(head)
+	own := e.readHead(head)
 	body, err := e.wire.take(e.length)
 	if err != nil {
 		return err
 	}
-	if stats {
+	if own {
+		if e.change {
+			e.u.tellChange()
+		}
 		now, err := json.Marshal(e.u.stats())
 		return errors.Join(err, e.write(200, "", now))
 	}
@@ -189,14 +206,15 @@ func (e *exchange) next() error {
 	return e.respond(body)
 }
 
-func (e *exchange) readHead(head []byte) (stats bool) {
+// readHead tells whether the request is for the upstream itself.
+func (e *exchange) readHead(head []byte) (own bool) {
 	verb, rest, _ := bytes.Cut(head, []byte(" "))
 	path, _, _ := bytes.Cut(rest, []byte(" "))
 	e.verb = append(e.verb[:0], verb...)
 	e.length, e.bad, e.msg = 0, "", message{}
 	e.version, e.method, e.name, e.session = e.version[:0], e.method[:0], e.name[:0], e.session[:0]
 	eachHeader(head, e.header)
-	if string(path) == statsPath {
+	if e.change = string(path) == changePath; e.change || string(path) == statsPath {
 		return true
 	}
 	if e.server = e.u.find(path); e.server == nil {
@@ -235,14 +253,21 @@ func (e *exchange) respond(body []byte) error {
 	if string(e.verb) != "POST" {
 		return e.refuse(405, -32600, "POST only")
 	}
-	if !readMessage(body, &e.msg) || len(e.msg.method) == 0 {
+	if !readMessage(body, &e.msg) || len(e.msg.method) == 0 && !e.u.isAnswer(&e.msg) {
 		return e.refuse(400, -32700, "not a request")
 	}
 	if status, code, text := e.check(); text != "" {
 		return e.refuse(status, code, text)
 	}
-	if e.msg.id == nil {
+	switch {
+	case e.msg.id == nil:
 		return e.write(202, "", nil)
+	case len(e.msg.method) == 0:
+		return errors.Join(e.u.answered(&e.msg), e.write(202, "", nil))
+	case e.server.era == legacy && string(e.msg.name) == string(opAsk):
+		return e.ask()
+	case e.server.tells && string(e.msg.method) == listenMethod:
+		return e.listen()
 	}
 	return e.reply()
 }

@@ -83,23 +83,35 @@ func (b *wire) take(n int) ([]byte, error) {
 func (b *wire) chunked() ([]byte, error) {
 	b.flat = b.flat[:0]
 	for {
-		line, err := b.until(crlf)
-		if err != nil {
-			return nil, cutOff(err)
-		}
-		size, err := strconv.ParseUint(string(line), 16, 31)
-		if err != nil || len(b.flat)+int(size) > maxMessage {
-			return nil, fmt.Errorf("chunk size %q", line)
-		}
-		part, err := b.take(int(size) + len(crlf))
+		part, err := b.chunk()
 		if err != nil {
 			return nil, err
 		}
-		if size == 0 {
+		if len(part) == 0 {
 			return b.flat, nil
 		}
-		b.flat = append(b.flat, part[:size]...)
+		if len(b.flat)+len(part) > maxMessage {
+			return nil, errTooBig
+		}
+		b.flat = append(b.flat, part...)
 	}
+}
+
+// chunk returns the next part of a chunked body; the last one is empty.
+func (b *wire) chunk() ([]byte, error) {
+	line, err := b.until(crlf)
+	if err != nil {
+		return nil, cutOff(err)
+	}
+	size, err := strconv.ParseUint(string(line), 16, 31)
+	if err != nil || size > maxMessage {
+		return nil, fmt.Errorf("chunk size %q", line)
+	}
+	part, err := b.take(int(size) + len(crlf))
+	if err != nil {
+		return nil, err
+	}
+	return part[:size], nil
 }
 
 func cutOff(err error) error {
