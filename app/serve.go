@@ -112,8 +112,8 @@ func Serve(ctx context.Context, o Options) error {
 	err = s.run(ctx, ln, config)
 	stop()
 	s.tasks.Wait()
+	s.leave() // and with it ends what the gateway still does for other replicas
 	s.gw.Close()
-	s.leave()
 	return err
 }
 

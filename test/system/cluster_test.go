@@ -126,6 +126,37 @@ func TestRevocationOutlivesRedis(t *testing.T) {
 	}
 }
 
+// TestCutOffElsewhere: what a replica serves for the client of another ends with it, and that client is told.
+func TestCutOffElsewhere(t *testing.T) {
+	t.Parallel()
+	r := testenv.StartRedis(t)
+	resumed := make(chan struct{})
+	s := testenv.HTTPServer(t, testenv.Script{Era: testenv.Legacy, Tools: []string{testenv.Tool("ask")}, On: map[string]func(*testenv.Call){
+		"tools/call": func(c *testenv.Call) {
+			if _, ok := c.Ask(testenv.Question{Key: "k", Method: "roots/list", Params: []byte(`{}`)}); ok {
+				close(resumed)
+				c.Hang()
+			}
+		},
+	}})
+	config := clustered(r.URL(), s, clusterKey)
+	config.More["drainTimeout"] = "10ms"
+	one, two := testenv.Serve(t, config), testenv.Serve(t, config)
+	testenv.Eventually(t, "both are connected", func() bool { return connected(one) && connected(two) })
+	asked, other := one.Modern("/mcp"), two.Modern("/mcp")
+	asked.Capabilities, other.Capabilities = everything, everything
+	state := asked.Tool("one__ask", "{}").Member("requestState")
+	reply := make(chan *testenv.Reply, 1)
+	go func() {
+		reply <- other.Call("tools/call", `"name":"one__ask","arguments":{},"inputResponses":{"q1":{"roots":[]}},"requestState":`+state)
+	}()
+	<-resumed
+	one.Stop()
+	if _, text := (<-reply).Error(); !strings.Contains(text, "stopping") {
+		t.Errorf("the client of the other replica is told %q", text)
+	}
+}
+
 func connected(g *testenv.Gateway) bool {
 	_, body := g.Get("/health/ready", nil)
 	return strings.Contains(body, `"connected": true`)
