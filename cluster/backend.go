@@ -38,8 +38,8 @@ type Bus interface {
 	Join(replica string, c Callbacks) (leave func())
 	// Send puts a message into the inbox of a replica; it fails with ErrGone when none of that id listens.
 	Send(ctx context.Context, replica string, message []byte) error
-	// Broadcast puts a message into the inboxes of all replicas, the sender's too.
-	Broadcast(ctx context.Context, message []byte) error
+	// Broadcast puts a message into the inboxes of all replicas, the sender's too, and tells how many there are.
+	Broadcast(ctx context.Context, message []byte) (int, error)
 	// Alone tells whether no other replica can be there.
 	Alone() bool
 }

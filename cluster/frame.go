@@ -37,6 +37,7 @@ const (
 	framePing   // names the calls between two replicas
 	framePong   // names those that the other does not know
 	frameBroadcast
+	frameHeard // of a broadcast
 )
 
 const frameFixed = 1 + 8 + 8 + 8 + 1 + 2

@@ -143,6 +143,8 @@ func (n *Node) dispatch(f *frame) {
 		}
 	case framePing:
 		n.ponged(f)
+	case frameHeard:
+		n.heard(f.call)
 	default:
 		n.progress(f)
 	}
@@ -159,6 +161,7 @@ func (n *Node) tell() {
 			for _, listen := range listeners {
 				listen(f.body)
 			}
+			n.control(f.sender, &frame{typ: frameHeard, call: f.call})
 		case <-n.done:
 			return
 		}

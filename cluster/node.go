@@ -37,6 +37,7 @@ const (
 	maxPeers    = 1024
 	maxControls = 64 // short messages that are on their way at once
 	complain    = time.Minute
+	hearing     = 500 * time.Millisecond // how long a broadcast waits for the others to hear it
 )
 
 // Options are what a Node needs.
@@ -76,7 +77,8 @@ type Node struct {
 	broadcasts map[string][]func([]byte)
 	reconnects []func()
 	calls      int
-	idle       chan struct{} // told when serving falls to 0
+	awaited    map[uint64]chan struct{} // broadcasts that others are still to hear
+	idle       chan struct{}            // told when serving falls to 0
 	serving    int
 	peers      map[string]*peer
 }
@@ -113,6 +115,7 @@ func New(o Options) *Node {
 		o: o, inbox: make(chan delivery, maxInbox), told: make(chan frame, maxTold), controls: make(chan struct{}, maxControls),
 		idle: make(chan struct{}, 1), done: make(chan struct{}),
 		handlers: map[string]Handler{}, broadcasts: map[string][]func([]byte){}, peers: map[string]*peer{},
+		awaited: map[uint64]chan struct{}{},
 	}
 	n.life, n.end = context.WithCancelCause(context.Background())
 	n.loops.Go(n.receive)
@@ -191,16 +194,63 @@ func (n *Node) Alone() bool { return n.o.Backend.Alone() }
 // Status tells how the backend is reached.
 func (n *Node) Status() Status { return n.o.Backend.Status() }
 
-// Broadcast tells all other replicas.
+// Broadcast tells all other replicas, and returns when they have heard it, so that what is asked of any of them afterwards
+// is answered accordingly. One that is slow or hangs is waited for half a second.
 func (n *Node) Broadcast(ctx context.Context, kind string, body []byte) error {
 	if n.Alone() {
 		return nil
 	}
-	message, err := n.seal(everyone, &frame{typ: frameBroadcast, call: newID(), kind: kind, body: body})
+	call := newID()
+	message, err := n.seal(everyone, &frame{typ: frameBroadcast, call: call, kind: kind, body: body})
 	if err != nil {
 		return err
 	}
-	return said(n.o.Backend.Broadcast(ctx, message), "")
+	heard := n.hear(call)
+	defer n.settled(call)
+	all, err := n.o.Backend.Broadcast(ctx, message)
+	if err != nil {
+		return said(err, "")
+	}
+	limit := time.NewTimer(hearing)
+	defer limit.Stop()
+	for range all - 1 { // this replica is one of them
+		select {
+		case <-heard:
+		case <-limit.C:
+			return nil
+		case <-ctx.Done():
+			return nil
+		case <-n.life.Done():
+			return nil
+		}
+	}
+	return nil
+}
+
+// hear makes room for the signs that a broadcast was heard.
+func (n *Node) hear(call uint64) <-chan struct{} {
+	heard := make(chan struct{}, maxPeers)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.awaited) < maxCalls {
+		n.awaited[call] = heard
+	}
+	return heard
+}
+
+func (n *Node) settled(call uint64) {
+	n.mu.Lock()
+	delete(n.awaited, call)
+	n.mu.Unlock()
+}
+
+func (n *Node) heard(call uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	select {
+	case n.awaited[call] <- struct{}{}:
+	default: // nobody waits any more
+	}
 }
 
 // connected fails what was under way when messages may have been lost, and tells when they arrive again.

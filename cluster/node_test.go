@@ -54,7 +54,7 @@ func (b *tap) Send(ctx context.Context, replica string, body []byte) error {
 	return b.Backend.Send(ctx, replica, body)
 }
 
-func (b *tap) Broadcast(ctx context.Context, body []byte) error {
+func (b *tap) Broadcast(ctx context.Context, body []byte) (int, error) {
 	b.mu.Lock()
 	b.sent = append(b.sent, message{"", bytes.Clone(body)})
 	b.mu.Unlock()
@@ -121,7 +121,7 @@ func resend(t *testing.T, b *tap, to string, body []byte) {
 	t.Helper()
 	var err error
 	if to == "" {
-		err = b.Backend.Broadcast(t.Context(), body)
+		_, err = b.Backend.Broadcast(t.Context(), body)
 	} else {
 		err = b.Backend.Send(t.Context(), to, body)
 	}

@@ -224,9 +224,9 @@ func (b *backend) Send(ctx context.Context, id string, message []byte) error {
 	return b.Backend.Send(ctx, id, bytes.Clone(message))
 }
 
-func (b *backend) Broadcast(ctx context.Context, message []byte) error {
+func (b *backend) Broadcast(ctx context.Context, message []byte) (int, error) {
 	if b.away.Load() {
-		return cluster.ErrDown
+		return 0, cluster.ErrDown
 	}
 	return b.Backend.Broadcast(ctx, message)
 }

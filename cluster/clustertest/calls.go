@@ -271,6 +271,9 @@ func testBroadcast(t *testing.T, s *suite) {
 	if err := s.a.Broadcast(within(t), "news", []byte("!")); err != nil {
 		t.Fatal(err)
 	}
+	if len(heard) != 2 { // it returns when they have heard
+		t.Errorf("%d have heard", len(heard))
+	}
 	got := []string{await(t, "one hears", heard, patience), await(t, "two hear", heard, patience)}
 	slices.Sort(got)
 	if !slices.Equal(got, []string{"b!", "c!"}) || len(heard) > 0 {

@@ -103,7 +103,7 @@ func (b *Backend) Send(_ context.Context, replica string, message []byte) error 
 }
 
 // Broadcast implements cluster.Backend.
-func (b *Backend) Broadcast(_ context.Context, message []byte) error {
+func (b *Backend) Broadcast(_ context.Context, message []byte) (int, error) {
 	b.mu.Lock()
 	all := make([]*member, 0, len(b.members))
 	for _, m := range b.members {
@@ -113,7 +113,7 @@ func (b *Backend) Broadcast(_ context.Context, message []byte) error {
 	for _, m := range all {
 		m.deliver(true, bytes.Clone(message))
 	}
-	return nil
+	return len(all), nil
 }
 
 func (m *member) deliver(broadcast bool, message []byte) bool {

@@ -277,9 +277,11 @@ func (b *Backend) Send(ctx context.Context, replica string, message []byte) erro
 }
 
 // Broadcast implements cluster.Backend.
-func (b *Backend) Broadcast(ctx context.Context, message []byte) error {
-	return b.do(ctx, b.all, len(message), func(ctx context.Context, l *link) error {
-		_, err := l.publish(ctx, b.all, message)
+func (b *Backend) Broadcast(ctx context.Context, message []byte) (int, error) {
+	var n int64
+	err := b.do(ctx, b.all, len(message), func(ctx context.Context, l *link) (err error) {
+		n, err = l.publish(ctx, b.all, message)
 		return err
 	})
+	return int(n), err
 }

@@ -67,7 +67,7 @@ func TestRedisAway(t *testing.T) {
 	modern := f.Client(testenv.Modern, "/mcp", testenv.AllCapabilities)
 	legacy := f.Client(testenv.Legacy, "/mcp", testenv.AllCapabilities)
 	early := park(t, f.At(0, modern), "one__ask")
-	l := startLoad(t, modern, legacy, f.At(1, legacy), f.Client(testenv.Legacy, "/mcp", "{}"))
+	l := startLoad(t, modern, legacy, f.At(1, f.Client(testenv.Legacy, "/mcp", "{}")), f.Client(testenv.Legacy, "/mcp", "{}"))
 	testenv.Eventually(t, "load", func() bool { return l.calls.Load() > 200 })
 	redis.Stop()
 	end := time.Now().Add(outage())
