@@ -183,19 +183,26 @@ func TestLocalSession(t *testing.T) {
 	}
 }
 
-// TestSessionTableIsBounded, and what is dropped first are levels, not ends.
+// TestSessionTableIsBounded, and who fills it up does not cost others what is known of their sessions.
 func TestSessionTableIsBounded(t *testing.T) {
 	t.Parallel()
-	var table sessionTable
-	ended := newTestSession()
-	table.end(ended)
-	for i := range sessionsMost + 10 {
-		s := &session{expires: time.Now().Add(time.Hour)}
-		copy(s.id[:], fmt.Sprintf("%016d", i))
-		table.setLevel(s, "error")
-	}
-	if len(table.m) > sessionsMost || !table.ended(ended.id) {
-		t.Errorf("%d sessions are kept, or an end was forgotten", len(table.m))
+	for name, fill := range map[string]func(*sessionTable, *session){
+		"levels": func(table *sessionTable, s *session) { table.setLevel(s, "error") },
+		"ends":   (*sessionTable).end,
+	} {
+		var table sessionTable
+		ended, lives := newTestSession(), newTestSession()
+		lives.principal, ended.principal = "q", "q"
+		table.end(ended)
+		table.watch(lives, "a:1")
+		for i := range sessionsMost + 10 {
+			s := &session{expires: time.Now().Add(time.Hour), principal: "p"}
+			copy(s.id[:], fmt.Sprintf("%016d", i))
+			fill(&table, s)
+		}
+		if len(table.m) > sessionsMost || !table.ended(ended.id) || len(table.subscribed(lives.id)) != 1 {
+			t.Errorf("%s: %d sessions are kept, or another's were forgotten", name, len(table.m))
+		}
 	}
 }
 

@@ -23,7 +23,8 @@ type watcher struct {
 	linger time.Duration // lingerTime, but for tests
 
 	mu       sync.Mutex
-	running  bool
+	kept     bool // keepWatch runs
+	running  bool // and is not about to end since nobody wants anything
 	holders  int
 	uris     map[string]int
 	tasks    map[string]int
@@ -55,8 +56,8 @@ func (s *Server) Want(wish Wish) (ticket uint64) {
 		w.ticket++
 	}
 	ticket = w.ticket
-	start := !w.running
-	w.running = true
+	start := !w.kept
+	w.kept, w.running = true, true
 	w.mu.Unlock()
 	if start && !s.spawn(s.keepWatch) {
 		w.settle(Wish{}, ticket)
@@ -283,21 +284,26 @@ func (s *Server) keepWatch(ctx context.Context) {
 		if err == nil {
 			err = s.link.attend(ctx, p, w)
 		}
-		if errors.Is(err, errUnwatched) {
-			return
+		if !errors.Is(err, errUnwatched) {
+			w.settle(Wish{}, w.ticketNow())
+			s.log.Debug("watch ended", "error", err)
+			if pause = min(max(2*pause, retryFirst), retryMost); time.Since(began) > settled {
+				pause = retryFirst
+			}
+			err = w.rest(ctx, pause)
 		}
-		w.settle(Wish{}, w.ticketNow())
-		if ctx.Err() != nil {
-			return
-		}
-		s.log.Debug("watch ended", "error", err)
-		if pause = min(max(2*pause, retryFirst), retryMost); time.Since(began) > settled {
-			pause = retryFirst
-		}
-		if w.rest(ctx, pause) != nil {
+		if err != nil && (ctx.Err() != nil || w.retire()) {
 			return
 		}
 	}
+}
+
+// retire ends the watch, unless somebody wants something again.
+func (w *watcher) retire() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.kept = w.running
+	return !w.kept
 }
 
 // rest waits before the next try, until the server is ready again; it fails when nobody wants one.
