@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// sessionsMost bounds the table of mutable facts; when it is full the facts that cost least to lose are dropped first.
+	// sessionsMost bounds the table of mutable facts; when it is full those drop out who have most in it.
 	sessionsMost = 100_000
 	// urisMost bounds the URIs that all sessions here subscribed to, principalURIs those of the sessions of one principal.
 	urisMost      = 200_000
@@ -196,24 +196,36 @@ func (t *sessionTable) remove(id sessionID) {
 	delete(t.m, id)
 }
 
-// makeRoom drops what expired, else a tenth of the log levels and subscriptions, which only cost their sessions these, else of
-// the marks.
+// group is of whom facts are, and whether they are the marks of ended sessions.
+type group struct {
+	principal string
+	ended     bool
+}
+
+// makeRoom drops what expired, else a tenth, of those who have most: many sessions of one caller, or many that ended, do not
+// cost the others what they know.
 func (t *sessionTable) makeRoom() {
 	now := time.Now()
+	groups := map[group]int{}
 	for id, f := range t.m {
 		if now.After(f.expires) {
 			t.remove(id)
+			continue
 		}
+		groups[group{f.principal, f.ended}]++
 	}
 	const enough = sessionsMost - sessionsMost/10
-	for _, marks := range []bool{false, true} {
-		for id, f := range t.m {
-			if len(t.m) <= enough {
-				return
-			}
-			if f.ended == marks {
-				t.remove(id)
-			}
+	left, largest := len(t.m), map[group]bool{}
+	for _, g := range slices.SortedFunc(maps.Keys(groups), func(a, b group) int { return groups[b] - groups[a] }) {
+		if left <= enough {
+			break
+		}
+		largest[g] = true
+		left -= groups[g]
+	}
+	for id, f := range t.m {
+		if len(t.m) > enough && largest[group{f.principal, f.ended}] {
+			t.remove(id)
 		}
 	}
 }
