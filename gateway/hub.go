@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/identity"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/plan"
 	"github.com/toolcrib/toolcrib/upstream"
@@ -32,13 +33,15 @@ type watched struct {
 	lists  atomic.Uint32
 	ticket atomic.Uint64 // the last one of server.Want
 
-	uris map[string]map[*Watch]struct{} // guarded by the hub
+	uris  map[string]map[*Watch]struct{} // guarded by the hub
+	first map[string]string              // the principal who wanted each first; likewise
+	each  map[string]int                 // of how many each principal was the first; likewise
 }
 
 func newWatched(s *plan.Server, p *plan.Plan) *watched {
 	return &watched{
 		name: s.Name, most: p.Config.Streams.ServerSubscriptions, patience: time.Duration(s.Spec.Timeouts.List),
-		uris: map[string]map[*Watch]struct{}{},
+		uris: map[string]map[*Watch]struct{}{}, first: map[string]string{}, each: map[string]int{},
 	}
 }
 
@@ -117,6 +120,9 @@ func (h *hub) add(w *Watch, server, uri string) error {
 		return errs.E("gateway", errs.Overloaded, "%d resources are watched, which is the most; raise streams.subscriptions", w.most.Subscriptions)
 	case p.uris[uri] == nil && len(p.uris) >= p.most:
 		return errs.E("gateway", errs.Overloaded, "%d resources of server %q are watched, which is the most; raise streams.serverSubscriptions", p.most, p.name)
+	case p.uris[uri] == nil && p.each[w.principal] >= p.share(w.principal):
+		return errs.E("gateway", errs.Overloaded, "%d resources of server %q are watched for this caller, which is half of streams.serverSubscriptions and the most",
+			p.share(w.principal), p.name)
 	}
 	if w.places == nil {
 		w.places = map[string]*watched{}
@@ -139,12 +145,22 @@ func (h *hub) remove(w *Watch, uri string) {
 	}
 }
 
+// share is how many resources one principal may have watched, so that some are left for others. Where callers have no keys
+// there is only one.
+func (p *watched) share(principal string) int {
+	if principal == identity.Anonymous.Key() {
+		return p.most
+	}
+	return (p.most + 1) / 2
+}
+
 // put and drop keep count of who watches what; the caller holds the lock of the hub.
 func (p *watched) put(w *Watch, uri string) {
 	all := p.uris[uri]
 	if all == nil {
 		all = map[*Watch]struct{}{}
-		p.uris[uri] = all
+		p.uris[uri], p.first[uri] = all, w.principal
+		p.each[w.principal]++
 		p.want(wishFor(uri))
 	}
 	all[w] = struct{}{}
@@ -156,7 +172,9 @@ func (p *watched) drop(w *Watch, uri string) {
 		return
 	}
 	if delete(all, w); len(all) == 0 {
+		less(p.each, p.first[uri])
 		delete(p.uris, uri)
+		delete(p.first, uri)
 		p.server.Unwant(wishFor(uri))
 	}
 }

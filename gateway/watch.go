@@ -31,10 +31,11 @@ func (wish Wish) Empty() bool { return wish.Lists == 0 && len(wish.URIs)+len(wis
 // Watch is what one client is told of changes. It holds no goroutine and no plan: whoever owns the client's stream waits for
 // Ready and writes what Append gives.
 type Watch struct {
-	g        *Gateway
-	hub      *hub
-	endpoint string
-	most     v1.Streams
+	g         *Gateway
+	hub       *hub
+	endpoint  string
+	principal string
+	most      v1.Streams
 
 	ready chan struct{} // has room for one
 	ended chan struct{}
@@ -172,7 +173,7 @@ func (w *Watch) limit(lists upstream.Lists) {
 
 func (g *Gateway) newWatch(x *Exchange) *Watch {
 	return &Watch{
-		g: g, hub: &g.hub, endpoint: x.Endpoint, most: x.world.plan.Config.Streams,
+		g: g, hub: &g.hub, endpoint: x.Endpoint, principal: x.Principal.Key(), most: x.world.plan.Config.Streams,
 		ready: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 }

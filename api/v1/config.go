@@ -204,7 +204,7 @@ type Streams struct {
 	// Subscriptions bounds the resources that one stream or session watches.
 	Subscriptions int `json:"subscriptions,omitzero" default:"1000" min:"1"`
 	// ServerSubscriptions bounds the resources that are watched at one server for
-	// all clients of this replica.
+	// all clients of this replica; one caller that has a key can use half of it.
 	ServerSubscriptions int `json:"serverSubscriptions,omitzero" default:"10000" min:"1"`
 }
 

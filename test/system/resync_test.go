@@ -160,3 +160,26 @@ func TestStreamBounds(t *testing.T) {
 		t.Errorf("%v", r)
 	}
 }
+
+// TestServerShare: one caller cannot have all that may be watched at a server.
+func TestServerShare(t *testing.T) {
+	t.Parallel()
+	s := teller(t, kinds[0], &testenv.Teller{})
+	g := testenv.Serve(t, testenv.Config{Servers: map[string]*testenv.Server{"one": s}, More: map[string]any{
+		"auth": twoKeys, "streams": map[string]any{"serverSubscriptions": 2},
+	}})
+	granted := func(key, uris string) []string {
+		c := g.Modern("/mcp")
+		c.Key = key
+		return c.Listen("1", `{"resourceSubscriptions":[`+uris+`]}`).Await(acknowledged, 1).Params.Notifications.URIs
+	}
+	if got := granted(aliceKey, `"mem://a","mem://b"`); len(got) != 1 || got[0] != "mem://a" {
+		t.Errorf("the first caller has %v", got)
+	}
+	if got := granted(aliceKey, `"mem://a","mem://b"`); len(got) != 1 {
+		t.Errorf("the first caller's other stream has %v", got)
+	}
+	if got := granted(bobKey, `"mem://b","mem://a"`); len(got) != 2 {
+		t.Errorf("the other caller has %v", got)
+	}
+}
