@@ -10,7 +10,7 @@ import (
 // shootParked compares a call that asks its client once with two ordinary
 // ones, and holds many such calls open before they are answered.
 func (w *world) shootParked(s *settings, rep *report) error {
-	if !w.holds(s, "parked", s.held) {
+	if !w.holds("parked", s.held) {
 		return nil
 	}
 	t, err := w.startGateway("parked", w.configs()["parked"])

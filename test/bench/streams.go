@@ -8,7 +8,7 @@ import (
 )
 
 // holds tells whether so many connections can be open at once, and notes why not.
-func (w *world) holds(s *settings, what string, n int) bool {
+func (w *world) holds(what string, n int) bool {
 	const spare = 200
 	if have := openFiles(); have < uint64(n+spare) {
 		w.note("%s: left out, for %d open files are allowed and %d needed; raise the hard limit of ulimit -n", what, have, n+spare)
@@ -77,7 +77,7 @@ func (t *target) listener() *client {
 // shootStreams holds many listen streams open and has all told of changes. The
 // memory before is that of a gateway which served a few already.
 func (w *world) shootStreams(s *settings, rep *report) error {
-	if !w.holds(s, "streams", s.streams) {
+	if !w.holds("streams", s.streams) {
 		return nil
 	}
 	t, err := w.watching()

@@ -48,14 +48,14 @@ func (u *upstream) isAnswer(m *message) bool {
 }
 
 // answered ends the call that an answer is for.
-func (u *upstream) answered(m *message) error {
+func (u *upstream) answered(m *message) {
 	n := int64(decimal(m.id))
 	u.mu.Lock()
 	a := u.asked[n]
 	delete(u.asked, n)
 	u.mu.Unlock()
 	if a == nil {
-		return nil
+		return
 	}
 	text := "refused"
 	if bytes.Contains(m.result, []byte(`"ok":true`)) {
@@ -63,7 +63,6 @@ func (u *upstream) answered(m *message) error {
 	}
 	b := fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%s,"result":{"content":[{"type":"text","text":%q}],"isError":false}}`, a.id, text)
 	_, _ = a.e.wire.conn.Write(append(appendChunk(nil, b), "0\r\n\r\n"...)) // a client that left needs no answer
-	return nil
 }
 
 // listen acknowledges a stream and keeps it; it is told of changes by

@@ -263,7 +263,8 @@ func (e *exchange) respond(body []byte) error {
 	case e.msg.id == nil:
 		return e.write(202, "", nil)
 	case len(e.msg.method) == 0:
-		return errors.Join(e.u.answered(&e.msg), e.write(202, "", nil))
+		e.u.answered(&e.msg)
+		return e.write(202, "", nil)
 	case e.server.era == legacy && string(e.msg.name) == string(opAsk):
 		return e.ask()
 	case e.server.tells && string(e.msg.method) == listenMethod:
