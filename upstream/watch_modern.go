@@ -3,6 +3,8 @@ package upstream
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,7 +72,7 @@ type modernWatch struct {
 
 	all     []*listening
 	asked   Wish            // what the listens ask for together
-	refused map[string]bool // URIs and tasks that the server refuses
+	refused map[string]bool // URIs and tasks that the server refuses and somebody wants
 	broken  chan struct{}   // closed when a listen ends that was not to end
 	breaks  sync.Once
 }
@@ -97,6 +99,13 @@ func (s *Server) attendModern(ctx context.Context, p *Peer, w *watcher, beside b
 
 // follow has the listens cover a wish.
 func (m *modernWatch) follow(ctx context.Context, wish Wish) error {
+	if len(m.refused) > 0 {
+		wanted := set(append(slices.Clone(wish.URIs), wish.Tasks...))
+		maps.DeleteFunc(m.refused, func(name string, _ bool) bool {
+			_, ok := wanted[name]
+			return !ok
+		})
+	}
 	add := Wish{URIs: m.lacking(wish.URIs, m.asked.URIs), Tasks: m.lacking(wish.Tasks, m.asked.Tasks)}
 	if len(m.all) == 0 {
 		add.Lists = wish.Lists
@@ -123,6 +132,9 @@ func (m *modernWatch) narrow(ctx context.Context, wish Wish) error {
 		return nil
 	}
 	li, err := m.listen(ctx, wish)
+	if _, refused := errors.AsType[*refusal](err); refused {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

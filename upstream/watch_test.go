@@ -3,6 +3,8 @@ package upstream_test
 import (
 	"fmt"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -133,6 +135,85 @@ func TestUnwatchable(t *testing.T) {
 				if got.Lists != 0 || len(got.URIs) != 0 || time.Since(began) > testenv.Patience/4 {
 					t.Errorf("granted %+v after %s", got, time.Since(began))
 				}
+			}
+		})
+	}
+}
+
+// TestWatchWantedWhileLeft: what is wanted again while the server is still told that nobody wants it is watched.
+func TestWatchWantedWhileLeft(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"legacy http", "legacy stdio", "legacy sse"} {
+		way := watchable[name]
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tell := &testenv.Teller{}
+			script := tell.Telling(testenv.Script{Era: way.era})
+			leaving, left, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+			leave := script.On["resources/unsubscribe"]
+			script.On["resources/unsubscribe"] = func(c *testenv.Call) {
+				close(leaving)
+				<-left
+				leave(c)
+				close(done)
+			}
+			srv := open(t, way.start(t, script))
+			srv.SetLinger(50 * time.Millisecond)
+			wish := upstream.Wish{Lists: upstream.AllLists, URIs: []string{"m:a"}}
+			want(t, srv, wish)
+			srv.Unwant(wish)
+			<-leaving
+			ticket := srv.Want(wish)
+			srv.Watched(testenv.Within(t, 200*time.Millisecond), ticket, wish) // in vain, or what was granted is then taken back
+			close(left)
+			<-done
+			if diff := cmp.Diff(wish, srv.Watched(testenv.Within(t, testenv.Patience), ticket, wish)); diff != "" {
+				t.Errorf("granted (-want +got):\n%s", diff)
+			}
+			if _, uris := tell.Watched(); !slices.Equal(uris, wish.URIs) {
+				t.Errorf("watched for %q", uris)
+			}
+		})
+	}
+}
+
+// TestWatchRefusedBefore: what a server refused is asked of it again when it is wanted anew, and remembered no longer than it is
+// wanted.
+func TestWatchRefusedBefore(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"modern http", "modern stdio"} {
+		way := watchable[name]
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tell := &testenv.Teller{}
+			script := tell.Telling(testenv.Script{Era: way.era})
+			var taken atomic.Bool
+			listen := script.On["subscriptions/listen"]
+			script.On["subscriptions/listen"] = func(c *testenv.Call) {
+				if strings.Contains(c.Param("notifications"), "m:late") && !taken.Load() {
+					c.Error(-32602, "not there yet")
+					return
+				}
+				listen(c)
+			}
+			srv := open(t, way.start(t, script))
+			srv.SetLinger(10 * time.Millisecond)
+			keep, late := upstream.Wish{URIs: []string{"m:keep"}}, upstream.Wish{URIs: []string{"m:late"}}
+			want(t, srv, keep)
+			if got := want(t, srv, late); len(got.URIs) != 0 {
+				t.Fatalf("granted %q", got.URIs)
+			}
+			taken.Store(true)
+			srv.Unwant(late)
+			testenv.Eventually(t, "granted when wanted again", func() bool {
+				got := want(t, srv, late)
+				if len(got.URIs) == 0 {
+					srv.Unwant(late)
+				}
+				return len(got.URIs) == 1
+			})
+			if got, _ := srv.Watching(0, keep); len(got.URIs) != 1 {
+				t.Errorf("%+v", got)
 			}
 		})
 	}
