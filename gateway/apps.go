@@ -4,8 +4,9 @@ import "github.com/toolcrib/toolcrib/mcp"
 
 // forApps tells whether a tool is for its server's own app only (MCP Apps: _meta.ui.visibility without "model").
 func forApps(tool []byte) bool {
-	visibility, ok := mcp.Span{End: int32(len(tool))}, true
+	visibility := mcp.Span{End: int32(len(tool))}
 	for _, name := range [...]string{"_meta", "ui", "visibility"} {
+		var ok bool
 		if visibility, ok = inner(tool, visibility, name); !ok {
 			return false
 		}

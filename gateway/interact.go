@@ -53,7 +53,8 @@ func (x *Exchange) settleAnswers(answers []upstream.Answer) error {
 		}
 		add = append(append(mcp.AppendString(add, a.Key), ':'), result...)
 	}
-	x.call.Add = append(add, '}')
+	add = append(add, '}')
+	x.call.Add = add
 	return nil
 }
 

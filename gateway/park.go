@@ -132,7 +132,7 @@ func (c *parkedCall) abandon() {
 func (p *parking) close() {
 	p.mu.Lock()
 	p.closed = true
-	var all []*parkedCall
+	all := make([]*parkedCall, 0, len(p.calls))
 	for _, c := range p.calls {
 		p.drop(c)
 		all = append(all, c)

@@ -95,9 +95,11 @@ func mode(on Abilities, name string) string {
 // Answer is a client's answer to one question; exactly one of Result and Error is present, as raw JSON.
 type Answer struct {
 	// Key names the question in the map that the client was given (mrtr "inputRequests").
-	Key string
-	// Result is the answer; Error is the JSON-RPC error object that a legacy client answered instead.
-	Result, Error []byte
+	Key string `json:"key"`
+	// Result is the answer.
+	Result []byte `json:"result,omitempty"`
+	// Error is the JSON-RPC error object that a legacy client answered instead.
+	Error []byte `json:"error,omitempty"`
 }
 
 // Needed are the abilities that a client must have to be asked this; 0 when it is no question of the protocol. params is the

@@ -16,11 +16,13 @@ import (
 // Client is what a server may need to know of the client that a call is for.
 type Client struct {
 	// Modern tells the era of the client, and with it the shape an answer must have.
-	Modern bool
-	// Info and Capabilities are the raw JSON of the client's Implementation and ClientCapabilities; nil when unknown.
-	Info, Capabilities []byte
+	Modern bool `json:"modern"`
+	// Info is the raw JSON of the client's Implementation; nil when unknown.
+	Info []byte `json:"info,omitempty"`
+	// Capabilities is the raw JSON of its ClientCapabilities; nil when unknown.
+	Capabilities []byte `json:"capabilities,omitempty"`
 	// LogLevel is the least severe log level the client asked for; empty when it asked for none.
-	LogLevel string
+	LogLevel string `json:"logLevel,omitempty"`
 }
 
 // Call is one request on its way to a server. Nothing in it is changed by the server it goes to.

@@ -62,7 +62,7 @@ func (b *balancer) order() []int {
 		b.forced = b.forced[1:]
 		return []int{first}
 	}
-	return rand.Perm(len(b.replicas))
+	return rand.Perm(len(b.replicas)) //nolint:gosec // chance, not a secret
 }
 
 // ServeHTTP implements http.Handler.

@@ -96,8 +96,10 @@ func modernFault(r *Record) string {
 }
 
 func nameFault(r *Record) string {
-	key := map[string]string{"tools/call": "name", "prompts/get": "name", "resources/read": "uri",
-		"tasks/get": "taskId", "tasks/update": "taskId", "tasks/cancel": "taskId"}[r.Method]
+	key := map[string]string{
+		"tools/call": "name", "prompts/get": "name", "resources/read": "uri",
+		"tasks/get": "taskId", "tasks/update": "taskId", "tasks/cancel": "taskId",
+	}[r.Method]
 	if key == "" {
 		return ""
 	}

@@ -25,12 +25,12 @@ func measure() footprint {
 }
 
 // returns wants the process to hold again what it held before, give or take what pools and connections keep.
-func returns(t *testing.T, what string, before footprint, close func()) {
+func returns(t *testing.T, what string, before footprint, shut func()) {
 	t.Helper()
 	const heap, goroutines = 3 << 20, 40
 	var now footprint
 	testenv.Eventually(t, what+" leave nothing behind", func() bool {
-		close()
+		shut()
 		now = measure()
 		return now.heap < before.heap+heap && now.goroutines < before.goroutines+goroutines
 	})
