@@ -89,7 +89,8 @@ func (g *Gateway) Client(era Era, path string) *Client {
 func (c *Client) Initialize(version string) *Reply {
 	c.t.Helper()
 	c.Session, c.Version = "", ""
-	r := c.Do(Request{Method: "initialize", Members: `"protocolVersion":"` + version + `","clientInfo":{"name":"raw","version":"1"},"capabilities":` + c.capabilities()})
+	members := `"protocolVersion":"` + version + `","clientInfo":{"name":"raw","version":"1"},"capabilities":` + c.capabilities()
+	r := c.Do(Request{Method: "initialize", Members: members})
 	var result struct {
 		ProtocolVersion string `json:"protocolVersion"`
 	}
