@@ -13,6 +13,7 @@ import (
 type backoff struct {
 	mu        sync.Mutex
 	failures  int       // in a row
+	last      time.Time // of them
 	notBefore time.Time // of the next start
 	lastErr   error
 }
@@ -41,12 +42,17 @@ func (b *backoff) failed(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.lastErr = err
-	if time.Now().Before(b.notBefore) {
+	now := time.Now()
+	if now.Before(b.notBefore) {
 		return
 	}
+	if now.Sub(b.last) > 2*retryMost {
+		b.failures = 0 // nothing was wrong for a while
+	}
+	b.last = now
 	b.failures++
 	if b.failures > 1 {
-		b.notBefore = time.Now().Add(min(retryFirst<<min(b.failures-2, 10), retryMost))
+		b.notBefore = now.Add(min(retryFirst<<min(b.failures-2, 10), retryMost))
 	}
 }
 

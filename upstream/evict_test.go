@@ -3,10 +3,12 @@ package upstream
 import (
 	"context"
 	"io"
+	"strconv"
 	"testing"
 	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
 )
 
@@ -54,7 +56,11 @@ func TestStreamsAreTidied(t *testing.T) {
 		return in
 	}
 	idle, asking, fresh := add("idle", old, false), add("asking", old, true), add("fresh", time.Now().UnixNano(), false)
+	opening := &streamSlot{}
+	opening.cur = &attempt[instance]{} // slower than all the time that was waited
+	opening.used.Store(old)
 	l.mu.Lock()
+	l.slots[sessionKey{caller: "opening"}] = opening
 	freed := l.evict(sessionIdle)
 	l.mu.Unlock()
 	if !freed {
@@ -70,7 +76,33 @@ func TestStreamsAreTidied(t *testing.T) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.slots[sessionKey{caller: "idle"}] != nil || l.slots[sessionKey{caller: "fresh"}] == nil {
+	if l.slots[sessionKey{caller: "idle"}] != nil || l.slots[sessionKey{caller: "fresh"}] == nil || l.slots[sessionKey{caller: "opening"}] == nil {
 		t.Errorf("left: %v", l.slots)
+	}
+}
+
+// TestRoomForSessions: when there are as many sessions as there may be, those make room that are not in use, however short that is.
+func TestRoomForSessions(t *testing.T) {
+	t.Parallel()
+	spec := &v1.Server{URL: "http://127.0.0.1:1/mcp", Type: "http"}
+	spec.SetDefaults()
+	s := Open(spec, Options{Name: "one"})
+	t.Cleanup(s.Close)
+	l, used := s.link.(*httpLink), time.Now().Add(-2*time.Second).UnixNano()
+	l.mu.Lock()
+	for i := range sessionsMost {
+		sl := &sessionSlot{}
+		sl.used.Store(used)
+		sl.busy.Store(1)
+		l.session[sessionKey{caller: strconv.Itoa(i)}] = sl
+	}
+	idle := l.session[sessionKey{caller: "7"}]
+	l.mu.Unlock()
+	if _, err := l.slot(sessionKey{caller: "new"}); errs.Of(err).Kind != errs.Overloaded {
+		t.Errorf("while all are in use: %v", err)
+	}
+	idle.busy.Store(0)
+	if _, err := l.slot(sessionKey{caller: "new"}); err != nil {
+		t.Errorf("while one is not: %v", err)
 	}
 }

@@ -75,8 +75,8 @@ func (l *httpLink) slot(key sessionKey) (*sessionSlot, error) {
 	defer l.mu.Unlock()
 	sl := l.session[key]
 	if sl == nil {
-		if len(l.session) >= sessionsMost && !l.evict() {
-			return nil, l.s.errorf(errs.Overloaded, "has %d sessions open, which is the most", sessionsMost)
+		if len(l.session) >= sessionsMost && !l.evict(sessionIdle) && !l.evict(time.Minute) && !l.evict(time.Second) {
+			return nil, l.s.errorf(errs.Overloaded, "has %d sessions open and in use, which is the most", sessionsMost)
 		}
 		if len(l.session) == 0 {
 			l.s.spawn(l.tidy)
@@ -88,13 +88,13 @@ func (l *httpLink) slot(key sessionKey) (*sessionSlot, error) {
 	return sl, nil
 }
 
-// evict ends the sessions that are unused for a while; the caller holds the lock.
-func (l *httpLink) evict() bool {
-	limit := time.Now().Add(-sessionIdle).UnixNano()
+// evict ends the sessions that were not used for a time; the caller holds the lock.
+func (l *httpLink) evict(unused time.Duration) bool {
+	limit := time.Now().Add(-unused).UnixNano()
 	n := len(l.session)
 	var old []*session
 	for key, sl := range l.session {
-		if sl.used.Load() > limit || sl.busy.Load() > 0 {
+		if sl.used.Load() > limit || sl.busy.Load() > 0 || sl.making() {
 			continue
 		}
 		delete(l.session, key)
@@ -123,7 +123,7 @@ func (l *httpLink) tidy(ctx context.Context) {
 		case <-t.C:
 		}
 		l.mu.Lock()
-		l.evict()
+		l.evict(sessionIdle)
 		left := len(l.session)
 		l.mu.Unlock()
 		if left == 0 {

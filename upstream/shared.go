@@ -66,5 +66,12 @@ func (h *shared[T]) drop(v *T) {
 	}
 }
 
+// making tells whether the value is being made.
+func (h *shared[T]) making() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.cur != nil
+}
+
 // peek is the value if there is one.
 func (h *shared[T]) peek() *T { return h.val.Load() }

@@ -140,7 +140,7 @@ func (l *sseLink) evict(unused time.Duration) bool {
 	n := len(l.slots)
 	for key, sl := range l.slots {
 		in := sl.peek()
-		if key == ownStream || sl.used.Load() > limit || sl.busy.Load() > 0 || (in != nil && in.busyAtAll()) {
+		if key == ownStream || sl.used.Load() > limit || sl.busy.Load() > 0 || sl.making() || (in != nil && in.busyAtAll()) {
 			continue
 		}
 		delete(l.slots, key)
