@@ -221,6 +221,7 @@ func (g *Gateway) retire(old, next *world) {
 		var wg sync.WaitGroup
 		for _, m := range gone {
 			wg.Go(func() {
+				g.parking.endAt(m.server)
 				m.server.Close()
 				if g.world.Load().members[m.Name] == nil {
 					g.o.Metrics.Remove(m.Name)

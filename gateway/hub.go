@@ -121,8 +121,8 @@ func (h *hub) add(w *Watch, server, uri string) error {
 	case p.uris[uri] == nil && len(p.uris) >= p.most:
 		return errs.E("gateway", errs.Overloaded, "%d resources of server %q are watched, which is the most; raise streams.serverSubscriptions", p.most, p.name)
 	case p.uris[uri] == nil && p.each[w.principal] >= p.share(w.principal):
-		return errs.E("gateway", errs.Overloaded, "%d resources of server %q are watched for this caller, which is half of streams.serverSubscriptions and the most",
-			p.share(w.principal), p.name)
+		return errs.E("gateway", errs.Overloaded, "%d resources of server %q are watched for this caller, which is the most: "+
+			"half of streams.serverSubscriptions; raise that", p.share(w.principal), p.name)
 	}
 	if w.places == nil {
 		w.places = map[string]*watched{}

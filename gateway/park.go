@@ -132,13 +132,22 @@ func (c *parkedCall) abandon() {
 func (p *parking) close() {
 	p.mu.Lock()
 	p.closed = true
-	all := make([]*parkedCall, 0, len(p.calls))
+	p.mu.Unlock()
+	p.endAt(nil)
+}
+
+// endAt ends those at a server that is about to close; at all servers when it is nil.
+func (p *parking) endAt(s *upstream.Server) {
+	var ended []*parkedCall
+	p.mu.Lock()
 	for _, c := range p.calls {
-		p.drop(c)
-		all = append(all, c)
+		if s == nil || c.server == s {
+			p.drop(c)
+			ended = append(ended, c)
+		}
 	}
 	p.mu.Unlock()
-	for _, c := range all {
+	for _, c := range ended {
 		c.abandon()
 	}
 }

@@ -172,6 +172,29 @@ func TestVisitFirst(t *testing.T) {
 	}
 }
 
+// TestParkedAtRemoved: a call that is parked at a server ends with it, and counts no more.
+func TestParkedAtRemoved(t *testing.T) {
+	t.Parallel()
+	s := testenv.HTTPServer(t, testenv.Script{Era: testenv.Legacy, Tools: []string{testenv.Tool("ask")}, On: map[string]func(*testenv.Call){
+		"tools/call": func(c *testenv.Call) { c.Ask(testenv.Question{Key: "k", Method: "roots/list", Params: []byte(`{}`)}) },
+	}})
+	g := testenv.Serve(t, testenv.One(s))
+	client := g.Modern("/mcp")
+	client.Capabilities = everything
+	if r := client.Tool("one__ask", "{}"); r.Member("requestState") == "" {
+		t.Fatalf("%v", r)
+	}
+	parked := func(n string) bool {
+		_, body := g.Get("/metrics", nil)
+		return strings.Contains(body, "\nmcp_parked_calls "+n+"\n")
+	}
+	if !parked("1") {
+		t.Error("a parked call is not counted")
+	}
+	g.Configure(testenv.One(testenv.HTTPServer(t, testenv.Script{})))
+	testenv.Eventually(t, "no call is parked", func() bool { return parked("0") })
+}
+
 // TestVisitNothing: only URLs are asked for by -32042, and only where a client can be asked.
 func TestVisitNothing(t *testing.T) {
 	t.Parallel()
