@@ -22,11 +22,15 @@ func (g *Gateway) Retry(ctx context.Context, x *Exchange, state []byte, answers 
 	return g.Serve(ctx, x)
 }
 
-// Forsake ends the call that the exchange left waiting at its server, when nobody will answer what it asked.
+// Forsake ends the call, or the task in its place, that the exchange left waiting at its server, when nobody will answer what
+// it asked.
 func (g *Gateway) Forsake(x *Exchange) {
-	if x.parked != 0 {
+	switch {
+	case x.parked != 0:
 		g.parking.end(x.parked)
 		x.parked = 0
+	case x.behalf():
+		g.canceller(x.about)()
 	}
 }
 

@@ -177,6 +177,23 @@ func TestTaskAsksInVain(t *testing.T) {
 	}
 }
 
+// TestTaskAsksLegacyInVain: a task that is waited for in the place of a legacy client, which does not answer what it asks, is
+// cancelled.
+func TestTaskAsksLegacyInVain(t *testing.T) {
+	t.Parallel()
+	eachKind(t, func(t *testing.T, k kind) {
+		s := askingTasker(t, k)
+		g := testenv.Serve(t, testenv.Config{Servers: map[string]*testenv.Server{"one": s.Server}, More: map[string]any{"questions": map[string]any{"timeout": "1s"}}})
+		client := g.Client(testenv.Legacy, "/mcp")
+		client.Capabilities = formClient
+		client.Initialize(testenv.LegacyVersion)
+		if _, text := client.Tool("one__slow", "{}").Error(); !strings.Contains(text, "questions.timeout") {
+			t.Errorf("%q", text)
+		}
+		s.Await("tasks/cancel", 1)
+	})
+}
+
 // TestTaskResultAsks: what a task asks reaches a legacy client on the stream of tasks/result, as the task's; the answer goes
 // back to the task.
 func TestTaskResultAsks(t *testing.T) {
