@@ -102,7 +102,11 @@ func (s *Server) resume(ctx context.Context, c *Call, out *mcp.Raw) error {
 // park keeps a call until its client has answered, and puts the questions into out.
 func (s *Server) park(c *Call, out *mcp.Raw, a *asking, call suspended) error {
 	out.Free()
-	buf := mcp.GetBuffer(a.weight + 512)
+	size := 512
+	for i := range a.list { // the weight counts what arrives meanwhile too
+		size += len(a.list[i].body)
+	}
+	buf := mcp.GetBuffer(size)
 	buf.B = a.appendRequired(buf.B[:0], c.In.ID.Of(c.In.Body))
 	out.Own(buf)
 	if e := mcp.Scan(out.Body, &out.Message, mcp.Limits{Bytes: len(out.Body), Depth: 1024}); e != nil {

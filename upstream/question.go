@@ -1,6 +1,11 @@
 package upstream
 
-import "github.com/toolcrib/toolcrib/mcp"
+import (
+	"hash/maphash"
+	"sync/atomic"
+
+	"github.com/toolcrib/toolcrib/mcp"
+)
 
 // Abilities are the kinds and modes of questions that a client can be asked (client capabilities elicitation, sampling, roots).
 type Abilities uint8
@@ -18,8 +23,35 @@ const (
 // AllAbilities are all that the protocol has.
 const AllAbilities = ElicitForm | ElicitURL | Sample | SampleTools | SampleContext | Roots
 
+// declared are capabilities that were read before. Clients send the same with every request.
+type declared struct {
+	raw string
+	can Abilities
+}
+
+// declaredMost bounds the capabilities that are remembered.
+const declaredMost = 1 << 10
+
+var (
+	remembered     [256]atomic.Pointer[declared]
+	rememberedSeed = maphash.MakeSeed()
+)
+
 // AbilitiesOf reads raw ClientCapabilities of either era; an empty elicitation object means form mode.
 func AbilitiesOf(capabilities []byte) Abilities {
+	if len(capabilities) > declaredMost {
+		return readAbilities(capabilities)
+	}
+	place := &remembered[maphash.Bytes(rememberedSeed, capabilities)%uint64(len(remembered))]
+	if d := place.Load(); d != nil && d.raw == string(capabilities) {
+		return d.can
+	}
+	d := &declared{string(capabilities), readAbilities(capabilities)}
+	place.Store(d)
+	return d.can
+}
+
+func readAbilities(capabilities []byte) Abilities {
 	var a Abilities
 	if elicit, inner := member(capabilities, "elicitation"); elicit {
 		form, _ := member(inner, "form")
