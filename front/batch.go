@@ -27,6 +27,7 @@ func (v *visit) batch(ctx context.Context, s *session) error {
 		gate <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-gate }()
+			defer v.h.contain()
 			v.element(ctx, s, span.Of(v.x.In.Body), out)
 		})
 	}

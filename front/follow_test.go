@@ -1,10 +1,12 @@
 package front
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -14,6 +16,7 @@ import (
 	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/cluster/memory"
 	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/gateway"
 	"github.com/toolcrib/toolcrib/seal"
 )
 
@@ -222,5 +225,24 @@ func TestHeardWhileLoading(t *testing.T) {
 	}
 	if done(); table.known(s.id) != nil {
 		t.Error("the session is still being loaded")
+	}
+}
+
+// TestPanicIsContained: what goes wrong with one message of a stream ends neither the others nor the stream.
+func TestPanicIsContained(t *testing.T) {
+	t.Parallel()
+	h := handlers(t, 1)[0]
+	h.o.Gateway = gateway.New(gateway.Options{Node: h.o.Node, Log: h.o.Log})
+	defer h.o.Gateway.Close()
+	st := &stream{h: h, calls: map[*streamCall]struct{}{}, header: http.Header{}}
+	st.ctx, st.end = context.WithCancelCause(t.Context())
+	defer st.end(nil)
+	// The stream has nowhere to write an answer to.
+	if err := st.take(t.Context(), []byte(`{"jsonrpc":"2.0","id":1,"method":"ping"}`)); err != nil {
+		t.Fatal(err)
+	}
+	st.running.Wait()
+	if len(st.calls) != 0 {
+		t.Error("the call is still counted")
 	}
 }

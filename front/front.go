@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -70,6 +71,13 @@ func (h *Handler) Drain() { h.drain.Do(func() { close(h.draining) }) }
 
 // SetRing replaces the keys of session ids; ids sealed with a key that the new ring still has stay valid.
 func (h *Handler) SetRing(r *seal.Ring) { h.ring.Store(r) }
+
+// contain is deferred by what serves a message on a goroutine of its own: its panic costs no others, as in net/http.
+func (h *Handler) contain() {
+	if p := recover(); p != nil {
+		h.o.Log.Error("panic while a message was served", "panic", p, "stack", string(debug.Stack()))
+	}
+}
 
 // visit is one HTTP request with its exchange; visits are pooled.
 type visit struct {

@@ -130,6 +130,7 @@ func (st *stream) take(ctx context.Context, body []byte) error {
 	v.life = call.ctx
 	go func() {
 		defer st.done(call)
+		defer st.h.contain()
 		_ = st.exchange(call.ctx, v, call) // the client was told
 	}()
 	return nil
