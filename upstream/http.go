@@ -92,7 +92,10 @@ func clientInfo(version string) []byte {
 	return append(b, '}')
 }
 
-func (l *httpLink) forget() { l.era.drop(l.era.peek()) }
+func (l *httpLink) forget() {
+	l.era.drop(l.era.peek())
+	l.deaf.Store(false)
+}
 
 func (l *httpLink) ready(ctx context.Context) (*Peer, error) {
 	return l.era.get(ctx, l.s, l.probe)

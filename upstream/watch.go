@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -11,6 +12,8 @@ import (
 const (
 	// lingerTime is how long something is watched on that nobody wants any more, since clients come back.
 	lingerTime = 30 * time.Second
+	// spareMost is how many names linger: clients that go on from one to the next do not make them many.
+	spareMost = 1000
 	// wishTime is how long further wishes are waited for before the server is told of them.
 	wishTime = 5 * time.Millisecond
 )
@@ -26,6 +29,7 @@ type watcher struct {
 	kept     bool // keepWatch runs
 	running  bool // and is not about to end since nobody wants anything
 	holders  int
+	spare    int // names that only linger
 	uris     map[string]int
 	tasks    map[string]int
 	ticket   uint64 // counted up with what is new
@@ -50,8 +54,8 @@ func (s *Server) Want(wish Wish) (ticket uint64) {
 	w.mu.Lock()
 	fresh := !w.running
 	w.holders++
-	fresh = count(w.uris, wish.URIs) || fresh
-	fresh = count(w.tasks, wish.Tasks) || fresh
+	fresh = w.add(w.uris, wish.URIs) || fresh
+	fresh = w.add(w.tasks, wish.Tasks) || fresh
 	if fresh {
 		w.ticket++
 	}
@@ -68,14 +72,26 @@ func (s *Server) Want(wish Wish) (ticket uint64) {
 	return ticket
 }
 
-// count counts names up and tells whether one of them is new.
-func count(all map[string]int, names []string) (fresh bool) {
+// add counts names up and tells whether one of them is new; the caller holds the lock.
+func (w *watcher) add(all map[string]int, names []string) (fresh bool) {
 	for _, name := range names {
 		n, known := all[name]
 		all[name] = n + 1
 		fresh = fresh || !known
+		if known && n == 0 {
+			w.spare--
+		}
 	}
 	return fresh
+}
+
+// drop counts names down; the caller holds the lock.
+func (w *watcher) drop(all map[string]int, names []string) {
+	for _, name := range names {
+		if all[name]--; all[name] == 0 {
+			w.spare++
+		}
+	}
 }
 
 // Unwant takes back what Want asked for.
@@ -83,15 +99,16 @@ func (s *Server) Unwant(wish Wish) {
 	w := &s.watch
 	w.mu.Lock()
 	w.holders--
-	for _, u := range wish.URIs {
-		w.uris[u]--
-	}
-	for _, t := range wish.Tasks {
-		w.tasks[t]--
-	}
+	w.drop(w.uris, wish.URIs)
+	w.drop(w.tasks, wish.Tasks)
 	nudge := w.narrowed.IsZero() && (w.holders == 0 || len(wish.URIs)+len(wish.Tasks) > 0)
 	if nudge || w.holders == 0 {
 		w.narrowed = time.Now()
+	}
+	if w.spare >= spareMost {
+		w.purge()
+		w.ticket++
+		nudge = true
 	}
 	w.mu.Unlock()
 	if nudge {
@@ -198,21 +215,19 @@ func (w *watcher) sweep() (left time.Duration, changed, idle bool) {
 	w.narrowed = time.Time{}
 	if w.holders == 0 {
 		w.running, w.lists = false, 0
-		clear(w.uris)
-		clear(w.tasks)
+		w.purge()
 		w.told, w.tasking = nil, nil
 		return 0, true, true
 	}
-	return 0, purge(w.uris) || purge(w.tasks), false
+	return 0, w.purge(), false
 }
 
-func purge(all map[string]int) (changed bool) {
-	for name, n := range all {
-		if n <= 0 {
-			delete(all, name)
-			changed = true
-		}
+// purge forgets what lingers; the caller holds the lock.
+func (w *watcher) purge() (changed bool) {
+	for _, all := range [...]map[string]int{w.uris, w.tasks} {
+		maps.DeleteFunc(all, func(_ string, n int) bool { return n <= 0 })
 	}
+	changed, w.spare = w.spare > 0, 0
 	return changed
 }
 

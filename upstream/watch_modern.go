@@ -72,6 +72,7 @@ type modernWatch struct {
 
 	all     []*listening
 	asked   Wish            // what the listens ask for together
+	wish    Wish            // what they are to
 	refused map[string]bool // URIs and tasks that the server refuses and somebody wants
 	broken  chan struct{}   // closed when a listen ends that was not to end
 	breaks  sync.Once
@@ -99,6 +100,7 @@ func (s *Server) attendModern(ctx context.Context, p *Peer, w *watcher, beside b
 
 // follow has the listens cover a wish.
 func (m *modernWatch) follow(ctx context.Context, wish Wish) error {
+	m.wish = wish
 	if len(m.refused) > 0 {
 		wanted := set(append(slices.Clone(wish.URIs), wish.Tasks...))
 		maps.DeleteFunc(m.refused, func(name string, _ bool) bool {
@@ -169,9 +171,10 @@ func (m *modernWatch) lacking(names, asked []string) (out []string) {
 // client does not spoil those of the others.
 func (m *modernWatch) extend(ctx context.Context, add Wish) error {
 	whole := join(m.asked, add)
-	ask := whole
-	if m.beside && len(m.all) > 0 {
-		ask = add
+	ask := add
+	if !m.beside || len(m.all) == 0 {
+		whole = join(m.asked.among(m.wish), add)
+		ask = whole
 	}
 	li, err := m.listen(ctx, ask)
 	if err == nil {
@@ -198,6 +201,20 @@ func (m *modernWatch) extend(ctx context.Context, add Wish) error {
 		return err
 	}
 	return m.extend(ctx, b)
+}
+
+// among is the part of a wish whose names are in another one too.
+func (wish Wish) among(other Wish) Wish {
+	both := func(names, of []string) (out []string) {
+		known := set(of)
+		for _, n := range names {
+			if _, ok := known[n]; ok {
+				out = append(out, n)
+			}
+		}
+		return out
+	}
+	return Wish{Lists: wish.Lists, URIs: both(wish.URIs, other.URIs), Tasks: both(wish.Tasks, other.Tasks)}
 }
 
 func join(a, b Wish) Wish {

@@ -218,3 +218,27 @@ func TestWatchRefusedBefore(t *testing.T) {
 		})
 	}
 }
+
+// TestWatchOfOneAfterTheOther: clients that go on from one resource to the next have the server watched for no more than some
+// of those that nobody wants any more.
+func TestWatchOfOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	eachWatchable(t, func() *testenv.Teller { return &testenv.Teller{} }, func(t *testing.T, srv *upstream.Server, _ *testenv.Server, tell *testenv.Teller) {
+		srv.SetLinger(time.Hour)
+		keep := upstream.Wish{URIs: []string{"m:keep"}}
+		want(t, srv, keep)
+		for i := range 3000 {
+			next := upstream.Wish{URIs: []string{fmt.Sprintf("m:%d", i)}}
+			if i%500 == 0 {
+				want(t, srv, next)
+			} else {
+				srv.Want(next)
+			}
+			srv.Unwant(next)
+		}
+		testenv.Eventually(t, "few resources", func() bool {
+			_, uris := tell.Watched()
+			return len(uris) <= 1100 && slices.Contains(uris, "m:keep")
+		})
+	})
+}
