@@ -164,7 +164,7 @@ func (g *Gateway) goOn(ctx context.Context, x *Exchange, s *state) error {
 	x.tool = g.metric(x.member, x.member.catalog.tool(x.name))
 	if add := x.responses(); len(add) > 0 {
 		if err := t.update(ctx, add); err != nil {
-			if ctx.Err() != nil {
+			if ctx.Err() != nil || !x.Client.Modern { // a modern client may bring better ones
 				g.cancelTask(ctx, t)
 			}
 			return err

@@ -194,6 +194,30 @@ func TestTaskAsksLegacyInVain(t *testing.T) {
 	})
 }
 
+// TestTaskRefusesAnswers: a task whose server does not take the answers of a legacy client, which cannot give others, is cancelled.
+func TestTaskRefusesAnswers(t *testing.T) {
+	t.Parallel()
+	s := &tasker{status: "working"}
+	script := s.modern()
+	script.On["tasks/update"] = func(c *testenv.Call) { c.Error(-32602, "not these") }
+	s.Server = testenv.HTTPServer(t, script)
+	s.set("input_required", `,"inputRequests":{"k1":`+confirm+`}`)
+	g := testenv.Serve(t, testenv.One(s.Server))
+	client := testenv.NewClient(t, g.URL+"/mcp", testenv.Legacy)
+	client.Capabilities = formClient
+	client.Initialize(testenv.LegacyVersion)
+	r, _, err := client.Talk(testenv.Within(t, testenv.Patience), testenv.Talk{
+		Request: testenv.Request{Method: "tools/call", Members: `"name":"one__slow","arguments":{}`}, Answer: testenv.Agree,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, text := r.Error(); !strings.Contains(text, "not these") {
+		t.Errorf("%v", r)
+	}
+	s.Await("tasks/cancel", 1)
+}
+
 // TestTaskResultAsks: what a task asks reaches a legacy client on the stream of tasks/result, as the task's; the answer goes
 // back to the task.
 func TestTaskResultAsks(t *testing.T) {
