@@ -3,4 +3,7 @@
 package system_test
 
 // crowd is how many sessions and parked calls must leave nothing behind.
-const crowd = 10_000
+const (
+	crowd = 10_000
+	raced = false
+)
