@@ -140,6 +140,7 @@ func (st *stream) take(ctx context.Context, body []byte) error {
 func (st *stream) exchange(ctx context.Context, v *visit, w *streamCall) error {
 	v.x.Header, v.x.Endpoint = st.header, st.endpoint
 	v.sink.open(w)
+	defer v.sink.close()
 	v.sink.timer.Stop() // the stream as a whole is kept alive
 	v.sink.streaming = true
 	gw := st.h.o.Gateway
@@ -158,7 +159,6 @@ func (st *stream) exchange(ctx context.Context, v *visit, w *streamCall) error {
 	}
 	gw.Finish(&v.x, err)
 	v.x.Reset()
-	v.sink.close()
 	return err
 }
 
