@@ -22,7 +22,8 @@ type ear struct {
 	on      bool
 	over    bool
 	cancel  context.CancelFunc
-	flights map[*flight]struct{} // calls that may be parked, in flight or parked
+	calls   int
+	flights map[*flight]int // calls that may be parked, in flight or parked, by which of the calls they are
 }
 
 // listenTo opens the stream of a session once, and waits until it is open: a server forgets what it says before.
@@ -38,7 +39,7 @@ func (l *httpLink) listenTo(ctx context.Context, ls *session) {
 		}
 		life, cancel := context.WithCancel(l.s.ctx)
 		st := &standalone{l: l, ls: ls, open: make(chan struct{}), done: make(chan struct{}), retry: time.Second}
-		st.ask = func(q *mcp.Raw) *mcp.Error { return e.hear(l, q) }
+		st.ask = func(q *mcp.Raw) *mcp.Error { return l.hearOn(ls, q) }
 		if !e.start(cancel) || !l.s.spawn(func(context.Context) {
 			defer l.ears.Add(-1)
 			defer cancel()
@@ -70,7 +71,7 @@ func (e *ear) start(cancel context.CancelFunc) bool {
 	if e.over {
 		return false
 	}
-	e.on, e.cancel, e.flights = true, cancel, map[*flight]struct{}{}
+	e.on, e.cancel, e.flights = true, cancel, map[*flight]int{}
 	return true
 }
 
@@ -89,7 +90,8 @@ func (e *ear) enter(f *flight) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if f.heedful = e.on; e.on {
-		e.flights[f] = struct{}{}
+		e.calls++
+		e.flights[f] = e.calls
 	}
 }
 
@@ -111,8 +113,9 @@ func (l *httpLink) leave(ls *session, f *flight) {
 	}
 }
 
-// hear gives a question to the one call in flight; the error says why it cannot.
-func (e *ear) hear(l *httpLink, q *mcp.Raw) *mcp.Error {
+// hearOn gives a question to the one call in flight in a session; the error says why it cannot.
+func (l *httpLink) hearOn(ls *session, q *mcp.Raw) *mcp.Error {
+	e := &ls.ear
 	if !askable(q.Method) {
 		return unknownQuestion(q)
 	}
@@ -124,7 +127,7 @@ func (e *ear) hear(l *httpLink, q *mcp.Raw) *mcp.Error {
 	case n > 1:
 		return declined(mcp.CodeInvalidRequest, q, "several calls are under way in this session, and outside of their streams nothing tells which one asks")
 	}
-	for f := range e.flights {
+	for f, call := range e.flights {
 		weight := len(q.Body)
 		for _, body := range f.aside {
 			weight += len(body)
@@ -134,16 +137,41 @@ func (e *ear) hear(l *httpLink, q *mcp.Raw) *mcp.Error {
 		}
 		f.aside = append(f.aside, append([]byte(nil), q.Body...))
 		f.waker.Wake()
+		if !f.streams.Load() {
+			l.s.spawn(func(ctx context.Context) { l.outwait(ctx, ls, f, call) })
+		}
 	}
 	return nil
 }
 
-// overheard takes what was asked on the session's own stream; false when there is nothing.
+// outwait declines what was asked for a call whose answer does not begin to stream for a time: it cannot be parked, and a server
+// that answers with one message waits for the answer to the question before.
+func (l *httpLink) outwait(ctx context.Context, ls *session, f *flight, call int) {
+	select {
+	case <-time.After(earTime):
+	case <-ctx.Done():
+		return
+	}
+	var aside [][]byte
+	ls.ear.mu.Lock()
+	if ls.ear.flights[f] == call && !f.streams.Load() {
+		aside, f.aside = f.aside, nil
+	}
+	ls.ear.mu.Unlock()
+	for _, body := range aside {
+		q := mcp.Raw{Body: body}
+		if e := q.Scan(l.s.limits()); e == nil { // it was scanned before
+			l.reply(ctx, ls, l.s.decline(&q, declined(mcp.CodeInvalidRequest, &q, "the answer to the call is no stream, on which it could go on")))
+		}
+	}
+}
+
+// overheard takes what was asked on the session's own stream; false when nothing was.
 func (l *httpLink) overheard(ctx context.Context, f *flight, ls *session) bool {
 	ls.ear.mu.Lock()
 	aside := f.aside
 	f.aside = nil
-	f.waker.Rest()
+	woken := f.waker.Rest()
 	ls.ear.mu.Unlock()
 	for _, body := range aside {
 		q := mcp.Raw{Body: body}
@@ -151,5 +179,5 @@ func (l *httpLink) overheard(ctx context.Context, f *flight, ls *session) bool {
 			l.question(ctx, f, ls, &q)
 		}
 	}
-	return len(aside) > 0
+	return woken
 }

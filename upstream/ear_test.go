@@ -141,3 +141,17 @@ func TestAskedAsideOfNone(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestAskedAsideOfOneMessage: a call whose answer is no stream cannot wait for its client, and does not wait for a time-out either.
+func TestAskedAsideOfOneMessage(t *testing.T) {
+	t.Parallel()
+	a := newAloof()
+	script := a.script(func(c *testenv.Call) { c.Text(a.ask(a.stream(c), elicit, really)) })
+	script.Streams = false
+	me := newCaller(t, open(t, testenv.HTTPServer(t, script)))
+	for range 2 {
+		if r := me.tool(`{}`); r.err != nil || !strings.Contains(r.text(), "is no stream") {
+			t.Errorf("%+v", r)
+		}
+	}
+}

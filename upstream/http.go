@@ -184,6 +184,7 @@ type flight struct {
 	asking  asking
 	heedful bool     // it hears of what is asked on the session's own stream
 	aside   [][]byte // questions from there; guarded by the ear of the session
+	streams atomic.Bool
 	waker   h1.Waker
 	gather  time.Time // until when further questions are waited for; zero when there is none
 }
@@ -199,6 +200,7 @@ func (l *httpLink) put(f *flight) {
 	f.lastID, f.retry = "", time.Second
 	f.asking, f.gather = asking{}, time.Time{}
 	f.heedful, f.aside = false, nil
+	f.streams.Store(false)
 	f.waker.Rest()
 	l.pool.Put(f)
 }

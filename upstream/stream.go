@@ -47,6 +47,7 @@ func (l *httpLink) follow(ctx context.Context, f *flight, c *Call, out *mcp.Raw,
 func (f *flight) begin() {
 	f.events.Reset(&f.resp)
 	if f.heedful {
+		f.streams.Store(true)
 		f.resp.SetWaker(&f.waker)
 	}
 }

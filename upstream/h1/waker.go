@@ -19,11 +19,13 @@ func (w *Waker) Wake() {
 	}
 }
 
-// Rest takes back Wake.
-func (w *Waker) Rest() {
+// Rest takes back Wake, and tells whether there was something to take back.
+func (w *Waker) Rest() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	was := w.woken
 	w.woken = false
+	return was
 }
 
 func (w *Waker) isWoken() bool {
