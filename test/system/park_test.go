@@ -16,10 +16,18 @@ func TestParkingBounds(t *testing.T) {
 		refused   string // the tool that alice cannot call once more
 		free      func(alice, bob *testenv.Client) (*testenv.Client, string)
 	}{
-		{"principal", "questions.perPrincipal", map[string]any{"perPrincipal": 2}, "two__ask",
-			func(_, bob *testenv.Client) (*testenv.Client, string) { return bob, "one__ask" }},
-		{"server", "questions.perServer", map[string]any{"perServer": 2}, "one__ask",
-			func(alice, _ *testenv.Client) (*testenv.Client, string) { return alice, "two__ask" }},
+		{
+			"principal", "questions.perPrincipal",
+			map[string]any{"perPrincipal": 2},
+			"two__ask",
+			func(_, bob *testenv.Client) (*testenv.Client, string) { return bob, "one__ask" },
+		},
+		{
+			"server", "questions.perServer",
+			map[string]any{"perServer": 2},
+			"one__ask",
+			func(alice, _ *testenv.Client) (*testenv.Client, string) { return alice, "two__ask" },
+		},
 		{"replica", "questions.total", map[string]any{"total": 2}, "two__ask", nil},
 	}
 	for _, row := range rows {
