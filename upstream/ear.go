@@ -104,6 +104,8 @@ func (l *httpLink) leave(ls *session, f *flight) {
 	delete(ls.ear.flights, f)
 	aside := f.aside
 	f.aside, f.heedful = nil, false
+	f.streams.Store(false)
+	f.waker.Rest()
 	ls.ear.mu.Unlock()
 	for _, body := range aside {
 		q := mcp.Raw{Body: body}

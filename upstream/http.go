@@ -199,9 +199,6 @@ func (l *httpLink) put(f *flight) {
 	f.req = h1.Request{}
 	f.lastID, f.retry = "", time.Second
 	f.asking, f.gather = asking{}, time.Time{}
-	f.heedful, f.aside = false, nil
-	f.streams.Store(false)
-	f.waker.Rest()
 	l.pool.Put(f)
 }
 
