@@ -63,7 +63,8 @@ type Node struct {
 
 	inbox    chan delivery
 	told     chan frame
-	missed   atomic.Bool // a broadcast found told full
+	missed   atomic.Bool  // a broadcast found told full
+	hooking  atomic.Int64 // how often hooks was called while it goes on
 	done     chan struct{}
 	served   sync.WaitGroup // handlers and hooks
 	loops    sync.WaitGroup
@@ -262,14 +263,21 @@ func (n *Node) connected(up bool) {
 	n.hooks()
 }
 
-// hooks calls what OnReconnect registered.
+// hooks calls what OnReconnect registered; once more afterwards when that goes on already.
 func (n *Node) hooks() {
-	n.mu.Lock()
-	hooks := slices.Clone(n.reconnects)
-	n.mu.Unlock()
+	if n.hooking.Add(1) > 1 {
+		return
+	}
 	n.spawn(func() {
-		for _, hook := range hooks {
-			hook()
+		for more := true; more; {
+			asked := n.hooking.Load()
+			n.mu.Lock()
+			hooks := slices.Clone(n.reconnects)
+			n.mu.Unlock()
+			for _, hook := range hooks {
+				hook()
+			}
+			more = !n.hooking.CompareAndSwap(asked, 0)
 		}
 	})
 }

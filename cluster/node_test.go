@@ -371,3 +371,35 @@ func TestRotation(t *testing.T) {
 		}
 	}
 }
+
+// TestReconnectsWhileHooked: however often the backend comes back, what OnReconnect registered runs once at a time, and once
+// after the last time.
+func TestReconnectsWhileHooked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newTap()
+		n := clustertest.Node(t, b, clustertest.Ring(t))
+		var running, most, calls atomic.Int64
+		release := make(chan struct{})
+		n.OnReconnect(func() {
+			most.Store(max(most.Load(), running.Add(1)))
+			<-release
+			running.Add(-1)
+			calls.Add(1)
+		})
+		for range 10 {
+			b.callbacks[0].Connected(true)
+			synctest.Wait()
+		}
+		close(release)
+		synctest.Wait()
+		if most.Load() != 1 || calls.Load() != 2 {
+			t.Errorf("%d calls, %d at the same time", calls.Load(), most.Load())
+		}
+		b.callbacks[0].Connected(true)
+		synctest.Wait()
+		if calls.Load() != 3 {
+			t.Errorf("%d calls", calls.Load())
+		}
+		n.Close()
+	})
+}
