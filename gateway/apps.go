@@ -17,3 +17,6 @@ func forApps(tool []byte) bool {
 	})
 	return app && !model
 }
+
+// joined tells whether the endpoint of the exchange shows several servers as one.
+func (x *Exchange) joined() bool { return x.Endpoint == "" && x.world.single == nil }

@@ -96,16 +96,16 @@ func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
 		return err
 	}
 	speaksHeaders := p.Modern && m.server.HTTP()
-	if m.catalog.facts.Load() == nil && (x.Endpoint == "" || speaksHeaders != x.Client.Modern) {
+	if m.catalog.facts.Load() == nil && (speaksHeaders != x.Client.Modern || x.joined() && m.catalog.last(mcp.MethodToolsList) == nil) {
 		// Only here does the call depend on the tool's definition: nobody else would check or make the headers, or know that
-		// the tool is not offered here.
+		// the tool is not offered here. A server that has failed to give its list is not waited for again for the latter.
 		if _, err := g.lists(ctx, m, mcp.MethodToolsList); err != nil {
 			return err
 		}
 		facts = m.catalog.tool(x.name)
 	}
 	x.tool = g.metric(m, facts)
-	if facts != nil && facts.app && x.Endpoint == "" && x.world.single == nil {
+	if facts != nil && facts.app && x.joined() {
 		return errs.E("gateway", errs.NotFound, "unknown tool %.128q: it is for the server's own app, at /servers/%s/mcp", m.Prefix+string(x.name), m.Name)
 	}
 	if x.asTask(p, facts) {
