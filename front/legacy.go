@@ -83,6 +83,7 @@ func (v *visit) request(client context.Context, s *session) error {
 		name, _ := mcp.Text(x.In.Body, x.In.MethodText, nil)
 		return errs.E("front", errs.MethodNotFound, "method %.80q does not exist in %s", name, s.version)
 	}
+	x.Session = s.own
 	x.Client = upstream.Client{Info: s.info, Capabilities: s.capabilities, LogLevel: v.h.sessions.level(s.id)}
 	x.Notify = v.notify()
 	// A legacy client that only loses its connection did not cancel (2025-11-25 transports); notifications/cancelled does.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"encoding/hex"
 	"net/http"
 	"time"
 
@@ -29,6 +30,7 @@ type session struct {
 	version      string
 	info         []byte // raw JSON; nil when it was too long
 	capabilities []byte // raw ClientCapabilities; nil when the client declared none
+	own          string // names it at servers, when they may ask it something; empty when it may be one with others of its principal
 	expires      time.Time
 
 	local               bool   // held by a stream of this replica, so that no other has to know of it
@@ -99,10 +101,18 @@ func (v *visit) newSession(version string) *session {
 		principal: v.x.Principal.Key(), endpoint: v.x.Endpoint,
 	}
 	rand.Read(s.id[:])
+	s.name()
 	if info := in.Get(mcp.KeyClientInfo).Of(in.Body); len(info) > 0 && len(info) <= infoMost && info[0] == '{' {
 		s.info = bytes.Clone(info)
 	}
 	return s
+}
+
+// name tells the session apart at servers: they may remember what its client answers.
+func (s *session) name() {
+	if upstream.AbilitiesOf(s.capabilities) != 0 {
+		s.own = s.principal + " " + hex.EncodeToString(s.id[:])
+	}
 }
 
 // declared are a client's capabilities as they were sent, or, if they are too long for that, what matters of them.
@@ -174,6 +184,7 @@ func (v *visit) unseal(ring *seal.Ring, token string) *session {
 	if len(capabilities) > 0 {
 		s.capabilities = capabilities
 	}
+	s.name()
 	return s
 }
 

@@ -18,6 +18,9 @@ type Exchange struct {
 	Header http.Header
 	// Endpoint is the server whose own endpoint was asked; empty for the aggregated one.
 	Endpoint string
+	// Session names the client's own session, within all callers, when servers must not mistake it for another one of the same
+	// principal: what a client answers to a server is not for another client. Empty for every other client.
+	Session string
 	// In is the request; Client who asks, Principal who it is for.
 	In        mcp.Raw
 	Client    upstream.Client
@@ -51,6 +54,7 @@ func (x *Exchange) Reset() {
 	x.In.Free()
 	x.Out.Free()
 	rename := x.rename[:0]
+	x.Session = ""
 	x.Header, x.Endpoint, x.Client, x.Principal, x.Notify = nil, "", upstream.Client{}, nil, nil
 	x.world, x.member, x.name, x.tool = nil, nil, nil, nil
 	x.state, x.answers, x.rounds, x.parked, x.holder = nil, nil, 0, 0, nil
@@ -66,4 +70,12 @@ func (x *Exchange) Plan() *plan.Plan { return x.world.plan }
 type stage struct {
 	name string
 	run  func(context.Context, *Gateway, *Exchange) (done bool, err error)
+}
+
+// caller tells apart those who must not share a session at a server.
+func (x *Exchange) caller() string {
+	if x.Session != "" {
+		return x.Session
+	}
+	return x.Principal.Key()
 }

@@ -12,7 +12,7 @@ var codeInvalidParams = []byte("-32602")
 // forward sends the request to its server and takes the answer.
 func forward(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	c := &x.call
-	c.In, c.Client, c.Notify, c.Session = &x.In, &x.Client, x.Notify, x.Principal.Key()
+	c.In, c.Client, c.Notify, c.Session = &x.In, &x.Client, x.Notify, x.caller()
 	if x.In.Method != mcp.MethodComplete {
 		c.Name = x.name
 	}

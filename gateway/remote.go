@@ -19,6 +19,7 @@ const exchangeKind = "exchange"
 // letter is an exchange on its way to the replica that holds what it continues.
 type letter struct {
 	Endpoint  string            `json:"endpoint"`
+	Session   string            `json:"session,omitempty"`
 	Anonymous bool              `json:"anonymous,omitempty"`
 	Subject   string            `json:"subject,omitempty"`
 	Tenant    string            `json:"tenant,omitempty"`
@@ -32,7 +33,7 @@ type letter struct {
 // elsewhere has another replica serve the exchange. What the server says meanwhile comes back as it does here.
 func (g *Gateway) elsewhere(ctx context.Context, x *Exchange, replica string) error {
 	l := letter{
-		Endpoint: x.Endpoint, Anonymous: x.Principal == identity.Anonymous,
+		Endpoint: x.Endpoint, Session: x.Session, Anonymous: x.Principal == identity.Anonymous,
 		Subject: x.Principal.Subject, Tenant: x.Principal.Tenant, Groups: x.Principal.Groups,
 		Client: x.Client, Body: x.In.Body, State: x.state,
 	}
@@ -82,7 +83,7 @@ func (g *Gateway) fromElsewhere(ctx context.Context, request []byte, note func([
 	if err := json.Unmarshal(request, &l); err != nil {
 		return nil, errs.E("gateway", errs.Internal, "letter of another replica: %w", err)
 	}
-	x := &Exchange{Endpoint: l.Endpoint, Client: l.Client, Principal: l.principal(), state: l.State, answers: l.Answers}
+	x := &Exchange{Endpoint: l.Endpoint, Session: l.Session, Client: l.Client, Principal: l.principal(), state: l.State, answers: l.Answers}
 	x.Notify = func(n *mcp.Raw) { note(n.Append(nil)) }
 	x.In.Body = l.Body
 	if e := x.In.Scan(wide(l.Body)); e != nil {

@@ -63,10 +63,11 @@ func readTask(b []byte) (r taskRef, ok bool) {
 // task is a task at its server, on behalf of the caller of one exchange.
 type task struct {
 	taskRef
-	m       *member
-	session string
-	client  upstream.Client
-	token   []byte // the id as the client knows it, raw JSON; nil when it knows none
+	m         *member
+	session   string // of the server that knows the task
+	principal string
+	client    upstream.Client
+	token     []byte // the id as the client knows it, raw JSON; nil when it knows none
 }
 
 // made is a task that the exchange's server has just made.
@@ -80,7 +81,7 @@ func (g *Gateway) made(x *Exchange, modern bool, id string) *task {
 
 // taskOf is a task of the exchange's server.
 func (x *Exchange) taskOf(r taskRef) *task {
-	return &task{taskRef: r, m: x.member, session: x.Principal.Key(), client: x.asker(r.can)}
+	return &task{taskRef: r, m: x.member, principal: x.Principal.Key(), session: x.caller(), client: x.asker(r.can)}
 }
 
 // atHome has the replica serve the exchange that made the task, if that is another one. Where it is gone, this one may find
@@ -139,7 +140,10 @@ func (g *Gateway) openTask(ctx context.Context, x *Exchange) (*task, error) {
 	if !ok || x.world.members[r.server] == nil {
 		return nil, g.unknownTask(x)
 	}
-	t := &task{taskRef: r, m: x.world.members[r.server], session: x.Principal.Key(), client: x.asker(r.can), token: span.Of(x.In.Body)}
+	t := &task{
+		taskRef: r, m: x.world.members[r.server], principal: x.Principal.Key(), session: x.caller(),
+		client: x.asker(r.can), token: span.Of(x.In.Body),
+	}
 	p, err := t.m.server.Peer(ctx)
 	if err != nil {
 		return nil, err

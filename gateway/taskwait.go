@@ -82,14 +82,14 @@ func (g *Gateway) collectQuestions(x *Exchange, t *task) (*taskWait, error) {
 	switch {
 	case len(s.m) >= q.Total:
 		return nil, errs.E("gateway", errs.Overloaded, "%d tasks are waited for already; questions.total sets the limit", q.Total)
-	case s.principal[t.session] >= q.PerPrincipal:
+	case s.principal[t.principal] >= q.PerPrincipal:
 		return nil, errs.E("gateway", errs.Overloaded, "%d tasks of this caller are waited for already; questions.perPrincipal sets the limit", q.PerPrincipal)
 	}
 	if s.m == nil {
 		s.m, s.principal = map[string]*taskWait{}, map[string]int{}
 	}
 	s.m[w.key] = w
-	s.principal[t.session]++
+	s.principal[t.principal]++
 	g.retired.Go(func() { w.run(0, nil) })
 	return w, nil
 }
@@ -136,7 +136,7 @@ func (w *taskWait) park(number uint64, out *mcp.Raw) error {
 		return true
 	})
 	asks = append(asks, '}')
-	c := &parkedCall{number: number, server: w.t.m.server, principal: w.t.session, gone: w.end}
+	c := &parkedCall{number: number, server: w.t.m.server, principal: w.t.principal, gone: w.end}
 	if err := w.g.parking.keep(w.g, c, &w.g.Plan().Config.Questions); err != nil {
 		return err
 	}
@@ -183,7 +183,7 @@ func (w *taskWait) end() {
 	s.mu.Lock()
 	if s.m[w.key] == w {
 		delete(s.m, w.key)
-		less(s.principal, w.t.session)
+		less(s.principal, w.t.principal)
 	}
 	s.mu.Unlock()
 	w.mu.Lock()
@@ -252,7 +252,7 @@ func (w *taskWait) answer(answers []upstream.Answer) {
 		w.leave()
 		return
 	}
-	if w.g.parking.take(w.number, w.t.session) == nil {
+	if w.g.parking.take(w.number, w.t.principal) == nil {
 		return // given up meanwhile
 	}
 	all := make([]upstream.Answer, 0, len(w.given))
