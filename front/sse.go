@@ -95,6 +95,7 @@ func (st *stream) serve() {
 	st.watching.Wait()
 	if st.session != nil {
 		st.h.sessions.forget(st.session.id)
+		st.h.o.Gateway.Leave(st.session.own)
 	}
 }
 

@@ -72,6 +72,18 @@ type stage struct {
 	run  func(context.Context, *Gateway, *Exchange) (done bool, err error)
 }
 
+// Leave ends what servers keep for a session (Exchange.Session) that is over.
+func (g *Gateway) Leave(session string) {
+	if session == "" {
+		return
+	}
+	w := g.acquire()
+	defer g.release(w)
+	for _, m := range w.order {
+		m.server.Leave(session)
+	}
+}
+
 // caller tells apart those who must not share a session at a server.
 func (x *Exchange) caller() string {
 	if x.Session != "" {

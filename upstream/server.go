@@ -203,6 +203,13 @@ func (s *Server) Abandon(parked uint64) { s.parked.abandon(parked) }
 // Parked tells how many calls wait at the server for answers of clients.
 func (s *Server) Parked() int { return s.parked.count() }
 
+// Leave ends what is kept for a caller (Call.Session) that will not come again.
+func (s *Server) Leave(caller string) {
+	if l, ok := s.link.(interface{ depart(caller string) }); ok {
+		l.depart(caller)
+	}
+}
+
 // Close stops the server's child or sessions and waits for everything it started.
 func (s *Server) Close() {
 	s.mu.Lock()

@@ -112,6 +112,18 @@ func (l *httpLink) evict(unused time.Duration) bool {
 	return len(l.session) < n
 }
 
+// depart ends the sessions of a caller that has gone, unless they are in use.
+func (l *httpLink) depart(caller string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, sl := range l.session {
+		if key.caller == caller {
+			sl.used.Store(0)
+		}
+	}
+	l.evict(sessionIdle)
+}
+
 // tidy ends idle sessions as long as there are sessions.
 func (l *httpLink) tidy(ctx context.Context) {
 	t := time.NewTicker(sessionIdle / 4)

@@ -151,6 +151,18 @@ func (l *sseLink) evict(unused time.Duration) bool {
 	return len(l.slots) < n
 }
 
+// depart ends the streams of a caller that has gone, unless they are in use.
+func (l *sseLink) depart(caller string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, sl := range l.slots {
+		if key.caller == caller {
+			sl.used.Store(0)
+		}
+	}
+	l.evict(sessionIdle)
+}
+
 // busyAtAll tells whether a call is in flight, parked ones included.
 func (in *instance) busyAtAll() bool {
 	in.mu.Lock()

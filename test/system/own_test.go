@@ -1,6 +1,7 @@
 package system_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/toolcrib/toolcrib/internal/testenv"
@@ -14,13 +15,19 @@ func TestOwnSession(t *testing.T) {
 		"tools/call": func(c *testenv.Call) { c.Text(c.Header.Get("Mcp-Session-Id")) },
 	}})
 	g := testenv.Serve(t, testenv.One(s))
+	var last *testenv.Client
 	session := func(capabilities string) (first, second string) {
 		client := testenv.NewClient(t, g.URL+"/mcp", testenv.Legacy)
 		client.Capabilities = capabilities
 		client.Initialize(testenv.LegacyVersion)
+		last = client
 		return client.Tool("one__who", "{}").Texts(), client.Tool("one__who", "{}").Texts()
 	}
 	a, again := session(`{"roots":{}}`)
+	last.Delete()
+	testenv.Eventually(t, "the end of the session at the server", func() bool {
+		return slices.ContainsFunc(s.Received("DELETE"), func(r *testenv.Record) bool { return r.Header.Get("Mcp-Session-Id") == a })
+	})
 	b, _ := session(`{"roots":{}}`)
 	c, _ := session(`{}`)
 	d, _ := session(`{}`)
