@@ -125,8 +125,9 @@ func TestQuestionsElsewhere(t *testing.T) {
 	})
 }
 
-// TestSeveralCallsOverStdio: nothing tells whose question it is, so nobody gets it, also while the other call is parked; once
-// that has ended, the next question is certain again.
+// TestSeveralCallsOverStdio: while a call is parked in the shared child, further ones have a child to themselves, as long as
+// there are some. Then nothing tells whose question it is, so nobody gets it; once a parked call has ended, the next question
+// is certain again.
 func TestSeveralCallsOverStdio(t *testing.T) {
 	t.Parallel()
 	a := newAsker()
@@ -134,18 +135,30 @@ func TestSeveralCallsOverStdio(t *testing.T) {
 	srv := open(t, s)
 	me, you := newCaller(t, srv), newCaller(t, srv)
 	you.name = "you"
-	mine := me.tool(`{}`)
-	wants(t, mine, "q1")
+	var mine []uint64
+	for range 5 {
+		r := me.tool(`{}`)
+		wants(t, r, "q1")
+		mine = append(mine, r.parked)
+	}
+	if n := len(s.Children()); n != 5 {
+		t.Errorf("%d children", n)
+	}
 	if r := you.tool(`{}`); !strings.Contains(r.text(), "several calls are under way") || !strings.Contains(r.text(), "-32600") {
 		t.Errorf("%+v", r)
 	}
-	if r := me.resume(mine.parked, "q1", accept); r.text() != accept {
-		t.Errorf("%+v", r)
+	for _, parked := range mine {
+		if r := me.resume(parked, "q1", accept); r.text() != accept {
+			t.Errorf("%+v", r)
+		}
 	}
 	yours := you.tool(`{}`)
 	wants(t, yours, "q1")
 	if r := you.resume(yours.parked, "q1", decline); r.text() != decline {
 		t.Errorf("%+v", r)
+	}
+	if n := len(s.Children()); n != 5 {
+		t.Errorf("%d children in the end", n)
 	}
 }
 

@@ -21,11 +21,12 @@ const (
 	notesMost   = 256             // notifications kept for a call whose client reads slowly
 )
 
-// stdioLink reaches a server that runs as a child process. All callers share the process.
+// stdioLink reaches a server that runs as a child process. All callers share the process, but for the calls of asides.
 type stdioLink struct {
-	s    *Server
-	info []byte
-	inst shared[instance]
+	s      *Server
+	info   []byte
+	inst   shared[instance]
+	asides asides
 	// blunt: the child ended when it was asked server/discover, so the next one is sent initialize at once.
 	blunt atomic.Bool
 
@@ -65,6 +66,15 @@ func (l *stdioLink) attempt(ctx context.Context, c *Call, out *mcp.Raw) error {
 	if err != nil {
 		return err
 	}
+	if in.needsAside(c) {
+		done, err := l.doAside(ctx, c, out)
+		if done {
+			return err
+		}
+		if err != nil {
+			l.s.warnings.warn(l.s.log, "further process not started; the call goes to the shared one", "error", err)
+		}
+	}
 	if c.Client.LogLevel != "" && !in.peer.Modern {
 		if err := in.setLevel(ctx, c.Client.LogLevel); err != nil {
 			return err
@@ -78,20 +88,26 @@ func (l *stdioLink) start(ctx context.Context) (*instance, error) {
 	if err := l.back.pause(ctx, l.s, "is started again"); err != nil {
 		return nil, err
 	}
-	in, err := l.launch(ctx)
+	if l.starts.Add(1) > 1 && l.s.opts.Restarted != nil {
+		l.s.opts.Restarted()
+	}
+	in, err := l.launch(ctx, l.inst.drop)
 	if err != nil {
 		l.back.failed(err)
 		return nil, err
 	}
+	up := time.Now()
+	if !l.s.spawn(func(ctx context.Context) { l.watch(ctx, in, up) }) {
+		in.stop()
+		return nil, l.s.closedError()
+	}
 	return in, nil
 }
 
-func (l *stdioLink) launch(ctx context.Context) (*instance, error) {
+// launch starts a child; drop is told when it has ended.
+func (l *stdioLink) launch(ctx context.Context, drop func(*instance)) (*instance, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(l.s.spec.Timeouts.Start))
 	defer cancel()
-	if l.starts.Add(1) > 1 && l.s.opts.Restarted != nil {
-		l.s.opts.Restarted()
-	}
 	p, err := runner.Start(runner.Command{
 		Server: l.s.opts.Name, Path: l.s.spec.Command, Args: l.s.spec.Args, Dir: l.s.spec.Cwd,
 		Env: runner.Environ(os.LookupEnv, l.s.spec.Env),
@@ -100,7 +116,7 @@ func (l *stdioLink) launch(ctx context.Context) (*instance, error) {
 		return nil, errs.E("", errs.Unavailable, "%w", err)
 	}
 	in := newInstance(l.s, pipes{p}, l.info, AllAbilities)
-	in.drop = func() { l.inst.drop(in) }
+	in.drop = func() { drop(in) }
 	if !in.run() {
 		in.stop()
 		return nil, l.s.closedError()
@@ -115,11 +131,6 @@ func (l *stdioLink) launch(ctx context.Context) (*instance, error) {
 		l.blunt.Store(!l.blunt.Load() && in.p.Err() != nil)
 		in.stop()
 		return nil, err
-	}
-	up := time.Now()
-	if !l.s.spawn(func(ctx context.Context) { l.watch(ctx, in, up) }) {
-		in.stop()
-		return nil, l.s.closedError()
 	}
 	return in, nil
 }
