@@ -163,7 +163,8 @@ func (h *Handler) serve(v *visit, w http.ResponseWriter, r *http.Request) {
 	}
 	endpoint, d := endpointOf(r.URL)
 	if d == noDoor {
-		v.refuse(errs.E("front", errs.NoEndpoint, "no endpoint has the path %.100q; the endpoints are /mcp and /servers/{name}/mcp, and /sse in place of /mcp for clients of 2024-11-05", r.URL.Path))
+		v.refuse(errs.E("front", errs.NoEndpoint, "no endpoint has the path %.100q; the endpoints are /mcp and /servers/{name}/mcp, "+
+			"and /sse in place of /mcp for clients of 2024-11-05", r.URL.Path))
 		return
 	}
 	allowBrowser(w, r)
