@@ -242,9 +242,11 @@ func (a *asking) appendRequired(b, id []byte) []byte {
 		}
 		b = append(append(append(b, '"'), q.key...), `":{"method":`...)
 		b = append(b, q.method.Of(q.body)...)
-		if q.params.Present() {
-			b = append(append(b, `,"params":`...), q.params.Of(q.body)...)
+		params := q.params.Of(q.body)
+		if params == nil {
+			params = emptyObject // roots/list may have none; the official Go client does not read a question without
 		}
+		b = append(append(b, `,"params":`...), params...)
 		b = append(b, '}')
 	}
 	return append(b, "}}}"...)

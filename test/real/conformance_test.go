@@ -96,6 +96,7 @@ var processBound = []string{
 	"server-stateless:sep-2575-server-sends-prompts-list-changed-on-subscription",
 	"server-stateless:sep-2575-server-sends-tools-list-changed-on-subscription",
 	"tools-list:tools-list-deterministic-order",
+	"http-header-validation:sep-2243-server-accepts-whitespace-header-value", // calls the first tool of a list
 }
 
 // byChance takes for passed what depends on which replica a request comes to.
