@@ -67,6 +67,10 @@ type Config struct {
 	// keys. Default: $XDG_STATE_HOME/toolcrib, else ~/.local/state/toolcrib. A
 	// leading ~/ is the home directory. A change takes effect after a restart.
 	StateDir string `json:"stateDir,omitempty" example:"/var/lib/toolcrib" env:"TOOLCRIB_STATE_DIR"`
+	// Runner bounds the processes of all servers with a command together.
+	Runner Runner `json:"runner,omitzero"`
+	// Launch says which programs may be started as servers.
+	Launch Launch `json:"launch,omitzero"`
 	// Log says what is logged to stderr, and how.
 	Log Log `json:"log,omitzero"`
 	// DrainTimeout is how long running calls may go on after the gateway was told
@@ -95,6 +99,29 @@ type Server struct {
 	Command string `json:"command,omitempty" example:"npx"`
 	// Args are the arguments of the command.
 	Args []string `json:"args,omitempty" example:"-y"`
+	// Package is a server to start from a package registry, in place of a command:
+	// npx:NAME@VERSION, uvx:NAME==VERSION or go:MODULE@VERSION. Args are its
+	// arguments. The command pull fetches and pins it, so that a start needs no network.
+	Package string `json:"package,omitempty" example:"npx:@modelcontextprotocol/server-everything@2026.1.14"`
+	// Isolation says which callers share an instance of the command: all (shared),
+	// those of a tenant, one principal or one session. Default: principal where
+	// callers have keys or the environment refers to the principal, tenant where it
+	// refers to the tenant, else shared. Clients of 2026-07-28 have no sessions;
+	// those of one principal share an instance where the isolation is session.
+	Isolation string `json:"isolation,omitempty" enum:"shared,tenant,principal,session"`
+	// Pool says how many instances run and what each may do at once.
+	Pool Pool `json:"pool,omitzero"`
+	// Resources bound what an instance may use.
+	Resources Resources `json:"resources,omitzero"`
+	// Sandbox confines an instance; left out, nothing is confined.
+	Sandbox *Sandbox `json:"sandbox,omitempty"`
+	// User is the user that the command runs as, by name or number, perhaps with a
+	// group: "nobody" or "1000:1000". The gateway must run as root for it.
+	User string `json:"user,omitempty" example:"nobody"`
+	// Restarts say when a server that keeps crashing is given up.
+	Restarts Restarts `json:"restarts,omitzero"`
+	// Liveness says how an instance that seems to hang is found out.
+	Liveness Liveness `json:"liveness,omitzero"`
 	// Env are environment variables for the command, added to a short list that
 	// every child gets (PATH, HOME, locale, proxy settings and the like). Nothing
 	// else of the gateway's environment is passed on. Numbers and booleans are
@@ -162,6 +189,9 @@ type APIKey struct {
 	Tenant string `json:"tenant,omitempty" default:"default"`
 	// Groups are the groups of the principal.
 	Groups []string `json:"groups,omitempty"`
+	// Credentials are secrets of the principal that servers may be given, by name:
+	// ${credential:NAME} in a server's env stands for the caller's own.
+	Credentials map[string]Secret `json:"credentials,omitempty"`
 }
 
 // Messages bounds what a single JSON-RPC message may be.
@@ -221,6 +251,9 @@ type Seal struct {
 type Log struct {
 	// Level is the lowest level that is logged.
 	Level string `json:"level,omitempty" default:"info" enum:"debug,info,warn,error" env:"TOOLCRIB_LOG_LEVEL,LOG_LEVEL"`
+	// Calls logs a line for each call, with how its time was spent: in the queue,
+	// on starting an instance, at the server and in transport.
+	Calls bool `json:"calls,omitempty" default:"false" env:"TOOLCRIB_LOG_CALLS"`
 	// Format is text for people or json for machines. A change takes effect after
 	// a restart.
 	Format string `json:"format,omitempty" default:"text" enum:"text,json" env:"TOOLCRIB_LOG_FORMAT"`

@@ -169,6 +169,7 @@ func (d *decoder) dictionary(n *yaml.Node, v reflect.Value, path string, tag ref
 		d.value(e.value, elem, child, tagElement)
 		if elem.Kind() == reflect.Pointer && elem.IsNil() {
 			elem.Set(reflect.New(elem.Type().Elem()))
+			setDefaults(elem.Elem()) // so that what could not be read is not said to be out of bounds as well
 		}
 		v.SetMapIndex(reflect.ValueOf(e.key), elem)
 	}
@@ -224,7 +225,7 @@ func (d *decoder) unresolved(line int, path string, errs []error) {
 // accepts tells whether a scalar of this tag may become v.
 func accepts(v reflect.Value, tag string, isText bool) bool {
 	switch v.Interface().(type) {
-	case Duration, Size:
+	case Duration, Size, Concurrency, CPU:
 		return isText || tag == "!!int" || tag == "!!float"
 	}
 	switch v.Kind() {
@@ -254,6 +255,10 @@ func wanted(v reflect.Value) string {
 		return `a duration, like "30s"`
 	case Size:
 		return `a size, like "16Mi"`
+	case Concurrency:
+		return `"serial" or a whole number`
+	case CPU:
+		return `a number of CPUs, like "0.5"`
 	}
 	switch v.Kind() {
 	case reflect.Bool:

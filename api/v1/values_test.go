@@ -114,12 +114,15 @@ func TestSetDefaults(t *testing.T) {
 	second := v1.Duration(time.Second)
 	timeouts := v1.Timeouts{Connect: 5 * second, Start: 60 * second, List: 10 * second, Call: 300 * second}
 	short := timeouts
+	pool := v1.Pool{Idle: 600 * second, Concurrency: 64, Queue: 1000, Wait: 30 * second}
+	restarts := v1.Restarts{Max: 10, Window: 600 * second}
+	liveness := v1.Liveness{Every: 60 * second, Timeout: 10 * second}
 	short.Call = 1
 	want := &v1.Config{
 		Listen: "127.0.0.1:8080",
 		MCPServers: map[string]*v1.Server{
-			"a":   {Type: "stdio", Command: "x", Timeouts: timeouts, ListTTL: 5 * second},
-			"b":   {Type: "http", URL: "https://b.example", Timeouts: short, ListTTL: 5 * second},
+			"a":   {Type: "stdio", Command: "x", Pool: pool, Restarts: restarts, Liveness: liveness, Timeouts: timeouts, ListTTL: 5 * second},
+			"b":   {Type: "http", URL: "https://b.example", Pool: pool, Restarts: restarts, Liveness: liveness, Timeouts: short, ListTTL: 5 * second},
 			"nil": nil,
 		},
 		Names:        v1.Names{Separator: "__"},
@@ -129,6 +132,8 @@ func TestSetDefaults(t *testing.T) {
 		Questions:    v1.Questions{Timeout: v1.Duration(5 * time.Minute), Rounds: 10, PerPrincipal: 100, PerServer: 1000, Total: 10_000},
 		Streams:      v1.Streams{PerPrincipal: 100, Total: 10_000, Subscriptions: 1000, ServerSubscriptions: 10_000},
 		StateDir:     "/state/toolcrib",
+		Runner:       v1.Runner{MaxInstances: 500, MaxPerTenant: 200},
+		Launch:       v1.Launch{Approval: "off"},
 		Log:          v1.Log{Level: "info", Format: "text"},
 		DrainTimeout: 30 * second,
 	}

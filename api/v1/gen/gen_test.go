@@ -46,7 +46,7 @@ func TestRunWritesDocuments(t *testing.T) {
 
 // TestEveryKeyIsDocumented holds that each key has its row and its property.
 func TestEveryKeyIsDocumented(t *testing.T) {
-	m, err := readModel("../config.go")
+	m, err := readModel("..")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func run(dir, docs string) error {
 
 // generate returns the documents by name.
 func generate(dir string) (map[string][]byte, error) {
-	m, err := readModel(filepath.Join(dir, "config.go"))
+	m, err := readModel(dir)
 	if err != nil {
 		return nil, err
 	}

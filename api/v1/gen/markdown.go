@@ -82,6 +82,10 @@ func kind(t reflect.Type) string {
 		return "duration"
 	case reflect.TypeFor[v1.Size]():
 		return "size"
+	case reflect.TypeFor[v1.Concurrency]():
+		return "`serial` or whole number"
+	case reflect.TypeFor[v1.CPU]():
+		return "number of CPUs"
 	case reflect.TypeFor[v1.Secret]():
 		return "secret text"
 	}

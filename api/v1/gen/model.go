@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"path/filepath"
 	"reflect"
 	"strings"
 
@@ -39,8 +40,8 @@ func (f field) aliases() []string {
 	return nil
 }
 
-func readModel(source string) (*model, error) {
-	docs, err := readDocs(source)
+func readModel(dir string) (*model, error) {
+	docs, err := readDocs(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -103,13 +104,23 @@ func element(t reflect.Type) (elem reflect.Type, step string) {
 	}
 }
 
+// sources are the files that hold the types of the configuration.
+var sources = []string{"config.go", "process.go"}
+
 // readDocs returns the doc comments of types and their fields.
-func readDocs(source string) (map[string]string, error) {
-	file, err := parser.ParseFile(token.NewFileSet(), source, nil, parser.ParseComments)
-	if err != nil {
-		return nil, err
-	}
+func readDocs(dir string) (map[string]string, error) {
 	docs := map[string]string{}
+	for _, source := range sources {
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, source), nil, parser.ParseComments)
+		if err != nil {
+			return nil, err
+		}
+		addDocs(docs, file)
+	}
+	return docs, nil
+}
+
+func addDocs(docs map[string]string, file *ast.File) {
 	for _, decl := range file.Decls {
 		gen, ok := decl.(*ast.GenDecl)
 		if !ok {
@@ -128,7 +139,6 @@ func readDocs(source string) (map[string]string, error) {
 			}
 		}
 	}
-	return docs, nil
 }
 
 func structFields(t *ast.TypeSpec) []*ast.Field {

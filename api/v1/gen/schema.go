@@ -30,6 +30,18 @@ func (m *model) schema() ([]byte, error) {
 				ref("reference"),
 			},
 		},
+		"concurrency": node{
+			"description": `A number of requests at once, or "serial", which is 1.`,
+			"anyOf":       []any{node{"const": "serial"}, node{"type": "integer", "minimum": 1}, ref("reference")},
+		},
+		"cpu": node{
+			"description": `A number of CPUs: "0.5", 2, "500m".`,
+			"anyOf": []any{
+				node{"type": "string", "pattern": `^[0-9]*\.?[0-9]+m?$`},
+				node{"type": "number", "minimum": 0},
+				ref("reference"),
+			},
+		},
 		"size": node{
 			"description": `A number of bytes: "16Mi", "64k", 1048576.`,
 			"anyOf": []any{
@@ -158,6 +170,10 @@ func valueSchema(t reflect.Type, tag reflect.StructTag) node {
 		return ref("duration")
 	case reflect.TypeFor[v1.Size]():
 		return ref("size")
+	case reflect.TypeFor[v1.Concurrency]():
+		return ref("concurrency")
+	case reflect.TypeFor[v1.CPU]():
+		return ref("cpu")
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
