@@ -43,9 +43,6 @@ func isDate(v string) bool {
 // Known reports whether v is a released version.
 func Known(v string) bool { return slices.Contains(allVersions, v) }
 
-// LegacyVersions returns the versions that begin with initialize, newest first.
-func LegacyVersions() []string { return slices.Clone(allVersions[1:]) }
-
 // AllVersions returns every released version, newest first.
 func AllVersions() []string { return slices.Clone(allVersions) }
 
