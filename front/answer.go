@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -179,11 +180,15 @@ func wellFormed(asked mcp.Method, in *mcp.Raw) error {
 		return nil
 	}
 	action, err := mcp.Lookup(in.Body, in.Payload, "action")
-	if err != nil || !action.Present() || in.Body[action.Start] != '"' {
-		return errs.E("front", errs.BadRequest, "result.action is %.40s; an answer to elicitation/create says accept, decline or cancel there; "+
-			"the question is still open", action.Of(in.Body))
+	what := "missing"
+	switch {
+	case err == nil && action.Present() && in.Body[action.Start] == '"':
+		return nil
+	case action.Present():
+		what = fmt.Sprintf("%.40s", action.Of(in.Body))
 	}
-	return nil
+	return errs.E("front", errs.BadRequest, "result.action is %s; an answer to elicitation/create says accept, decline or cancel there; "+
+		"the question is still open", what)
 }
 
 // deliver hands an answer to the replica that waits for it; false when it does not.

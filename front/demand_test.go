@@ -67,6 +67,24 @@ func TestElicitationID(t *testing.T) {
 	}
 }
 
+// TestHalfAnswer: what cannot be an answer is refused with what is wrong with it, and the question stays open.
+func TestHalfAnswer(t *testing.T) {
+	t.Parallel()
+	f, _ := serve(t, 1, demanding(`{"resultType":"input_required","inputRequests":{"k":{"method":"elicitation/create","params":{"message":"m"}}}}`))
+	c := f.client(0)
+	s := open(t, c, "ask")
+	id := idOf(t, next(t, s))
+	for members, want := range map[string]string{``: "result.action is missing;", `"action":1`: "result.action is 1;"} {
+		if _, text := c.Post(result(id, members)).Error(); !strings.Contains(text, want) {
+			t.Errorf("{%s}: %q, want %q", members, text, want)
+		}
+	}
+	c.Post(result(id, `"action":"decline"`))
+	if m := next(t, s); !strings.Contains(m, "decline") {
+		t.Errorf("answer: %s", m)
+	}
+}
+
 // TestBusyServer wants to be asked again later: it is, and the client sees nothing of it.
 func TestBusyServer(t *testing.T) {
 	t.Parallel()
