@@ -60,6 +60,7 @@ func (v *visit) posted(r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	v.x.Carrier = true
 	v.sink.status(http.StatusAccepted)
 	return nil
 }

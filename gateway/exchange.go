@@ -27,6 +27,8 @@ type Exchange struct {
 	Principal *identity.Principal
 	// Notify hands a notification that belongs to the request to the client, before the answer; nil drops them.
 	Notify func(*mcp.Raw)
+	// Carrier says that the message went on as an exchange of its own, which is counted in this one's place.
+	Carrier bool
 	// Out is the answer after Serve returned without an error.
 	Out mcp.Raw
 
@@ -54,7 +56,7 @@ func (x *Exchange) Reset() {
 	x.In.Free()
 	x.Out.Free()
 	rename := x.rename[:0]
-	x.Session = ""
+	x.Session, x.Carrier = "", false
 	x.Header, x.Endpoint, x.Client, x.Principal, x.Notify = nil, "", upstream.Client{}, nil, nil
 	x.world, x.member, x.name, x.tool = nil, nil, nil, nil
 	x.state, x.answers, x.rounds, x.parked, x.holder = nil, nil, 0, 0, nil

@@ -72,7 +72,9 @@ func (g *Gateway) Finish(x *Exchange, err error) {
 	if method == "" {
 		method = otherLabel // clients must not make up labels
 	}
-	g.o.Metrics.Request(method, era, outcome, took)
+	if !x.Carrier {
+		g.o.Metrics.Request(method, era, outcome, took)
+	}
 	if x.tool != nil {
 		x.tool.Observe(took, errorType(x, err))
 	}

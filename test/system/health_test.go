@@ -125,3 +125,28 @@ func TestPaths(t *testing.T) {
 		t.Errorf("GET /mcp: HTTP %d", code)
 	}
 }
+
+// TestStreamCounts: what a client of 2024-11-05 posts is one request, not one that carries another.
+func TestStreamCounts(t *testing.T) {
+	t.Parallel()
+	s := testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1)})
+	g := testenv.Serve(t, testenv.One(s))
+	c := g.Stream("/sse", "")
+	c.Tool("one__tool0000", "{}")
+	c.Tool("one__tool0000", "{}")
+	counted := func() map[string]string {
+		out := map[string]string{}
+		_, body := g.Get("/metrics", nil)
+		for line := range strings.Lines(body) {
+			if rest, ok := strings.CutPrefix(line, `mcp_requests_total{era="legacy",method=`); ok {
+				method, n, _ := strings.Cut(rest, `,outcome="ok"} `)
+				out[method] = strings.TrimSpace(n)
+			}
+		}
+		return out
+	}
+	testenv.Eventually(t, "calls counted", func() bool { return counted()[`"tools/call"`] == "2" })
+	if other := counted()[`"_other"`]; other != "1" { // the GET that opened the stream
+		t.Errorf("%s requests without a method, want 1", other)
+	}
+}
