@@ -73,7 +73,21 @@ func (f field) kind() string {
 	if enum := f.tag.Get("enum"); enum != "" {
 		return "`" + strings.ReplaceAll(enum, ",", "`, `") + "`"
 	}
-	return kind(f.typ)
+	return kind(f.typ) + f.bounds()
+}
+
+// bounds are the least and the greatest value that a key may have, as words.
+func (f field) bounds() string {
+	least, most := f.tag.Get("min"), f.tag.Get("max")
+	switch {
+	case least != "" && most != "":
+		return ", " + least + " to " + most
+	case most != "":
+		return ", at most " + most
+	case least != "" && least != "0":
+		return ", at least " + least
+	}
+	return ""
 }
 
 func kind(t reflect.Type) string {
