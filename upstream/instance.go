@@ -40,6 +40,9 @@ type instance struct {
 	can  Abilities // what its initialize declares
 	peer *Peer
 	drop func() // has the next call make another one
+	// since is when its process was started, calls how many requests it was sent.
+	since time.Time
+	calls atomic.Int64
 	// aside: what it says of the server is said on the gateway's own stream as well.
 	aside bool
 
@@ -295,6 +298,7 @@ func (in *instance) open(id int64, modern bool, c *Call) (*waiting, error) {
 		return nil, in.s.errorf(errs.Unavailable, "%w", errGone)
 	}
 	in.pending[id] = w
+	in.calls.Add(1)
 	in.issued.Store(max(id, in.issued.Load()))
 	return w, nil
 }

@@ -56,6 +56,8 @@ type Call struct {
 	// Parked is set by Do when a legacy server asked something in the middle of the call: out then holds an input_required
 	// result without requestState, and the call waits at the server until it is resumed under this number or abandoned.
 	Parked uint64
+	// Timing is set by Do, but for the transport.
+	Timing Timing
 	// opening: the call is part of finding out what the server is, which has a time limit of its own.
 	opening bool
 	// Notify receives the notifications that belong to the call, before the answer; nil drops them. The message is valid
@@ -72,6 +74,8 @@ const (
 	StateReady    State = "ready"
 	StateFailed   State = "failed"
 	StateStopped  State = "stopped"
+	// StateIdle: no process runs since nobody calls; the next call starts one.
+	StateIdle State = "idle"
 )
 
 // Status is a server's state, since when, and why.
@@ -97,7 +101,9 @@ type Peer struct {
 type Options struct {
 	// Name is the server's name in the configuration; Version the gateway's, told to servers.
 	Name, Version string
-	Log           *slog.Logger
+	// Key is the isolation key whose callers share this Server; empty where all do.
+	Key string
+	Log *slog.Logger
 	// Guard is the argv of the guard process for children; nil for none.
 	Guard []string
 	// MaxBytes and MaxDepth bound a message; zero means the defaults of mcp.Limits.
@@ -309,10 +315,7 @@ func (s *Server) fail(err error) {
 
 func (s *Server) setReady(p *Peer) {
 	was := s.Status()
-	era := "legacy"
-	if p.Modern {
-		era = "modern"
-	}
+	era := p.era()
 	if was.State == StateReady && was.Era == era {
 		return
 	}

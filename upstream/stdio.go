@@ -3,7 +3,6 @@ package upstream
 import (
 	"context"
 	"errors"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -108,10 +107,11 @@ func (l *stdioLink) start(ctx context.Context) (*instance, error) {
 func (l *stdioLink) launch(ctx context.Context, drop func(*instance)) (*instance, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(l.s.spec.Timeouts.Start))
 	defer cancel()
-	p, err := runner.Start(runner.Command{
-		Server: l.s.opts.Name, Path: l.s.spec.Command, Args: l.s.spec.Args, Dir: l.s.spec.Cwd,
-		Env: runner.Environ(os.LookupEnv, l.s.spec.Env),
-	}, runner.Options{Log: l.s.opts.Log, MaxLine: l.s.opts.MaxBytes, Guard: l.s.opts.Guard})
+	command, options, err := l.s.launching()
+	if err != nil {
+		return nil, err
+	}
+	p, err := runner.Start(command, options)
 	if err != nil {
 		return nil, errs.E("", errs.Unavailable, "%w", err)
 	}
@@ -121,6 +121,7 @@ func (l *stdioLink) launch(ctx context.Context, drop func(*instance)) (*instance
 		in.stop()
 		return nil, l.s.closedError()
 	}
+	in.since = time.Now()
 	if in.peer, err = in.handshake(ctx, l.blunt.Load()); err != nil {
 		if ended := in.p.Err(); ended != nil {
 			err = errs.E("", errs.Unavailable, "%w", ended)

@@ -1,0 +1,77 @@
+package upstream
+
+import "time"
+
+// Instance is one running process of a server, as it is shown.
+type Instance struct {
+	// Server is the name of its server, Key the isolation key it belongs to: empty where all callers share it.
+	Server string `json:"server"`
+	Key    string `json:"key,omitempty"`
+	// Isolation says which callers share it.
+	Isolation string    `json:"isolation"`
+	PID       int       `json:"pid,omitempty"`
+	State     State     `json:"state"`
+	Since     time.Time `json:"since"` // it was started
+	// Calls is how many requests it was sent, InFlight how many of them are under way.
+	Calls    int64 `json:"calls"`
+	InFlight int   `json:"inFlight"`
+	// Restarts is how many processes of the same key crashed before it.
+	Restarts int    `json:"restarts"`
+	Era      string `json:"era,omitempty"`
+}
+
+// Timing is where the time of a call went.
+type Timing struct {
+	// Queue is how long it waited for an instance with room, Start for one to be started.
+	Queue, Start time.Duration
+	// Server is how long the server took to answer.
+	Server time.Duration
+	// Transport is what the gateway and the wires took: the rest. The one who measures the whole fills it in.
+	Transport time.Duration
+}
+
+// Instances are the running processes of the server; none where it is reached over HTTP.
+func (s *Server) Instances() []Instance {
+	l, ok := s.link.(*stdioLink)
+	if !ok {
+		return nil
+	}
+	return l.instances()
+}
+
+func (l *stdioLink) instances() []Instance {
+	var all []Instance
+	if in := l.inst.peek(); in != nil {
+		all = append(all, in.shown())
+	}
+	l.asides.mu.Lock()
+	defer l.asides.mu.Unlock()
+	for _, one := range l.asides.all {
+		if in := one.peek(); in != nil {
+			all = append(all, in.shown())
+		}
+	}
+	return all
+}
+
+func (in *instance) shown() Instance {
+	s := in.s
+	show := Instance{
+		Server: s.opts.Name, Key: s.opts.Key, Isolation: s.spec.Isolation, State: StateReady, Since: in.since,
+		Calls: in.calls.Load(), Era: in.peer.era(),
+	}
+	if p, ok := in.p.(pipes); ok {
+		show.PID = p.PID()
+	}
+	in.mu.Lock()
+	show.InFlight = len(in.pending)
+	in.mu.Unlock()
+	return show
+}
+
+func (p *Peer) era() string {
+	if p.Modern {
+		return "modern"
+	}
+	return "legacy"
+}
