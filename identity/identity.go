@@ -4,6 +4,8 @@ package identity
 
 import (
 	"net/url"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 )
 
 // Principal is who a request acts for.
@@ -15,7 +17,14 @@ type Principal struct {
 	// Groups are what policies bind roles to.
 	Groups []string
 
-	key string
+	key         string
+	credentials map[string]v1.Secret
+}
+
+// Credential is a secret of the principal that servers may be given.
+func (p *Principal) Credential(name string) (v1.Secret, bool) {
+	secret, ok := p.credentials[name]
+	return secret, ok
 }
 
 // Anonymous is every caller of a gateway without configured credentials. Its Key has no slash, so no

@@ -192,3 +192,20 @@ func BenchmarkIdentify(b *testing.B) {
 		}
 	}
 }
+
+// TestCredential: a principal has its own secrets, and the one who stands for everybody has none.
+func TestCredential(t *testing.T) {
+	k := keys(t, v1.APIKey{Name: "ci", Key: ciKey, Credentials: map[string]v1.Secret{"github": "theirs"}}, v1.APIKey{Name: "own", Key: ownKey})
+	for key, want := range map[string]v1.Secret{ciKey: "theirs", ownKey: ""} {
+		p, err := k.Identify(http.Header{"Authorization": {"Bearer " + key}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := p.Credential("github"); got != want || ok != (want != "") {
+			t.Errorf("%s: %t", p.Subject, ok)
+		}
+	}
+	if _, ok := identity.Anonymous.Credential("github"); ok {
+		t.Error("nobody in particular has a credential")
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -42,7 +43,7 @@ func NewKeys(configured []v1.APIKey) (*Keys, error) {
 	rand.Read(k.salt[:])
 	names := map[string]bool{}
 	for i, c := range configured {
-		p := &Principal{Subject: c.Name, Tenant: cmp.Or(c.Tenant, defaultTenant), Groups: slices.Clone(c.Groups)}
+		p := &Principal{Subject: c.Name, Tenant: cmp.Or(c.Tenant, defaultTenant), Groups: slices.Clone(c.Groups), credentials: maps.Clone(c.Credentials)}
 		p.key = keyOf(p.Tenant, p.Subject)
 		if err := k.add(p, string(c.Key), names[p.key]); err != nil {
 			return nil, fmt.Errorf("auth.apiKeys[%d]: %w", i, err)

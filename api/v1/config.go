@@ -97,17 +97,21 @@ type Server struct {
 	// path. A relative path starts at cwd: unless that is set, at the folder where
 	// the gateway was started, not at that of the file.
 	Command string `json:"command,omitempty" example:"npx"`
-	// Args are the arguments of the command.
-	Args []string `json:"args,omitempty" example:"-y"`
+	// Args are the arguments of the command. ${principal.subject} and
+	// ${principal.tenant} stand for the caller that an instance is for, here, under
+	// env and in cwd.
+	Args []string `json:"args,omitempty" example:"-y" refers:"caller"`
 	// Package is a server to start from a package registry, in place of a command:
 	// npx:NAME@VERSION, uvx:NAME==VERSION or go:MODULE@VERSION. Args are its
 	// arguments. The command pull fetches and pins it, so that a start needs no network.
 	Package string `json:"package,omitempty" example:"npx:@modelcontextprotocol/server-everything@2026.1.14"`
 	// Isolation says which callers share an instance of the command: all (shared),
-	// those of a tenant, one principal or one session. Default: principal where
-	// callers have keys or the environment refers to the principal, tenant where it
-	// refers to the tenant, else shared. Clients of 2026-07-28 have no sessions;
-	// those of one principal share an instance where the isolation is session.
+	// those of a tenant, one principal or one session. Default: what env, args and
+	// cwd refer to (${principal.subject} and ${credential:NAME}: principal,
+	// ${principal.tenant}: tenant), which no other value may fall short of; else
+	// principal where callers have keys, and shared where they have none. Clients of
+	// 2026-07-28 have no sessions; those of one principal share an instance where
+	// the isolation is session.
 	Isolation string `json:"isolation,omitempty" enum:"shared,tenant,principal,session"`
 	// Pool says how many instances run and what each may do at once.
 	Pool Pool `json:"pool,omitzero"`
@@ -125,11 +129,12 @@ type Server struct {
 	// Env are environment variables for the command, added to a short list that
 	// every child gets (PATH, HOME, locale, proxy settings and the like). Nothing
 	// else of the gateway's environment is passed on. Numbers and booleans are
-	// taken as they are written; null leaves the variable out.
-	Env map[string]string `json:"env,omitempty" scalar:"any"`
+	// taken as they are written; null leaves the variable out. ${credential:NAME}
+	// is a secret of the caller, from auth.apiKeys.
+	Env map[string]string `json:"env,omitempty" scalar:"any" refers:"caller"`
 	// Cwd is the working directory of the command. Default: the folder where
 	// the gateway was started. A leading ~/ is the home directory.
-	Cwd string `json:"cwd,omitempty"`
+	Cwd string `json:"cwd,omitempty" refers:"caller"`
 	// URL is the http or https address of a running server. The keys serverUrl
 	// and httpUrl mean the same.
 	URL string `json:"url,omitempty" example:"https://search.internal/mcp" alias:"serverUrl,httpUrl"`

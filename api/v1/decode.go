@@ -26,6 +26,7 @@ type decoder struct {
 	origins  map[string]string // path → environment variable that set it
 	nodes    int
 	lenient  bool // inside a disabled server: references need not resolve
+	caller   bool // in a value that may refer to the caller
 }
 
 func (d *decoder) fail(line int, path, format string, args ...any) {
@@ -108,7 +109,9 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, path string) {
 		}
 		seen[i] = e
 		d.lines[child] = e.line
+		d.caller = v.Type().Field(i).Tag.Get("refers") == "caller"
 		d.value(e.value, v.Field(i), child, v.Type().Field(i).Tag)
+		d.caller = false
 	}
 }
 
@@ -119,7 +122,7 @@ func (d *decoder) disabled(entries []entry) bool {
 		if !off && e.key != "enabled" && e.key != "isActive" {
 			continue
 		}
-		value, errs := expand(resolved(e.value).Value, &d.opts)
+		value, errs := expand(resolved(e.value).Value, &d.opts, false)
 		if b, err := strconv.ParseBool(value); err == nil && errs == nil && b == off {
 			return true
 		}
@@ -198,7 +201,7 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 	text, isText := n.Value, n.ShortTag() == "!!str" || n.ShortTag() == "!!timestamp"
 	if isText && strings.Contains(text, "${") {
 		var errs []error
-		text, errs = expand(text, &d.opts)
+		text, errs = expand(text, &d.opts, d.caller)
 		if len(errs) > 0 {
 			d.unresolved(n.Line, path, errs)
 			return

@@ -16,32 +16,66 @@ const maxReference = 1 << 20
 // expand replaces the references of a value: ${NAME}, ${env:NAME},
 // ${NAME:-default} and ${file:/path}. $${ stands for a literal ${. What a
 // reference yields is not expanded again. ${userHome} of the editors is HOME.
-func expand(s string, opts *Options) (string, []error) {
-	var out strings.Builder
-	var errs []error
+// With caller, references to the caller are kept, and text that reads like one is
+// kept from being taken for one.
+func expand(s string, opts *Options, caller bool) (string, []error) {
+	e := expansion{opts: opts, caller: caller}
 	for {
 		i := strings.Index(s, "${")
 		if i < 0 {
-			out.WriteString(s)
-			return out.String(), errs
+			e.literal.WriteString(s)
+			e.flush()
+			return e.out.String(), e.errs
 		}
 		if i > 0 && s[i-1] == '$' {
-			out.WriteString(s[:i-1] + "${")
+			e.literal.WriteString(s[:i-1] + "${")
 			s = s[i+2:]
 			continue
 		}
-		out.WriteString(s[:i])
+		e.literal.WriteString(s[:i])
 		ref, rest, ok := strings.Cut(s[i+2:], "}")
 		if !ok {
-			return "", append(errs, errors.New(`has "${" without "}"; write $${ for a literal "${"`))
+			return "", append(e.errs, errors.New(`has "${" without "}"; write $${ for a literal "${"`))
 		}
-		value, err := resolve(ref, opts)
-		if err != nil {
-			errs = append(errs, err)
-		}
-		out.WriteString(value)
+		e.reference(ref)
 		s = rest
 	}
+}
+
+// expansion is a value that is being expanded.
+type expansion struct {
+	opts         *Options
+	caller       bool
+	out, literal strings.Builder
+	errs         []error
+}
+
+func (e *expansion) reference(ref string) {
+	switch isCaller := isCallerRef(ref); {
+	case isCaller && !e.caller:
+		e.errs = append(e.errs, fmt.Errorf("has the reference ${%s}, which stands for the caller; only env, args and cwd of a server may have it", clip(ref)))
+	case isCaller && strings.HasSuffix(e.literal.String(), "$"):
+		e.errs = append(e.errs, fmt.Errorf("has $ right before the reference ${%s}; put something between them", ref))
+	case isCaller:
+		e.flush()
+		e.out.WriteString("${" + ref + "}")
+	default:
+		value, err := resolve(ref, e.opts)
+		if err != nil {
+			e.errs = append(e.errs, err)
+		}
+		e.literal.WriteString(value)
+	}
+}
+
+// flush ends a piece of literal text.
+func (e *expansion) flush() {
+	text := e.literal.String()
+	e.literal.Reset()
+	if e.caller {
+		text = escapeCaller(text)
+	}
+	e.out.WriteString(text)
 }
 
 func resolve(ref string, opts *Options) (string, error) {

@@ -1,6 +1,7 @@
 package v1_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -37,9 +38,15 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("not valid: %v", ps)
 		}
 		c.Auth.APIKeys, c.Seal.Keys, c.Warnings = nil, nil, nil // not written out
+		for _, s := range c.MCPServers {
+			s.Pool.Spares = 0 // needs isolation, which may follow from the keys
+		}
 		text, err := json.Marshal(c)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if bytes.Contains(text, []byte("${principal.")) || bytes.Contains(text, []byte("${credential:")) {
+			return // what stands for the caller is not literal text
 		}
 		escaped := options()
 		again, problems := v1.Parse(escapeReferences(text), escaped)

@@ -118,6 +118,7 @@ func (d *decoder) idle(c *Config) {
 		}
 		d.warn(d.lines["mcpServers"], "mcpServers", reason)
 	}
+	d.lacking(c)
 	if c.Cluster != "" && len(c.Seal.Keys) == 0 {
 		d.warn(d.lineOf("cluster"), "cluster", "is set but seal.keys is not, so that each replica makes its own: give all the same, or they refuse each other")
 	}

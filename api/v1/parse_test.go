@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func options() v1.Options {
 	env := map[string]string{
 		"HOME": "/home/ann", "TOKEN": "sekrit-token", "GITHUB_TOKEN": "sekrit-github", "EMPTY": "",
-		"CI_KEY": "sekrit-ci-key-0123456789",
+		"CI_KEY": "sekrit-ci-key-0123456789", "DOLLAR": "$",
 	}
 	files := map[string]string{
 		"/etc/fixtures/token":     "\n  sekrit-from-a-file \n",

@@ -20,6 +20,9 @@ func (k *checker) servers(c *Config) {
 			k.fail(path, "has neither command nor url; one of them is needed")
 		} else if !s.Disabled {
 			k.server(path, s)
+			if s.URL == "" {
+				k.isolation(c, name)
+			}
 		}
 	}
 	k.prefixes(c)
@@ -89,14 +92,7 @@ func (k *checker) remote(path string, s *Server) {
 		k.fail(path+".type", "is stdio, but the server has a url; write command instead, or type: http")
 	}
 	k.httpURL(path+".url", s.URL)
-	for _, local := range []struct {
-		key string
-		set bool
-	}{{"args", len(s.Args) > 0}, {"env", len(s.Env) > 0}, {"cwd", s.Cwd != ""}} {
-		if local.set {
-			k.fail(path+"."+local.key, "is for servers with a command; this one has a url")
-		}
-	}
+	k.localOnly(path, s)
 	seen := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(s.Headers)) {
 		child := childPath(path+".headers", name)
@@ -105,6 +101,24 @@ func (k *checker) remote(path string, s *Server) {
 			k.fail(child, "is the same header as %q; keep one", clip(other))
 		}
 		seen[strings.ToLower(name)] = name
+	}
+}
+
+// localOnly refuses what only a server with a command can have.
+func (k *checker) localOnly(path string, s *Server) {
+	var none Server
+	none.SetDefaults()
+	for _, local := range []struct {
+		key string
+		set bool
+	}{
+		{"args", len(s.Args) > 0}, {"env", len(s.Env) > 0}, {"cwd", s.Cwd != ""}, {"isolation", s.Isolation != ""}, {"pool", s.Pool != none.Pool},
+		{"resources", s.Resources != none.Resources}, {"sandbox", s.Sandbox != nil}, {"user", s.User != ""},
+		{"restarts", s.Restarts != none.Restarts}, {"liveness", s.Liveness != none.Liveness},
+	} {
+		if local.set {
+			k.fail(path+"."+local.key, "is for servers with a command; this one has a url")
+		}
 	}
 }
 

@@ -140,6 +140,7 @@ func (k *checker) apiKeys(keys []APIKey) {
 			k.fail(path+".tenant", `is empty; leave it out for the tenant "default"`)
 		}
 		k.label(path+".tenant", key.Tenant)
+		k.credentials(path+".credentials", key.Credentials)
 		for j, group := range key.Groups {
 			k.label(path+".groups["+strconv.Itoa(j)+"]", group)
 		}

@@ -1,0 +1,189 @@
+package v1
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The values of Server.Isolation, the weakest first.
+const (
+	IsolationShared    = "shared"
+	IsolationTenant    = "tenant"
+	IsolationPrincipal = "principal"
+	IsolationSession   = "session"
+)
+
+var isolations = []string{IsolationShared, IsolationTenant, IsolationPrincipal, IsolationSession}
+
+// maxIsolated is the default of pool.max for a server that is not shared.
+const maxIsolated = 20
+
+// Personal tells what the references of env, args and cwd to the caller need to
+// be right: IsolationTenant, IsolationPrincipal, or "" when there are none.
+func (s *Server) Personal() string {
+	if at := s.strongest(); at != nil {
+		return at.needs()
+	}
+	return ""
+}
+
+// callerAt is a reference to the caller, with the key that holds it.
+type callerAt struct{ ref, key string }
+
+func (at *callerAt) needs() string {
+	if at.ref == refTenant {
+		return IsolationTenant
+	}
+	return IsolationPrincipal
+}
+
+// callerRefs are the references to the caller.
+func (s *Server) callerRefs() []callerAt {
+	var refs []callerAt
+	gather := func(key, value string) {
+		if !strings.Contains(value, "${") {
+			return
+		}
+		callerParts(value, func(_, ref string) {
+			if ref != "" {
+				refs = append(refs, callerAt{ref, key})
+			}
+		})
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
+		gather(childPath("env", name), s.Env[name])
+	}
+	for i, arg := range s.Args {
+		gather("args["+strconv.Itoa(i)+"]", arg)
+	}
+	gather("cwd", s.Cwd)
+	return refs
+}
+
+// strongest is the reference that needs the most isolation; nil when there is none.
+func (s *Server) strongest() *callerAt {
+	var most *callerAt
+	for _, at := range s.callerRefs() {
+		if most == nil || weaker(most.needs(), at.needs()) {
+			most = &at
+		}
+	}
+	return most
+}
+
+// IsolationOf tells which callers of a server share an instance of it: what its
+// isolation says, else what its references to the caller need, else principal
+// where callers have keys and shared where they have none. A server with a url
+// has no instances of ours, so it is "".
+func (c *Config) IsolationOf(name string) string {
+	s := c.MCPServers[name]
+	if s == nil || s.URL != "" {
+		return ""
+	}
+	switch need := s.Personal(); {
+	case s.Isolation != "":
+		return s.Isolation
+	case need != "":
+		return need
+	case len(c.Auth.APIKeys) > 0:
+		return IsolationPrincipal
+	}
+	return IsolationShared
+}
+
+// PoolOf is the pool of a server, with the default of its maximum.
+func (c *Config) PoolOf(name string) Pool {
+	s := c.MCPServers[name]
+	if s == nil {
+		return Pool{}
+	}
+	p := s.Pool
+	if p.Max == 0 {
+		p.Max = max(p.Min, 1)
+		if c.IsolationOf(name) != IsolationShared {
+			p.Max = max(p.Min, p.Spares, maxIsolated)
+		}
+	}
+	return p
+}
+
+// isolation checks who shares an instance, and how many there are.
+func (k *checker) isolation(c *Config, name string) {
+	s, path := c.MCPServers[name], childPath("mcpServers", name)
+	most := s.strongest()
+	if most != nil && s.Isolation != "" && weaker(s.Isolation, most.needs()) {
+		k.fail(path+".isolation", "is %s, but ${%s} in %s differs between callers who would share an instance; write %s, or leave isolation out",
+			s.Isolation, most.ref, most.key, most.needs())
+	}
+	for _, at := range s.callerRefs() {
+		k.reference(c, path, at)
+	}
+	switch p := c.PoolOf(name); {
+	case p.Spares > 0 && c.IsolationOf(name) == IsolationShared:
+		k.fail(path+".pool.spares", "are for isolated servers; a shared one keeps instances started with pool.min")
+	case p.Spares > 0 && most != nil:
+		k.fail(path+".pool.spares", "cannot be started before it is known for whom, which ${%s} in %s needs; write 0", most.ref, most.key)
+	case p.Min > p.Max:
+		k.fail(path+".pool.min", "%d is more than pool.max, which is %d", p.Min, p.Max)
+	case p.Spares > p.Max:
+		k.fail(path+".pool.spares", "%d are more than pool.max, which is %d", p.Spares, p.Max)
+	}
+}
+
+// reference checks one reference to the caller.
+func (k *checker) reference(c *Config, path string, at callerAt) {
+	name, ok := strings.CutPrefix(at.ref, refCredential)
+	switch {
+	case !ok:
+	case !strings.HasPrefix(at.key, "env"):
+		k.fail(path+"."+at.key, "has ${%s}; a credential may stand under env only, since every user of the machine sees arguments and folders", at.ref)
+	case !slices.ContainsFunc(c.Auth.APIKeys, func(a APIKey) bool { return a.Credentials[name] != "" }):
+		k.fail(path+"."+at.key, "has ${%s}, but no entry of auth.apiKeys has a credential of that name", at.ref)
+	}
+}
+
+// weaker tells whether isolation a lets more callers share an instance than b.
+func weaker(a, b string) bool { return slices.Index(isolations, a) < slices.Index(isolations, b) }
+
+// maxCredentials bounds the credentials of one key.
+const maxCredentials = 100
+
+// credentials checks the secrets of a principal. No message shows one.
+func (k *checker) credentials(path string, all map[string]Secret) {
+	if n := len(all); n > maxCredentials {
+		k.fail(path, "has %d credentials; at most %d are allowed", n, maxCredentials)
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		child := childPath(path, name)
+		switch {
+		case !isCallerRef(refCredential + name):
+			k.fail(child, "is no name that ${credential:NAME} can have: 1 to 64 of A-Z a-z 0-9 _ . -")
+		case all[name] == "":
+			k.fail(child, "is empty; give the secret, or remove the key")
+		case strings.ContainsRune(string(all[name]), 0):
+			k.fail(child, "holds a NUL character, which no process can be given")
+		}
+	}
+}
+
+// lacking warns of callers who lack a credential that a server needs.
+func (d *decoder) lacking(c *Config) {
+	for _, name := range c.ServerNames() {
+		for _, at := range c.MCPServers[name].callerRefs() {
+			credential, ok := strings.CutPrefix(at.ref, refCredential)
+			if !ok {
+				continue
+			}
+			path := childPath("mcpServers", name) + "." + at.key
+			for _, key := range c.Auth.APIKeys {
+				if _, has := key.Credentials[credential]; !has {
+					d.warn(d.lineOf(path), path, fmt.Sprintf("has ${%s}, which %q of auth.apiKeys lacks, so that its calls of this server are refused", at.ref, clip(key.Name)))
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,109 @@
+package v1_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
+)
+
+// TestIsolationOf: what is left out is derived, and so is the most instances that there may be.
+func TestIsolationOf(t *testing.T) {
+	data, err := os.ReadFile("testdata/good/isolation.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, problems := v1.Parse(data, options())
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	type is struct {
+		isolation, personal string
+		max                 int
+	}
+	got := map[string]is{}
+	for name, s := range c.MCPServers {
+		got[name] = is{c.IsolationOf(name), s.Personal(), c.PoolOf(name).Max}
+	}
+	want := map[string]is{
+		"mine": {"principal", "principal", 20}, "ours": {"tenant", "tenant", 20}, "all": {"shared", "", 2}, "plain": {"principal", "", 30},
+		"session": {"session", "principal", 3}, "remote": {"", "", 20},
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(is{})); diff != "" {
+		t.Error(diff)
+	}
+	open, problems := parse("mcpServers: {a: {command: x}, b: {command: x, cwd: '${principal.tenant}'}}")
+	if open.IsolationOf("a") != "shared" || open.PoolOf("a").Max != 1 || open.IsolationOf("b") != "tenant" || open.IsolationOf("c") != "" {
+		t.Errorf("without keys: %q, %d, %q, %v", open.IsolationOf("a"), open.PoolOf("a").Max, open.IsolationOf("b"), problems)
+	}
+}
+
+var ann = &v1.Caller{Subject: "ann", Tenant: "acme", Credential: func(name string) (v1.Secret, bool) {
+	return "sekrit-${principal.subject}", name == "github"
+}}
+
+// TestFor: what refers to the caller is replaced, once, and what only looks so is not.
+func TestFor(t *testing.T) {
+	c, problems := parse(`mcpServers: {a: {command: x, args: ["${principal.subject}", "-u${principal.subject}/${principal.tenant}!", "$${principal.subject}",
+  "${ODD}", "$${x}"], env: {T: "Bearer ${credential:github}.${principal.tenant}"}, cwd: "/d/${principal.tenant}"}}
+auth: {apiKeys: [{name: ann, key: "${CI_KEY}", credentials: {github: x}}]}`, "ODD=$${principal.subject} ${credential:github}")
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	s := c.MCPServers["a"]
+	before := strings.Join(s.Args, " ")
+	got, err := s.For(ann)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"ann", "-uann/acme!", "${principal.subject}", "$${principal.subject} ${credential:github}", "${x}"}
+	if diff := cmp.Diff(want, got.Args); diff != "" {
+		t.Error(diff)
+	}
+	if got.Env["T"] != "Bearer sekrit-${principal.subject}.acme" || got.Cwd != "/d/acme" {
+		t.Errorf("env %q, cwd %q", got.Env["T"], got.Cwd)
+	}
+	if after := strings.Join(s.Args, " "); after != before || s.Env["T"] == got.Env["T"] {
+		t.Errorf("the server itself was changed: %q", after)
+	}
+}
+
+// TestForRefuses: a name cannot lead to another caller's folder, pass for an option or be missing.
+func TestForRefuses(t *testing.T) {
+	path := &v1.Server{Command: "x", Cwd: "/d/${principal.subject}"}
+	arg := &v1.Server{Command: "x", Args: []string{"${principal.subject}"}}
+	inner := &v1.Server{Command: "x", Args: []string{"--user=${principal.subject}"}}
+	env := &v1.Server{Command: "x", Env: map[string]string{"A": "${principal.subject}"}}
+	secret := &v1.Server{Command: "x", Env: map[string]string{"A": "${credential:other}"}}
+	as := func(name string) *v1.Caller { return &v1.Caller{Subject: name, Tenant: "t"} }
+	for name, tt := range map[string]struct {
+		s    *v1.Server
+		who  *v1.Caller
+		want string
+	}{
+		"nobody":         {path, nil, "cwd: ${principal.subject} stands for the caller, but this instance is for nobody in particular"},
+		"empty":          {path, as(""), "cannot be part of a path"},
+		"this folder":    {path, as("."), "cannot be part of a path"},
+		"folder above":   {path, as(".."), "cannot be part of a path"},
+		"slash":          {path, as("../bob"), "cannot be part of a path"},
+		"NUL":            {path, as("a\x00b"), "cannot be part of a path"},
+		"line break":     {arg, as("a\nb"), "args[0]: what ${principal.subject} stands for"},
+		"option":         {arg, as("-rf"), "option"},
+		"slash in arg":   {inner, as("a/b"), "cannot be part of a path"},
+		"NUL in env":     {env, as("a\x00"), "env.A"},
+		"no credential":  {secret, ann, `env.A: the caller has no credential "other"; give it one under auth.apiKeys[].credentials`},
+		"no credentials": {secret, as("x"), `has no credential "other"`},
+	} {
+		if got, err := tt.s.For(tt.who); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %+v, %v; want %q", name, got, err, tt.want)
+		}
+	}
+	for name, s := range map[string]*v1.Server{"-x": inner, "..": env, "a/b": env} {
+		if _, err := s.For(as(name)); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
