@@ -3,14 +3,19 @@ package upstream
 import (
 	"os"
 
+	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/runner"
 )
 
 // launching says how the process of an instance is started, and how it is kept.
 func (s *Server) launching() (runner.Command, runner.Options, error) {
+	spec, err := s.spec.For(s.opts.Who)
+	if err != nil {
+		return runner.Command{}, runner.Options{}, errs.E("", errs.Unavailable, "not started: %w", err)
+	}
 	c := runner.Command{
-		Server: s.opts.Name, Path: s.spec.Command, Args: s.spec.Args, Dir: s.spec.Cwd,
-		Env: runner.Environ(os.LookupEnv, s.spec.Env),
+		Server: s.opts.Name, Path: spec.Command, Args: spec.Args, Dir: spec.Cwd,
+		Env: runner.Environ(os.LookupEnv, spec.Env),
 	}
 	return c, runner.Options{Log: s.opts.Log, MaxLine: s.opts.MaxBytes, Guard: s.opts.Guard}, nil
 }

@@ -103,6 +103,8 @@ type Options struct {
 	Name, Version string
 	// Key is the isolation key whose callers share this Server; empty where all do.
 	Key string
+	// Who is the caller that env, args and cwd refer to; nil where they refer to none.
+	Who *v1.Caller
 	Log *slog.Logger
 	// Guard is the argv of the guard process for children; nil for none.
 	Guard []string

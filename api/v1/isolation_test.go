@@ -49,7 +49,7 @@ var ann = &v1.Caller{Subject: "ann", Tenant: "acme", Credential: func(name strin
 func TestFor(t *testing.T) {
 	c, problems := parse(`mcpServers: {a: {command: x, args: ["${principal.subject}", "-u${principal.subject}/${principal.tenant}!", "$${principal.subject}",
   "${ODD}", "$${x}"], env: {T: "Bearer ${credential:github}.${principal.tenant}"}, cwd: "/d/${principal.tenant}"}}
-auth: {apiKeys: [{name: ann, key: "${CI_KEY}", credentials: {github: x}}]}`, "ODD=$${principal.subject} ${credential:github}")
+auth: {apiKeys: [{name: ann, key: "${CI_KEY}", credentials: {github: x}}]}`, "ODD", "$${principal.subject} ${credential:github}")
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
