@@ -55,6 +55,7 @@ type instance struct {
 	closed  bool
 	gone    chan struct{} // closed when nothing more can arrive
 	queue   chan []byte   // notices and replies on their way to the server
+	lapsed  atomic.Bool   // it closed its output while it was running
 	garbage atomic.Int64  // lines or events that were no message
 	issued  atomic.Int64  // the last id given out
 }
@@ -91,7 +92,11 @@ type waiting struct {
 
 func (in *instance) exit() error {
 	<-in.p.Done()
-	if err := in.p.Err(); err != nil {
+	err := in.p.Err()
+	if in.lapsed.Load() {
+		return in.s.errorf(errs.Unavailable, lapse+"; %w", err)
+	}
+	if err != nil {
 		return err
 	}
 	return errors.New("exited without an error")
@@ -128,16 +133,26 @@ func (in *instance) read() {
 	}
 	select {
 	case <-in.p.Done():
+		in.lose(fmt.Sprintf("%s ended (%s)", in.p.words().whole, in.p.fate()))
 	case <-time.After(lingering):
-		in.stop() // its output ended but it still runs: it is of no use any more
+		in.lapsed.Store(true)
+		in.lose(lapse)
+		in.stop() // it is of no use any more, and nobody waits until it has ended
 	}
+}
+
+// lapse is what happened to a process that closed its output but still runs.
+const lapse = "closed its output while it was running"
+
+// lose has nobody call the instance any more, and tells everybody who waits for it why.
+func (in *instance) lose(why string) {
 	in.drop()
 	in.mu.Lock()
 	in.closed = true
 	lost := in.pending
 	in.pending, in.held = nil, nil
 	in.mu.Unlock()
-	err := in.s.errorf(errs.Unavailable, "%s ended (%s); a request under way may have been carried out", in.p.words().whole, in.p.fate())
+	err := in.s.errorf(errs.Unavailable, "%s; a request under way may have been carried out", why)
 	for _, w := range lost {
 		w.err = err
 		close(w.answer)
