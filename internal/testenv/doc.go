@@ -44,17 +44,29 @@ func Main(m *testing.M) {
 			os.Exit(code)
 		}
 	}
-	goleak.VerifyTestMain(m, redisSleeps()...)
+	clean := goleak.Cleanup(func(code int) {
+		unbuild()
+		os.Exit(code)
+	})
+	goleak.VerifyTestMain(m, append(redisSleeps(), clean)...)
 }
 
 // Eventually waits for a condition.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
+	if !Happens(ok) {
+		t.Fatalf("never happened: %s", what)
+	}
+}
+
+// Happens waits for a condition and tells whether it came.
+func Happens(ok func() bool) bool {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for end := time.Now().Add(Patience); !ok(); <-tick.C {
 		if time.Now().After(end) {
-			t.Fatalf("never happened: %s", what)
+			return false
 		}
 	}
+	return true
 }
