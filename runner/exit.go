@@ -18,6 +18,14 @@ const (
 	errorLineSize = 300 // bytes of each
 )
 
+// OverLimit is the cause of an end for using more than [Limits] allow.
+type OverLimit struct {
+	Resource string // memory or pids
+	Limit    string // as it was configured
+}
+
+func (e *OverLimit) Error() string { return "over resources." + e.Resource + " (" + e.Limit + ")" }
+
 // ExitError tells how and why a process ended.
 type ExitError struct {
 	Server string
@@ -41,6 +49,22 @@ func (e *ExitError) State() string {
 		return "signal: " + e.Signal.String()
 	}
 	return fmt.Sprintf("exit status %d", e.Code)
+}
+
+// Reason is one word for why the process ended, for counting: stopped, memory, pids, write, signal or exit.
+func (e *ExitError) Reason() string {
+	over, isOver := errors.AsType[*OverLimit](e.Cause)
+	switch {
+	case isOver:
+		return over.Resource
+	case errors.Is(e.Cause, ErrStopped):
+		return "stopped"
+	case errors.Is(e.Cause, ErrWriteTimeout):
+		return "write"
+	case e.Signal != 0:
+		return "signal"
+	}
+	return "exit"
 }
 
 // Error names the server, the cause, the state and the last lines of stderr, all of bounded length.

@@ -29,6 +29,7 @@ type Options struct {
 	Log     *slog.Logger  // stderr lines and life cycle; nil for none
 	MaxLine int           // longest line Read returns, in bytes; 0 for 16 MiB
 	Grace   time.Duration // how long each step of Stop waits for the next; 0 for 2 s
+	Journal *Journal      // gets the lines the server prints for people to read; nil for none
 	Guard   []string      // argv of the guard process, which must call [Guard] on its stdin; empty for none
 }
 
@@ -98,7 +99,7 @@ func Start(c Command, o Options) (*Process, error) {
 	}
 	p.guard = guardOf(o.Guard, o.Log)
 	p.guard.add(p.pid)
-	p.stderr = newTail(newInlet(pipes.stderr), p.log, secretsOf(c.Env))
+	p.stderr = newTail(newInlet(pipes.stderr), p.pid, c.Env, o, p.log)
 	p.log.Debug("server process started", "command", path)
 	go p.pump()
 	go p.wait(child)
@@ -110,6 +111,14 @@ func (p *Process) PID() int { return p.pid }
 
 // Stderr returns the last lines the server wrote to stderr, oldest first: at most 20 of 4 KiB each.
 func (p *Process) Stderr() []string { return p.stderr.last() }
+
+// Fault puts a line that the server printed to stdout, and that is no message, into the journal. Only
+// the beginning of a long one is kept.
+func (p *Process) Fault(line []byte) {
+	if j := p.options.Journal; j.admit() {
+		j.keep(Line{PID: p.pid, Text: p.stderr.clean(line[:min(len(line), tailLine)]), Fault: true})
+	}
+}
 
 // Done is closed when the process has ended and was reaped, and no member of its group is left.
 func (p *Process) Done() <-chan struct{} { return p.done }

@@ -23,6 +23,8 @@ const (
 type tail struct {
 	in      *inlet
 	log     *slog.Logger
+	journal *Journal
+	pid     int
 	secrets *strings.Replacer
 
 	line []byte // the line so far, cut at tailLine
@@ -37,8 +39,8 @@ type tail struct {
 	n    int // lines seen
 }
 
-func newTail(in *inlet, log *slog.Logger, secrets *strings.Replacer) *tail {
-	return &tail{in: in, log: log, secrets: secrets}
+func newTail(in *inlet, pid int, env []string, o Options, log *slog.Logger) *tail {
+	return &tail{in: in, pid: pid, log: log, journal: o.Journal, secrets: secretsOf(env)}
 }
 
 // run reads until the end of the process, or until it closes its stderr.
@@ -84,7 +86,7 @@ func (t *tail) add(b []byte) {
 	t.line = append(t.line, b[:min(len(b), room)]...)
 }
 
-// finish ends the line: into the ring and, as the rate allows, into the log.
+// finish ends the line: into the ring and, as the rate allows, into the journal and the log.
 func (t *tail) finish(now time.Time) {
 	line := bytes.TrimRight(t.line, " \t\r")
 	if len(line) > 0 {
@@ -93,6 +95,9 @@ func (t *tail) finish(now time.Time) {
 		*slot = append((*slot)[:0], line...)
 		t.n++
 		t.mu.Unlock()
+		if t.journal.admit() {
+			t.journal.keep(Line{PID: t.pid, Text: t.clean(line)})
+		}
 		t.note(line, now)
 	}
 	t.line, t.cut = t.line[:0], false

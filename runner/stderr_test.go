@@ -130,3 +130,25 @@ func TestStderrSecrets(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What a server prints goes to the journal with its secrets blotted out, also what it prints to stdout by mistake.
+func TestJournalOfAServer(t *testing.T) {
+	j := runner.NewJournal(100, 1<<20)
+	c := command(`complain first\nthe token is hunter2hunter2\n\nlast \x1b[31mred`)
+	c.Env = append(c.Env, "TOKEN=hunter2hunter2")
+	p, err := runner.Start(c, runner.Options{Journal: j})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended(t, p)
+	wantLines(t, j.Last(10), "first", "the token is [TOKEN]", "last [31mred")
+	p.Fault([]byte("Server listening, token hunter2hunter2"))
+	p.Fault(bytes.Repeat([]byte("x"), 1<<20))
+	last := j.Last(2)
+	if last[0].Text != "Server listening, token [TOKEN]" || !last[0].Fault || last[0].PID != p.PID() || len(last[1].Text) != 4<<10 {
+		t.Errorf("got %.200v", last)
+	}
+	if last := j.Last(3)[0]; last.Fault || last.PID != p.PID() {
+		t.Errorf("got %v", last)
+	}
+}
