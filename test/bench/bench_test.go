@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -89,6 +91,19 @@ func TestLoadThroughProxy(t *testing.T) {
 	s, err := j.run()
 	if err != nil || s.Errors > 0 || s.Calls == 0 || s.Requests != int64(s.Calls) {
 		t.Errorf("got %+v, %v", s, err)
+	}
+}
+
+// The bare proxy must not read from the body of a request whose answer is
+// already on its way.
+func TestProxyReadsNoMoreThanAnnounced(t *testing.T) {
+	closed := iotest.ErrReader(http.ErrBodyReadAfterClose)
+	for length, want := range map[int64]error{3: nil, 4: http.ErrBodyReadAfterClose, -1: http.ErrBodyReadAfterClose} {
+		s := &sized{io.NopCloser(io.MultiReader(strings.NewReader("abc"), closed)), length}
+		got, err := io.ReadAll(s)
+		if string(got) != "abc" || !errors.Is(err, want) {
+			t.Errorf("of %d bytes: %q, %v, want %v", length, got, err, want)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"flag"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -28,10 +29,35 @@ func (b *buffers) Put(buf []byte) { b.pool.Put(&buf) }
 // call costs a quarter more, which would flatter whoever is compared.
 func newProxy(upstream *url.URL) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
-		Rewrite:    func(r *httputil.ProxyRequest) { r.SetURL(upstream) },
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(upstream)
+			if r.Out.Body != nil {
+				r.Out.Body = &sized{r.Out.Body, r.Out.ContentLength}
+			}
+		},
 		Transport:  &http.Transport{MaxIdleConnsPerHost: 1024, IdleConnTimeout: 90 * time.Second, DisableCompression: true},
 		BufferPool: &buffers{},
 	}
+}
+
+// sized is a body that ends by itself after as many bytes as were announced.
+// The transport reads once more than it has to; where the answer comes before
+// that, the server has closed the body by then, the transport takes this for a
+// request that failed, and cuts off the answer it is passing on.
+type sized struct {
+	io.ReadCloser
+	left int64 // negative when none were announced
+}
+
+func (s *sized) Read(p []byte) (int, error) {
+	if s.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := s.ReadCloser.Read(p)
+	if s.left > 0 {
+		s.left = max(0, s.left-int64(n))
+	}
+	return n, err
 }
 
 // proxyMain is the bare proxy as a process of its own.

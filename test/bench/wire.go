@@ -71,7 +71,7 @@ func (b *wire) until(mark []byte) ([]byte, error) {
 func (b *wire) take(n int) ([]byte, error) {
 	for b.w-b.r < n {
 		if err := b.fill(); err != nil {
-			return nil, cutOff(err)
+			return nil, fmt.Errorf("%d of %d bytes: %w", b.w-b.r, n, cutOff(err))
 		}
 	}
 	at := b.r
@@ -162,7 +162,7 @@ type response struct {
 func (b *wire) response(p *response) error {
 	head, err := b.until(blankLine)
 	if err != nil {
-		return cutOff(err)
+		return fmt.Errorf("before the head of an answer: %w", cutOff(err))
 	}
 	if err := p.parse(head); err != nil {
 		return err
