@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -24,7 +25,7 @@ import (
 
 // TestMain lets the test binary play the roles that the benchmark starts.
 func TestMain(m *testing.M) {
-	roles["serve"] = fakeMain
+	roles["serve"], roles["run"] = fakeMain, fakeRun
 	if role := roleOf(os.Args); role != nil {
 		exit(role(os.Args[2:]))
 	}
@@ -356,7 +357,7 @@ func TestSpread(t *testing.T) {
 // The whole program, without the gateway.
 func TestRun(t *testing.T) {
 	var out bytes.Buffer
-	err := run(t.Context(), []string{"-quick", "-gateway", "none", "-only", "call-mm,list100-ll", "-json", "-check"}, &out, io.Discard)
+	err := run(t.Context(), []string{"-quick", "-gateway", "none", "-peers", "none", "-only", "call-mm,list100-ll", "-json", "-check"}, &out, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -392,14 +393,14 @@ func TestConfigs(t *testing.T) {
 func TestRowsHaveTargets(t *testing.T) {
 	w := &world{}
 	configs := w.configs()
-	for _, r := range rows() {
+	for _, r := range allRows() {
 		bare := 0
 		for _, a := range r.aims {
 			if a.label == "bare" {
 				bare++
 			}
 			_, ok := configs[a.target]
-			if !ok && a.target != "direct" && a.target != "bare" && a.target != "nginx" {
+			if !ok && !slices.Contains([]string{"direct", "bare", "nginx", "run", mcpProxy, superGateway}, a.target) {
 				t.Errorf("%s: no target %q", r.name, a.target)
 			}
 		}

@@ -30,6 +30,8 @@ func limits() []bound {
 		{What: "list of 100 tools, modern", Max: 0.5, Unit: "× bare", value: ratio("list100-mm")},
 		{What: "list of 100 tools, legacy", Max: 0.5, Unit: "× bare", value: ratio("list100-ll")},
 		{What: "list of 1,000 tools of 100 servers", Max: 1000, Unit: "µs CPU", value: listCPU},
+		{What: "small call over stdio", Max: 0.7, Unit: "× bare", value: ratio("stdio-")},
+		{What: "64 KiB answer over stdio", Max: 1.4, Unit: "× bare", value: ratio("stdiobig-")},
 		{What: "upstream requests per call", Max: 1, Unit: "requests", value: perCallUpstream},
 		{What: "new connections in steady state", Max: 0, Unit: "connections", value: newConnections},
 		{What: "resident memory, idle", Max: 30, Unit: "MiB", value: once("idle-rss-mib")},
@@ -81,23 +83,28 @@ func (r *report) table(name string) *table {
 	return r.Tables[i]
 }
 
-// ours are the lines of the gateway without authentication.
+// ours are the lines of the gateway without authentication, whichever command started it.
 func (t *table) ours() []*line {
 	var all []*line
 	for _, l := range t.Lines {
-		if l.Label == "gateway" || l.Label == "gateway /mcp" {
+		if strings.HasPrefix(l.Label, "gateway") && l.Label != withKey("").label {
 			all = append(all, l)
 		}
 	}
 	return all
 }
 
-// ratio is the worse of the gateway's two endpoints.
+// ratio is the worst of the gateway's endpoints in the tables whose names begin so.
 func ratio(name string) func(*report) (float64, bool) {
 	return func(r *report) (worst float64, found bool) {
-		for _, l := range r.table(name).ours() {
-			if len(l.Ratios) > 0 {
-				worst, found = max(worst, spreadOf(l.Ratios).mid), true
+		for _, t := range r.Tables {
+			if !strings.HasPrefix(t.Name, name) {
+				continue
+			}
+			for _, l := range t.ours() {
+				if len(l.Ratios) > 0 {
+					worst, found = max(worst, spreadOf(l.Ratios).mid), true
+				}
 			}
 		}
 		return worst, found

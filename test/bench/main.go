@@ -1,5 +1,6 @@
 // Command bench measures the gateway against a bare httputil.ReverseProxy, and
-// nginx where it is installed, with the same load in the same run.
+// nginx where it is installed, with the same load in the same run; and as a
+// bridge to a stdio server against supergateway and mcp-proxy, where there is npm.
 //
 // It starts itself again as the other ends: a cheap MCP server of both eras
 // (upstream, stdio), the bare proxy (proxy) and the load generator (load). The
@@ -72,9 +73,10 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	set.IntVar(&o.rounds, "rounds", 5, "rounds")
 	set.Float64Var(&o.seconds, "seconds", 1, "seconds of each measurement")
 	set.IntVar(&o.conns, "conns", 32, "connections of the small calls")
-	set.StringVar(&o.only, "only", "", "beginnings of the names of what to measure, with commas: call-mm call-ll call-lm call-ml slow big list100 list1000 stdio start many sessions parked streams listen")
+	set.StringVar(&o.only, "only", "", "beginnings of the names of what to measure, with commas: call-mm call-ll call-lm call-ml slow big list100 list1000 stdio stdiobig start many sessions parked streams listen")
 	set.BoolVar(&o.quick, "quick", false, "one short round: shows that everything works, its figures say little")
 	set.StringVar(&o.gateway, "gateway", "", "gateway program; built from ./cmd/toolcrib when empty, left out when none")
+	set.StringVar(&o.peers, "peers", "", "folder whose node_modules has supergateway and mcp-proxy; installed with npm when empty, left out when none")
 	set.BoolVar(&o.json, "json", false, "print all samples as JSON")
 	set.BoolVar(&o.check, "check", false, "exit 1 when a limit is exceeded or an answer was wrong")
 	set.DurationVar(&o.wait, "wait", 150*time.Second, "how long the memory of deleted sessions may take to return")
@@ -102,7 +104,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	w, err := newWorld(ctx, dir, o.gateway)
+	w, err := newWorld(ctx, dir, o.gateway, o.peers)
 	if w != nil {
 		defer w.stopAll()
 	}

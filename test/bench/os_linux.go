@@ -109,6 +109,12 @@ func children(pid int) []int {
 	return all
 }
 
+// programOf is the file that a process runs, empty when that is not told.
+func programOf(pid int) string {
+	path, _ := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe") // it may have ended since
+	return path
+}
+
 // machineTime is the busy time of all CPUs so far.
 func machineTime() (time.Duration, error) {
 	b, err := os.ReadFile("/proc/stat")

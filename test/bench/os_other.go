@@ -20,6 +20,8 @@ func cpuTime(int) (time.Duration, error) { return 0, errNoProc }
 
 func children(int) []int { return nil }
 
+func programOf(int) string { return "" }
+
 func machineTime() (time.Duration, error) { return 0, errNoProc }
 
 func resident(int) (int64, error) { return 0, errNoProc }

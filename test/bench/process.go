@@ -51,17 +51,19 @@ type process struct {
 	once    sync.Once
 }
 
-// command says what to start: argv, the CPU to pin it to (-1 for none), and
-// whether its standard output is read by us.
+// command says what to start: argv, what its environment has beyond ours, the
+// CPU to pin it to (-1 for none), and whether its standard output is read by us.
 type command struct {
 	name string
 	argv []string
+	env  []string
 	cpu  int
 	talk bool
 }
 
 func start(c command) (*process, error) {
 	p := &process{name: c.name, cmd: exec.Command(c.argv[0], c.argv[1:]...), done: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), c.env...)
 	p.cmd.Stderr = &p.said
 	p.cmd.WaitDelay = time.Second
 	var err error

@@ -73,9 +73,33 @@ func rows() []row {
 			[]aim{{label: "gateway /mcp", target: "four", path: "/mcp"}})},
 		{"list1000", "tools/list, 1,000 tools (gateway: of 100 servers)", modern, opList, 1000, 4, join(plain(big(1000)),
 			[]aim{{label: "gateway /mcp", target: "many", path: "/mcp"}})},
-		{"stdio-m", "tools/call, 64 bytes, modern → stdio, modern (bare: HTTP)", modern, opEcho, 0, 0, join(plain(mcp10)[1:2], through("stdio", "modern"))},
-		{"stdio-l", "tools/call, 64 bytes, legacy → stdio, legacy (bare: HTTP)", legacy, opEcho, 0, 0, join(plain(old10)[1:2], through("stdio", "legacy"))},
 	}
+}
+
+// allRows are those over HTTP and those over stdio.
+func allRows() []row { return append(rows(), stdioRows()...) }
+
+// stdioRows are the gateway and its peers as a bridge to a process. The bare
+// proxy stands before the same server over HTTP.
+func stdioRows() []row {
+	const big = 64 << 10
+	bare := func(e era) []aim { return plain(fmt.Sprintf("/%s/10/mcp", e))[1:2] }
+	mm := join(bare(modern), through("stdio", "modern"))
+	ll := join(bare(legacy), through("stdio", "legacy"), []aim{
+		{label: "gateway run", target: "run", path: "/mcp"},
+		{label: mcpProxy, target: mcpProxy, path: "/mcp"},
+		{label: superGateway, target: superGateway, path: "/mcp"},
+	})
+	all := []row{
+		{"stdio-m20", "tools/call, 64 bytes, modern → stdio, modern (bare: HTTP)", modern, opEcho, 0, 20, mm},
+		{"stdiobig-m20", "tools/call, 64 KiB answer, modern → stdio, modern (bare: HTTP)", modern, opPayload, big, 20, mm},
+	}
+	for _, clients := range []int{1, 20, 100} {
+		all = append(all,
+			row{fmt.Sprint("stdio-l", clients), "tools/call, 64 bytes, legacy → stdio, legacy (bare: HTTP)", legacy, opEcho, 0, clients, ll},
+			row{fmt.Sprint("stdiobig-l", clients), "tools/call, 64 KiB answer, legacy → stdio, legacy (bare: HTTP)", legacy, opPayload, big, clients, ll})
+	}
+	return all
 }
 
 // chosen tells whether -only asks for a name.

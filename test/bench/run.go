@@ -16,6 +16,7 @@ type settings struct {
 	only    string
 	quick   bool
 	gateway string
+	peers   string
 	wait    time.Duration // for memory to be given back
 	shots   int           // repetitions of what is measured once a start
 	held    int           // legacy sessions held open, and calls parked
@@ -63,9 +64,9 @@ func measure(ctx context.Context, w *world, s *settings) (*report, error) {
 	rep := &report{Machine: machine()}
 	defer func() { rep.Notes = w.notes }()
 	var picked []row
-	for _, r := range rows() {
+	for _, r := range allRows() {
 		if chosen(s.only, r.name) {
-			if r.conns == 0 || s.quick {
+			if r.conns == 0 || s.quick && r.conns > s.conns {
 				r.conns = s.conns
 			}
 			picked = append(picked, r)
@@ -117,7 +118,6 @@ func (w *world) sample(s *settings, r row, a aim, on *target) (*sample, error) {
 	}
 	if a.target != "direct" {
 		j.Target = on.proc.pid()
-		j.Own = append(j.Own, children(j.Target)...)
 	}
 	return w.load.measure(j)
 }

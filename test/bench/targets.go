@@ -23,8 +23,10 @@ type target struct {
 // world is everything that runs for a benchmark.
 type world struct {
 	*crew
-	dir      string // for configurations and what is built
-	gateway  string // path of the gateway program, empty without
+	ctx      context.Context // of the whole run
+	dir      string          // for configurations and what is built
+	gateway  string          // path of the gateway program, empty without
+	peers    string          // folder that has node_modules with the peers; none without, empty until they are installed
 	gwCPU    int
 	loadCPU  int
 	load     *process
@@ -42,8 +44,8 @@ func (w *world) note(format string, args ...any) {
 }
 
 // newWorld starts load generator and upstream, and finds or builds the gateway.
-func newWorld(ctx context.Context, dir, gateway string) (*world, error) {
-	w := &world{crew: newCrew(ctx), dir: dir, key: newKey(), others: map[string]*target{}}
+func newWorld(ctx context.Context, dir, gateway, peers string) (*world, error) {
+	w := &world{crew: newCrew(ctx), ctx: ctx, dir: dir, peers: peers, key: newKey(), others: map[string]*target{}}
 	var ok bool
 	if w.gwCPU, w.loadCPU, ok = cpus(); !ok {
 		w.note("not pinned: gateway and load share what CPUs there are, so their speed is not comparable")
@@ -102,9 +104,14 @@ func (w *world) begin(name string) (*target, error) {
 		return w.startBare()
 	case "nginx":
 		return w.startNginx()
+	case superGateway, mcpProxy:
+		return w.startPeer(name)
 	}
 	if w.gateway == "" {
 		return nil, nil //nolint:nilnil // a target that is left out
+	}
+	if name == "run" {
+		return w.startRun(legacy)
 	}
 	servers, ok := w.configs()[name]
 	if !ok {
@@ -128,12 +135,12 @@ func (w *world) startBare() (*target, error) {
 
 // configs are the gateways of the benchmark and the servers each has.
 func (w *world) configs() map[string]map[string]any {
-	self, _ := os.Executable() // crew.role has it for certain before
 	remote := func(path string) any {
 		return map[string]any{"url": "http://" + w.upstream.addr + path, "listTTL": "1h"}
 	}
 	stdio := func(e era) any {
-		return map[string]any{"command": self, "args": []string{"stdio", "-era", string(e), "-cpu", fmt.Sprint(w.loadCPU)}}
+		argv := w.stdioArgv(e)
+		return map[string]any{"command": argv[0], "args": argv[1:]}
 	}
 	calls := map[string]any{"modern": remote("/modern/10/mcp"), "legacy": remote("/legacy/10/mcp")}
 	return map[string]map[string]any{

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"time"
 )
@@ -11,6 +12,8 @@ import (
 type watch struct {
 	j      *job
 	stats  *client // an own connection, which the upstream does not count
+	parts  []int   // processes of the target
+	own    []int   // of the benchmark, and what the target bridges to
 	began  time.Time
 	before reading
 }
@@ -38,6 +41,11 @@ func (w *watch) close() {
 }
 
 func (w *watch) start() error {
+	w.parts, w.own = nil, append([]int{os.Getpid()}, w.j.Own...)
+	if w.j.Target > 0 {
+		parts, rest := family(w.j.Target)
+		w.parts, w.own = parts, append(w.own, rest...)
+	}
 	var err error
 	w.before, err = w.read()
 	w.began = time.Now()
@@ -57,8 +65,9 @@ func (w *watch) stop() (*sample, error) {
 	}
 	s.Requests = after.up.Requests - w.before.up.Requests
 	s.Conns = after.up.Conns - w.before.up.Conns
-	if w.j.Target > 0 {
-		s.RSS, _ = resident(w.j.Target) // 0 where it cannot be read
+	for _, pid := range w.parts {
+		rss, _ := resident(pid) // 0 where it cannot be read
+		s.RSS += rss
 	}
 	return s, nil
 }
@@ -74,18 +83,46 @@ func (w *watch) read() (reading, error) {
 	if w.j.Target <= 0 {
 		return r, nil
 	}
-	for _, pid := range append([]int{os.Getpid()}, w.j.Own...) {
+	var err1, err2, err3 error
+	r.own, err1 = cpuTimes(w.own)
+	r.target, err2 = cpuTimes(w.parts)
+	r.machine, err3 = machineTime()
+	r.known = errors.Join(err1, err2, err3) == nil // unknown is no reason to stop
+	return r, nil
+}
+
+func cpuTimes(pids []int) (all time.Duration, err error) {
+	for _, pid := range pids {
 		t, err := cpuTime(pid)
 		if err != nil {
-			return r, nil //nolint:nilerr // unknown, which is no reason to stop
+			return 0, err
 		}
-		r.own += t
+		all += t
 	}
-	var err1, err2 error
-	r.target, err1 = cpuTime(w.j.Target)
-	r.machine, err2 = machineTime()
-	r.known = err1 == nil && err2 == nil
-	return r, nil
+	return all, nil
+}
+
+// family returns the processes that are a target, itself and those of the same
+// program below it, and the others below it: the servers it bridges to.
+func family(target int) (parts, rest []int) {
+	parts = []int{target}
+	program := programOf(target)
+	for _, pid := range descendants(target) {
+		if programOf(pid) == program {
+			parts = append(parts, pid)
+		} else {
+			rest = append(rest, pid)
+		}
+	}
+	return parts, rest
+}
+
+func descendants(pid int) []int {
+	all := children(pid)
+	for i := 0; i < len(all); i++ {
+		all = append(all, children(all[i])...)
+	}
+	return all
 }
 
 func readStats(c *client) (stats, error) {
