@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -49,6 +52,70 @@ func TestNoOrphans(t *testing.T) {
 	}
 }
 
+// TestNoOrphansOfMany kills a gateway with fifty servers, each behind npx.
+func TestNoOrphansOfMany(t *testing.T) {
+	t.Parallel()
+	p := needParts(t)
+	const many = herd
+	mark := rand.Text()
+	servers := map[string]server{}
+	for i := range many {
+		servers[fmt.Sprintf("s%02d", i)] = server{
+			Command: "npx", Args: []string{"--no-install", "mcp-server-memory"}, Cwd: p.modules,
+			Env: map[string]string{"TOOLCRIB_TEST_MARK": mark, "MEMORY_FILE_PATH": filepath.Join(t.TempDir(), "graph.jsonl")},
+		}
+	}
+	base, process := startGateway(t, servers)
+	up := func() int { return ready(t, base) }
+	waitUntil(t, "all servers are ready", runTimeout, func() bool { return up() == many })
+	if got := len(marked(t, mark)); got < 2*many {
+		t.Fatalf("%d processes, want a launcher and a server %d times", got, many)
+	}
+	all := len(marked(t, mark))
+	if err := process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	from := time.Now()
+	waitGone(t, mark)
+	t.Logf("%d processes were gone %v after the gateway", all, time.Since(from).Round(time.Millisecond))
+	if took := time.Since(from); took > time.Second {
+		t.Errorf("the last one of %d processes ended %v after the gateway", all, took)
+	}
+}
+
+// ready counts the servers that the gateway calls ready.
+func ready(t *testing.T, base string) int {
+	t.Helper()
+	var r struct {
+		Servers map[string]struct{ State string }
+	}
+	fetch(t, base+"/health/ready", &r)
+	n := 0
+	for _, s := range r.Servers {
+		if s.State == "ready" {
+			n++
+		}
+	}
+	return n
+}
+
+// fetch reads the JSON that a URL answers with.
+func fetch(t *testing.T, url string, into any) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if err := json.NewDecoder(res.Body).Decode(into); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // marked gives the processes that inherited the mark in their environment.
 func marked(t *testing.T, mark string) []int {
 	t.Helper()
@@ -71,22 +138,37 @@ func marked(t *testing.T, mark string) []int {
 
 func waitGone(t *testing.T, mark string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), stopTimeout)
+	var left []int
+	if happens(t, stopTimeout, func() bool { left = marked(t, mark); return len(left) == 0 }) {
+		return
+	}
+	for _, pid := range left {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	t.Fatalf("processes %v were still there %v after the gateway ended", left, stopTimeout)
+}
+
+// waitUntil waits for a condition.
+func waitUntil(t *testing.T, what string, limit time.Duration, ok func() bool) {
+	t.Helper()
+	if !happens(t, limit, ok) {
+		t.Fatalf("did not come within %v: %s", limit, what)
+	}
+}
+
+// happens waits for a condition and tells whether it came.
+func happens(t *testing.T, limit time.Duration, ok func() bool) bool {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		left := marked(t, mark)
-		if len(left) == 0 {
-			return
-		}
+	for !ok() {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			for _, pid := range left {
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-			}
-			t.Fatalf("processes %v were still there %v after the gateway ended", left, stopTimeout)
+			return false
 		}
 	}
+	return true
 }
