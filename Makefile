@@ -19,7 +19,7 @@ run: build ## build, then serve the quickstart (FILE=examples/npm.yaml for anoth
 build: ## build bin/toolcrib
 	$(BUILD) -o bin/toolcrib ./cmd/toolcrib
 
-test: ## vet and test everything with the race detector, also against the real parts (needs npm, redis-server and a C compiler)
+test: ## vet and test everything with the race detector, also against the real parts (needs npm, redis-server, python3, chromium and a C compiler)
 	@./test/prepare
 	$(GO) vet ./...
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...

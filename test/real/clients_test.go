@@ -129,11 +129,26 @@ func fixtures(t *testing.T, p *parts) map[string]fixture {
 	}
 	memory := npm("memory")
 	memory.Env = map[string]string{"MEMORY_FILE_PATH": graph}
+	example := filepath.Join(p.goBin, "everything")
 	return map[string]fixture{
 		"http-modern":  {target{URL: everythingServer(t, p, true)}, conformanceSteps},
 		"http-legacy":  {target{URL: everythingServer(t, p, false)}, conformanceSteps},
-		"stdio-modern": {target{Command: filepath.Join(p.goBin, "everything")}, exampleSteps},
-		"everything":   {npm("everything", "stdio"), everythingSteps},
+		"stdio-modern": {target{Command: example}, exampleSteps},
+		"stdio-legacy": {python(t, "legacy.py", example), exampleSteps},
+		"python": {python(t, "plain.py"), []step{
+			{Op: "tools"},
+			call("reverse", map[string]any{"text": "a\u00a0größe ☃ 👩\u200d👧"}),
+			call("reverse", map[string]any{}),
+			call("fail", nil),
+		}},
+		"thinking": {npm("sequential-thinking"), []step{
+			{Op: "tools"},
+			{Op: "call", Varies: true, Params: map[string]any{"name": "sequentialthinking", "arguments": map[string]any{ // it counts its calls
+				"thought": "a\u00a0b", "thoughtNumber": 1, "totalThoughts": 2, "nextThoughtNeeded": true,
+			}}},
+			call("sequentialthinking", map[string]any{"thought": 1}),
+		}},
+		"everything": {npm("everything", "stdio"), everythingSteps},
 		"files": {npm("filesystem", docs), []step{
 			{Op: "tools"},
 			call("list_directory", map[string]any{"path": docs}),
@@ -151,6 +166,20 @@ func fixtures(t *testing.T, p *parts) map[string]fixture {
 			read("memory://knowledge-graph"),
 		}},
 	}
+}
+
+// python is a script of fixtures/python with the interpreter that Debian has; a user's own may stand before it in PATH.
+func python(t *testing.T, script string, args ...string) target {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("fixtures", "python", script))
+	if err != nil {
+		t.Fatal(err)
+	}
+	interpreter := "/usr/bin/python3"
+	if _, err := os.Stat(interpreter); err != nil {
+		interpreter = "python3"
+	}
+	return target{Command: interpreter, Args: append([]string{path}, args...)}
 }
 
 func write(t *testing.T, path, text string) {
@@ -237,7 +266,8 @@ func testOne(t *testing.T, p *parts, all map[string]fixture, direct map[asked]re
 func testJoined(t *testing.T, p *parts, all map[string]fixture, direct map[asked]report) {
 	t.Parallel()
 	all = maps.Clone(all)
-	delete(all, "http-legacy") // has the resources of http-modern
+	delete(all, "http-legacy")  // has the resources of http-modern
+	delete(all, "stdio-legacy") // has those of stdio-modern
 	base := gateway(t, entriesOf(all))
 	for _, c := range clients {
 		t.Run(c.name, func(t *testing.T) {

@@ -5,8 +5,8 @@
 // The parts are pinned in npm/package.json and fixtures/go.mod. They are
 // installed once into a folder outside the repository, keyed by those pins:
 // $TOOLCRIB_TEST_CACHE, or toolcrib-test in the user's cache folder. Needed on
-// the machine: Go and npm (with any Node.js from version 20 on; a Node.js that
-// is too old for the suite is supplemented by one from npm).
+// the machine: Go, npm (with any Node.js from version 20 on; a Node.js that is
+// too old for the suite is supplemented by one from npm), python3 and chromium.
 package real_test
 
 import (
