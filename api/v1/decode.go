@@ -201,6 +201,7 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 	text, isText := n.Value, n.ShortTag() == "!!str" || n.ShortTag() == "!!timestamp"
 	if isText && strings.Contains(text, "${") {
 		var errs []error
+		d.exposes(n.Line, path, text)
 		text, errs = expand(text, &d.opts, d.caller)
 		if len(errs) > 0 {
 			d.unresolved(n.Line, path, errs)

@@ -45,7 +45,7 @@ func (s *Server) SetDefaults() {
 func (s *Server) deriveType() {
 	switch {
 	case s.Type != "":
-	case s.Command != "":
+	case s.Command != "" || s.Package != "":
 		s.Type = TypeStdio
 	case s.URL != "":
 		s.Type = TypeHTTP

@@ -2,10 +2,12 @@ package v1
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -58,6 +60,7 @@ func Parse(data []byte, opts Options) (*Config, Problems) {
 		return nil, d.problems.sorted()
 	}
 	d.idle(c)
+	d.unpinned(c)
 	for _, w := range d.warnings.sorted() {
 		c.Warnings = append(c.Warnings, w.String())
 	}
@@ -217,6 +220,7 @@ func (d *decoder) normalise(c *Config) {
 		c.StateDir = defaultStateDir(d.opts.Env)
 	}
 	c.StateDir = d.home(c.StateDir)
+	c.Launch.Lock = d.beside(d.home(c.Launch.Lock))
 	for name, s := range c.MCPServers {
 		s.Type = normalType(s.Type)
 		s.deriveType()
@@ -232,6 +236,14 @@ func (d *decoder) home(path string) string {
 		return home + rest
 	}
 	return path
+}
+
+// beside resolves a path that starts at the folder of the configuration file.
+func (d *decoder) beside(path string) string {
+	if d.opts.Dir == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(d.opts.Dir, cmp.Or(path, lockName))
 }
 
 var typeSigns = strings.NewReplacer("-", "", "_", "")

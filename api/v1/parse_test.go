@@ -140,6 +140,7 @@ func TestEnvironmentOverrides(t *testing.T) {
 	want := v1.New()
 	want.Warnings = []string{"mcpServers: holds no server, so that clients find nothing"}
 	want.Listen, want.PublicURL, want.StateDir = "127.0.0.1:2", "https://a.example", "/home/ann/state"
+	want.Launch.Lock = "/etc/fixtures/toolcrib.lock"
 	want.DrainTimeout, want.Log, want.Messages.MaxBytes = v1.Duration(60e9), v1.Log{Level: "error", Format: "json"}, 2<<20
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -94,18 +94,21 @@ type Runner struct {
 // Launch says which programs may be started as servers.
 type Launch struct {
 	// Templates are the commands that may be started. With at least one, every
-	// server with a command or package must fit one; without, any may be.
+	// server with a command or package must fit one; without, any may be. Variables
+	// that change what a program runs (PATH, NODE_OPTIONS, LD_PRELOAD) may then not
+	// be set by servers.
 	Templates []LaunchTemplate `json:"templates,omitempty"`
 	// Inline names the launchers and interpreters (npx, node, python, sh) that may
-	// be given code on their command line, as with -c or -e. Every other is
-	// refused that.
+	// be given code on their command line, as with -c or -e, or on their standard
+	// input. Every other is refused that.
 	Inline []string `json:"inline,omitempty" example:"sh"`
 	// Approval is required when each command must have been approved with
 	// toolcrib approve, off when it need not. An approval holds for one command
-	// with its arguments, names of environment variables and package.
+	// with its arguments, names of environment variables, working directory, user
+	// and package. Packages must then be pulled too.
 	Approval string `json:"approval,omitempty" default:"off" enum:"off,required"`
-	// Lock is the file that holds pinned packages and approvals. Default:
-	// toolcrib.lock beside the configuration file.
+	// Lock is the file that holds pinned packages and approvals; a relative path
+	// starts at the folder of the configuration file. Default: toolcrib.lock there.
 	Lock string `json:"lock,omitempty"`
 }
 
@@ -114,8 +117,10 @@ type LaunchTemplate struct {
 	// Command is the program, as it stands in the server's command or, for a
 	// package, the name before the colon: npx, uvx or go.
 	Command string `json:"command" example:"npx"`
-	// Args are patterns for the arguments, one each: * stands for any characters
-	// but a leading -, and a last pattern of ... for any number of further arguments.
+	// Args are patterns for the arguments, one each: * stands for any characters but
+	// / and :, and ** for any at all; neither stands for a leading - nor for a way
+	// out of a folder (..). A last pattern of ... stands for any number of further
+	// arguments. For a package the first argument is NAME@VERSION (NAME==VERSION).
 	Args []string `json:"args,omitempty" example:"@modelcontextprotocol/server-*"`
 }
 

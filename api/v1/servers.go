@@ -17,11 +17,12 @@ func (k *checker) servers(c *Config) {
 			k.fail(path, "%s; server names have 1 to 64 printable characters and no slash", why)
 		}
 		if s == nil {
-			k.fail(path, "has neither command nor url; one of them is needed")
+			k.fail(path, "has none of command, package and url; one is needed")
 		} else if !s.Disabled {
 			k.server(path, s)
 			if s.URL == "" {
 				k.isolation(c, name)
+				k.launch(&c.Launch, path, s)
 			}
 		}
 	}
@@ -48,10 +49,16 @@ func (k *checker) server(path string, s *Server) {
 	switch {
 	case s.Command != "" && s.URL != "":
 		k.fail(path, "has command and url; keep the one that reaches the server")
-	case s.Command == "" && s.URL == "":
-		k.fail(path, "has neither command nor url; one of them is needed")
+	case s.Package != "" && (s.Command != "" || s.URL != ""):
+		k.fail(path, "has a package, and a command or url besides; keep the one that reaches the server")
+	case s.Command == "" && s.URL == "" && s.Package == "":
+		k.fail(path, "has none of command, package and url; one is needed")
+	case s.Package != "":
+		k.pkg(path, s)
+		k.started(path, s)
 	case s.Command != "":
 		k.command(path, s)
+		k.started(path, s)
 	default:
 		k.remote(path, s)
 	}
@@ -64,7 +71,14 @@ func (k *checker) command(path string, s *Server) {
 	if strings.TrimSpace(s.Command) == "" {
 		k.fail(path+".command", "is blank; name a program")
 	}
+	if IsPackage(s.Command) {
+		k.fail(path+".command", "%q is the reference of a package; give it as package, not as command", clip(s.Command))
+	}
 	k.noNUL(path+".command", s.Command)
+}
+
+// started checks what every process is given.
+func (k *checker) started(path string, s *Server) {
 	k.noNUL(path+".cwd", s.Cwd)
 	for i, arg := range s.Args {
 		k.noNUL(path+".args["+strconv.Itoa(i)+"]", arg)

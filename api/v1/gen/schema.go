@@ -93,10 +93,10 @@ func (o object) schema() node {
 	return s
 }
 
-// serverForms requires a command or an URL, in any spelling, or that the server
+// serverForms requires a command, a package or an URL, in any spelling, or that the server
 // is off.
 func serverForms(o object) []any {
-	forms := []any{node{"required": []string{"command"}}}
+	forms := []any{node{"required": []string{"command"}}, node{"required": []string{"package"}}}
 	for _, f := range o.fields {
 		if f.name == "url" {
 			for _, key := range append([]string{f.name}, f.aliases()...) {

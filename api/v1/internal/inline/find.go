@@ -1,0 +1,225 @@
+package inline
+
+import (
+	"path"
+	"slices"
+	"strings"
+)
+
+// Finding is code on a command line.
+type Finding struct {
+	// Program is the name of what would run the code, without folder and version.
+	Program string
+	// Argument is the option that the code comes with; empty when the program reads it from its standard input.
+	Argument string
+	// Index is where the argument stands; -1 for none.
+	Index int
+}
+
+const deepest = 16 // wrappers around wrappers
+
+// Find returns the first code on the command line that none of the allowed programs would run.
+func Find(command string, args, allowed []string) (Finding, bool) {
+	names := make([]string, len(allowed))
+	for i, a := range allowed {
+		names[i] = Name(a)
+	}
+	s := search{allowed: names}
+	s.program(command, args, 0, 0)
+	return s.found, s.ok
+}
+
+// Name is a program's name without folder, version and ending: python for /usr/bin/python3.11.
+func Name(command string) string {
+	name := strings.ToLower(path.Base(strings.ReplaceAll(command, `\`, "/")))
+	for _, ending := range []string{".exe", ".cmd", ".bat"} {
+		name = strings.TrimSuffix(name, ending)
+	}
+	if strings.HasPrefix(name, "ld-") || strings.HasPrefix(name, "ld.so") {
+		return "ld.so"
+	}
+	if at := strings.Index(name, "@"); at > 0 { // uvx takes python@3.12
+		name = name[:at]
+	}
+	plain := strings.TrimRight(name, "0123456789.-")
+	for _, name := range []string{name, plain} {
+		if same, ok := aliases[name]; ok {
+			return same
+		}
+		if _, known := programs[name]; known {
+			return name
+		}
+	}
+	return name
+}
+
+type search struct {
+	allowed []string
+	found   Finding
+	ok      bool
+}
+
+func (s *search) report(program, arg string, index int) {
+	if s.ok || slices.Contains(s.allowed, program) {
+		return
+	}
+	if option, _, cut := strings.Cut(arg, "="); cut {
+		arg = option // what follows may be a secret
+	}
+	s.found, s.ok = Finding{Program: program, Argument: arg, Index: index}, true
+}
+
+// program judges a command line whose arguments begin at index at of the whole.
+func (s *search) program(command string, args []string, at, depth int) {
+	name := Name(command)
+	kind, known := programs[name]
+	if !known || s.ok || depth > deepest {
+		return
+	}
+	if kind.wraps {
+		s.wrapper(name, kind, args, at, depth)
+		return
+	}
+	s.interpreter(name, kind, args, at)
+}
+
+// interpreter looks at the options before the script. A word after an option may be its value or the script; it is taken
+// for the script only when that is certain.
+func (s *search) interpreter(name string, k kind, args []string, at int) {
+	before, script := boolean, false // what the word before was
+	for i, arg := range args {
+		switch {
+		case dataURL(arg), slices.Contains(k.words, arg), k.setting != nil && k.setting(arg):
+			s.report(name, arg, at+i)
+			return
+		case k.isOption(arg):
+			before = k.option(arg)
+		case arg == "-", slices.Contains(k.passed, arg):
+			continue
+		default:
+			script = true
+			if before == boolean || before == unknown && k.looksLikeScript(arg) {
+				if k.firstIsCode {
+					s.report(name, "", -1)
+				}
+				return
+			}
+			before = boolean
+			continue
+		}
+		switch before {
+		case code:
+			s.report(name, arg, at+i)
+			return
+		case module:
+			s.module(name, args[i:], at+i)
+			return
+		case file:
+			return
+		}
+	}
+	if !script && !asksOnly(args) {
+		s.report(name, "", -1) // it reads its code from standard input, which is what callers send
+	}
+}
+
+// asksOnly: the program is only asked for its version.
+func asksOnly(args []string) bool {
+	return len(args) > 0 && slices.ContainsFunc([]string{"--version", "-V", "-v", "--help", "-h"}, func(a string) bool { return slices.Contains(args, a) })
+}
+
+// running are modules of Python that run code of their arguments.
+var running = []string{"timeit", "pdb", "code", "cProfile", "profile", "trace"}
+
+// module judges "-m NAME …" of Python.
+func (s *search) module(name string, args []string, at int) {
+	module := strings.TrimPrefix(args[0][strings.Index(args[0], "m"):], "m")
+	if module == "" && len(args) > 1 {
+		module = args[1]
+	}
+	if slices.Contains(running, module) {
+		s.report(name, "-m "+module, at)
+	}
+}
+
+// wrapper looks for the programs that the arguments may name, and judges each as it would be started.
+func (s *search) wrapper(name string, k kind, args []string, at, depth int) {
+	operands, before, ended := k.operands, boolean, false
+	for i, arg := range args {
+		switch {
+		case s.ok:
+			return
+		case slices.Contains(k.words, arg), k.setting != nil && k.setting(arg):
+			s.report(name, arg, at+i)
+			return
+		case !ended && arg == "--":
+			ended, before = true, boolean
+			continue
+		case !ended && k.isOption(arg):
+			if before = k.option(arg); before == code || dataURL(arg) {
+				s.report(name, arg, at+i)
+				return
+			}
+			if program, is := entry(arg, args[i+1:]); is && k.entrypoint {
+				s.entrypoint(program, args[i+1:], at+i+1, depth)
+			}
+			continue
+		case k.assignments && strings.Contains(arg, "="), slices.Contains(k.passed, arg):
+			before = boolean
+			continue
+		}
+		if !k.entrypoint || !strings.Contains(strings.TrimPrefix(arg, "/"), "/") || arg[0] == '/' { // else it is an image
+			s.program(arg, args[i+1:], at+i+1, depth+1)
+		}
+		switch {
+		case before != boolean: // it may have been the value of the option
+			before = boolean
+		case operands > 0:
+			operands--
+		default:
+			if k.everywhere && !ended {
+				s.rest(name, k, args[i+1:], at+i+1)
+			}
+			return
+		}
+	}
+}
+
+// rest looks for options that the wrapper takes also behind the program.
+func (s *search) rest(name string, k kind, args []string, at int) {
+	for i, arg := range args {
+		switch {
+		case arg == "--":
+			return
+		case k.isOption(arg) && k.option(arg) == code, k.setting != nil && k.setting(arg):
+			s.report(name, arg, at+i)
+			return
+		}
+	}
+}
+
+func entry(arg string, rest []string) (string, bool) {
+	option, value, cut := strings.Cut(arg, "=")
+	if option != "--entrypoint" {
+		return "", false
+	}
+	if !cut && len(rest) > 0 {
+		value = rest[0]
+	}
+	return value, true
+}
+
+// entrypoint judges docker run --entrypoint PROGRAM … IMAGE ARGS: where the image stands is not known.
+func (s *search) entrypoint(program string, rest []string, at, depth int) {
+	for i := 1; i < len(rest); i++ {
+		s.program(program, rest[i:], at+i, depth+1)
+	}
+}
+
+// dataURL tells whether an argument is, or an option is set to, a URL that is code itself.
+func dataURL(arg string) bool {
+	if _, value, cut := strings.Cut(arg, "="); cut && strings.HasPrefix(strings.ToLower(value), "data:") {
+		return true
+	}
+	return strings.HasPrefix(strings.ToLower(arg), "data:")
+}
