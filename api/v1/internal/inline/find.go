@@ -133,7 +133,7 @@ var running = []string{"timeit", "pdb", "code", "cProfile", "profile", "trace"}
 
 // module judges "-m NAME …" of Python.
 func (s *search) module(name string, args []string, at int) {
-	module := strings.TrimPrefix(args[0][strings.Index(args[0], "m"):], "m")
+	_, module, _ := strings.Cut(args[0], "m")
 	if module == "" && len(args) > 1 {
 		module = args[1]
 	}
@@ -160,15 +160,13 @@ func (s *search) wrapper(name string, k kind, args []string, at, depth int) {
 				s.report(name, arg, at+i)
 				return
 			}
-			if program, is := entry(arg, args[i+1:]); is && k.entrypoint {
-				s.entrypoint(program, args[i+1:], at+i+1, depth)
-			}
+			s.entrypoint(&k, args[i:], at+i, depth)
 			continue
 		case k.assignments && strings.Contains(arg, "="), slices.Contains(k.passed, arg):
 			before = boolean
 			continue
 		}
-		if !k.entrypoint || !strings.Contains(strings.TrimPrefix(arg, "/"), "/") || arg[0] == '/' { // else it is an image
+		if !k.isImage(arg) {
 			s.program(arg, args[i+1:], at+i+1, depth+1)
 		}
 		switch {
@@ -198,23 +196,22 @@ func (s *search) rest(name string, k kind, args []string, at int) {
 	}
 }
 
-func entry(arg string, rest []string) (string, bool) {
-	option, value, cut := strings.Cut(arg, "=")
-	if option != "--entrypoint" {
-		return "", false
+// entrypoint judges docker run --entrypoint PROGRAM … IMAGE ARGS: where the image stands is not known.
+func (s *search) entrypoint(k *kind, args []string, at, depth int) {
+	option, program, cut := strings.Cut(args[0], "=")
+	if !k.container || option != "--entrypoint" || len(args) < 2 {
+		return
 	}
-	if !cut && len(rest) > 0 {
-		value = rest[0]
+	if !cut {
+		program = args[1]
 	}
-	return value, true
+	for i := 2; i < len(args); i++ {
+		s.program(program, args[i:], at+i, depth+1)
+	}
 }
 
-// entrypoint judges docker run --entrypoint PROGRAM … IMAGE ARGS: where the image stands is not known.
-func (s *search) entrypoint(program string, rest []string, at, depth int) {
-	for i := 1; i < len(rest); i++ {
-		s.program(program, rest[i:], at+i, depth+1)
-	}
-}
+// isImage tells an image of a registry, which may have the name of a program, from what is started in one.
+func (k *kind) isImage(arg string) bool { return k.container && !strings.HasPrefix(arg, "/") && strings.Contains(arg, "/") }
 
 // dataURL tells whether an argument is, or an option is set to, a URL that is code itself.
 func dataURL(arg string) bool {

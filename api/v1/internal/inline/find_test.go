@@ -9,7 +9,7 @@ import (
 
 // TestFound are command lines with code in them. After the bar stands what is found: program and argument.
 func TestFound(t *testing.T) {
-	for _, line := range strings.Split(strings.TrimSpace(`
+	for line := range strings.SplitSeq(strings.TrimSpace(`
 npx -c whoami | npx -c
 npx -yc whoami | npx -yc
 npx --call whoami | npx --call
@@ -150,7 +150,7 @@ SH -c code | sh -c
 
 // TestNotFound are the commands that servers are started with every day, and what looks like code but is an argument of theirs.
 func TestNotFound(t *testing.T) {
-	for _, command := range strings.Split(strings.TrimSpace(`
+	for command := range strings.SplitSeq(strings.TrimSpace(`
 npx -y @modelcontextprotocol/server-everything
 npx -y @modelcontextprotocol/server-filesystem /data -c x
 npx --yes mcp-remote https://example.com --header a:b
@@ -179,7 +179,7 @@ uvx mcp-server-git==1.2.3 --repository /src
 uv run server.py
 uv run --directory /src server -c
 uv --directory /src run server.py
-uv run --with mcp mcp run server.py
+uv run --with mcp fastmcp run server.py
 go run example.com/server@v1.2.3 -c x
 docker run -i --rm -e GITHUB_TOKEN ghcr.io/github/github-mcp-server
 docker run -i --rm -v /src:/src mcp/git -c x

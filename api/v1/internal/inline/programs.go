@@ -1,6 +1,7 @@
 package inline
 
 import (
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -25,7 +26,7 @@ type kind struct {
 	wraps       bool
 	operands    int
 	assignments bool // NAME=VALUE before the program, as env takes them
-	entrypoint  bool // --entrypoint changes what is started
+	container   bool // it takes the name of an image, and --entrypoint
 	everywhere  bool // options count also behind the program
 
 	// Letters of one-letter options, which may stand together (-lc).
@@ -122,9 +123,7 @@ func longs(c class, names ...string) map[string]class {
 func merged(maps ...map[string]class) map[string]class {
 	m := map[string]class{}
 	for _, other := range maps {
-		for n, c := range other {
-			m[n] = c
-		}
+		maps.Copy(m, other)
 	}
 	return m
 }
@@ -168,7 +167,7 @@ var launcher = kind{
 var wrapper = kind{wraps: true}
 
 var container = kind{
-	wraps: true, operands: 1, entrypoint: true, switches: "idtP", values: "evuwlhpmca",
+	wraps: true, operands: 1, container: true, switches: "idtP", values: "evuwlhpmca",
 	long: merged(longs(boolean, "rm", "interactive", "tty", "init", "detach", "read-only", "privileged", "no-healthcheck", "publish-all"),
 		longs(valued, "env", "volume", "network", "name", "user", "workdir", "mount", "env-file", "publish", "memory", "cpus", "platform", "label", "pull")),
 	passed: []string{"run", "exec", "container", "compose"},
@@ -209,7 +208,7 @@ var programs = map[string]kind{
 	},
 	"lua":       {codes: "e", switches: "EivW", values: "l"},
 	"julia":     {codes: "eE", long: longs(code, "eval", "print"), endings: []string{".jl"}, switches: "iqh"},
-	"r":         {codes: "e", endings: []string{".R", ".r"}, files: "f", long: merged(longs(file, "file"), longs(boolean, "slave", "no-echo", "vanilla", "quiet"))},
+	"r":         {codes: "e", endings: []string{".R", ".r"}, files: "f", long: merged(longs(file, "file"), longs(boolean, "slave", "no-echo", "vanilla"))},
 	"rscript":   {codes: "e", endings: []string{".R", ".r"}},
 	"osascript": {codes: "e", switches: "i", values: "ls"},
 	"elixir":    {codes: "e", long: longs(code, "eval", "rpc-eval"), endings: []string{".exs", ".ex"}},
@@ -312,12 +311,14 @@ func powershell(arg string) (class, bool) {
 	switch {
 	case name == "":
 		return boolean, true
-	case strings.HasPrefix("file", name):
+	case begins(name, "file"):
 		return file, true
-	case strings.HasPrefix("commandwithargs", name), strings.HasPrefix("encodedcommand", name), name == "cwa", name == "ec":
+	case begins(name, "commandwithargs"), begins(name, "encodedcommand"), name == "cwa", name == "ec":
 		return code, true
 	case slices.Contains([]string{"noprofile", "nologo", "noninteractive", "nop", "noni", "nol", "sta", "mta", "login", "l", "i"}, name):
 		return boolean, true
 	}
 	return unknown, true
 }
+
+func begins(name, word string) bool { return strings.HasPrefix(word, name) }
