@@ -211,7 +211,9 @@ func (s *search) entrypoint(k *kind, args []string, at, depth int) {
 }
 
 // isImage tells an image of a registry, which may have the name of a program, from what is started in one.
-func (k *kind) isImage(arg string) bool { return k.container && !strings.HasPrefix(arg, "/") && strings.Contains(arg, "/") }
+func (k *kind) isImage(arg string) bool {
+	return k.container && !strings.HasPrefix(arg, "/") && strings.Contains(arg, "/")
+}
 
 // dataURL tells whether an argument is, or an option is set to, a URL that is code itself.
 func dataURL(arg string) bool {

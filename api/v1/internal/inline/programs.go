@@ -120,9 +120,9 @@ func longs(c class, names ...string) map[string]class {
 	return m
 }
 
-func merged(maps ...map[string]class) map[string]class {
+func merged(all ...map[string]class) map[string]class {
 	m := map[string]class{}
-	for _, other := range maps {
+	for _, other := range all {
 		maps.Copy(m, other)
 	}
 	return m
