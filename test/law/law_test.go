@@ -26,7 +26,7 @@ const module = "github.com/toolcrib/toolcrib/"
 var arrows = map[string][]string{
 	"cmd":     {"cli"},
 	"cli":     {"app", "internal/example"},
-	"app":     {"front", "source"},
+	"app":     {"front", "source", "control"},
 	"front":   {"gateway"},
 	"gateway": {"plan"},
 	"plan":    {"identity", "telemetry", "upstream", "cluster"},
@@ -37,11 +37,12 @@ var arrows = map[string][]string{
 	"identity":  {},
 	"telemetry": {},
 
-	"source": {},
-	"api":    {},
-	"mcp":    {},
-	"seal":   {},
-	"errs":   {},
+	"source":  {},
+	"control": {},
+	"api":     {},
+	"mcp":     {},
+	"seal":    {},
+	"errs":    {},
 
 	"internal/example": {},
 	"internal/testenv": {"cli"},
