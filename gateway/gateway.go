@@ -14,6 +14,7 @@ import (
 	"github.com/toolcrib/toolcrib/identity"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/plan"
+	"github.com/toolcrib/toolcrib/runner"
 	"github.com/toolcrib/toolcrib/seal"
 	"github.com/toolcrib/toolcrib/telemetry"
 	"github.com/toolcrib/toolcrib/upstream"
@@ -81,6 +82,7 @@ type member struct {
 	server  *upstream.Server
 	catalog *catalog
 	watched *watched
+	journal *runner.Journal // what its processes print
 	other   *telemetry.Tool // counts calls of names that the server does not list
 }
 
@@ -163,15 +165,15 @@ func (w *world) keep(s *plan.Server, p *plan.Plan) *member {
 // moved is the same server in a new world: its prefix may differ, and lists are joined anew.
 func (m *member) moved(s *plan.Server, gen *atomic.Uint64) *member {
 	m.catalog.gen.Store(gen)
-	return &member{Server: s, server: m.server, catalog: m.catalog, watched: m.watched, other: m.other}
+	return &member{Server: s, server: m.server, catalog: m.catalog, watched: m.watched, journal: m.journal, other: m.other}
 }
 
 func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member {
-	m := &member{Server: s, catalog: newCatalog(), other: g.o.Metrics.Tool(s.Name, otherLabel)}
+	m := &member{Server: s, catalog: newCatalog(), journal: g.journal(s.Name), other: g.o.Metrics.Tool(s.Name, otherLabel)}
 	m.catalog.gen.Store(gen)
 	m.watched = newWatched(s, p)
 	m.server = upstream.Open(s.Spec, upstream.Options{
-		Name: s.Name, Version: g.o.Version, Log: g.o.Log, Guard: g.o.Guard,
+		Name: s.Name, Version: g.o.Version, Log: g.o.Log, Guard: g.o.Guard, Journal: m.journal,
 		MaxBytes: int(p.Config.Messages.MaxBytes), MaxDepth: p.Config.Messages.MaxDepth,
 		Changed: func(changed mcp.Method) {
 			m.catalog.invalidate(upstream.ListOf(changed)) // before clients ask for the list again

@@ -1,6 +1,10 @@
 package upstream
 
-import "time"
+import (
+	"time"
+
+	"github.com/toolcrib/toolcrib/runner"
+)
 
 // Instance is one running process of a server, as it is shown.
 type Instance struct {
@@ -18,6 +22,8 @@ type Instance struct {
 	// Restarts is how many processes of the same key crashed before it.
 	Restarts int    `json:"restarts"`
 	Era      string `json:"era,omitempty"`
+	// Usage is what its processes use now.
+	Usage runner.Usage `json:"usage"`
 }
 
 // Timing is where the time of a call went.

@@ -17,5 +17,5 @@ func (s *Server) launching() (runner.Command, runner.Options, error) {
 		Server: s.opts.Name, Path: spec.Command, Args: spec.Args, Dir: spec.Cwd,
 		Env: runner.Environ(os.LookupEnv, spec.Env),
 	}
-	return c, runner.Options{Log: s.opts.Log, MaxLine: s.opts.MaxBytes, Guard: s.opts.Guard}, nil
+	return c, runner.Options{Log: s.opts.Log, MaxLine: s.opts.MaxBytes, Guard: s.opts.Guard, Journal: s.opts.Journal}, nil
 }

@@ -11,6 +11,7 @@ import (
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/runner"
 )
 
 // Client is what a server may need to know of the client that a call is for.
@@ -108,6 +109,8 @@ type Options struct {
 	Log *slog.Logger
 	// Guard is the argv of the guard process for children; nil for none.
 	Guard []string
+	// Journal keeps what the server's processes print; may be nil.
+	Journal *runner.Journal
 	// MaxBytes and MaxDepth bound a message; zero means the defaults of mcp.Limits.
 	MaxBytes, MaxDepth int
 	// Changed is called when the server says that a list changed; nil ignores it.
