@@ -71,6 +71,7 @@ type server struct {
 	source   *source.File
 	loopback bool
 	started  time.Time
+	base     string     // URL, without a path
 	first    *v1.Config // what Serve began with
 	draining atomic.Bool
 	applied  atomic.Pointer[configState]
@@ -107,9 +108,12 @@ func Serve(ctx context.Context, o Options) error {
 	if err := s.build(config); err != nil {
 		return err
 	}
+	s.base = "http://" + ln.Addr().String()
 	background, stop := context.WithCancel(context.Background())
 	s.watch(background)
+	blind := s.sight(background)
 	err = s.run(ctx, ln, config)
+	blind()
 	stop()
 	s.tasks.Wait()
 	s.leave() // and with it ends what the gateway still does for other replicas
@@ -319,10 +323,9 @@ func (s *server) run(ctx context.Context, ln net.Listener, c *v1.Config) error {
 	h.RegisterOnShutdown(s.front.Drain)
 	failed := make(chan error, 1)
 	go func() { failed <- h.Serve(ln) }()
-	base := "http://" + ln.Addr().String()
-	s.log.Info("serving", "url", base+"/mcp", "servers", len(c.ServerNames()))
+	s.log.Info("serving", "url", s.base+"/mcp", "servers", len(c.ServerNames()))
 	if s.o.Ready != nil {
-		s.o.Ready(base)
+		s.o.Ready(s.base)
 	}
 	select {
 	case err := <-failed:

@@ -32,6 +32,8 @@ type commands struct {
 	Serve    serveCmd    `cmd:"" help:"Serve the MCP servers of a file at one endpoint."`
 	Run      runCmd      `cmd:"" help:"Serve one stdio MCP server over HTTP."`
 	Validate validateCmd `cmd:"" help:"Check a configuration file and report every problem."`
+	PS       psCmd       `cmd:"" name:"ps" help:"Show the processes of stdio servers that run now."`
+	Logs     logsCmd     `cmd:"" help:"Show what a stdio server prints."`
 	Tools    toolsCmd    `cmd:"" help:"List the tools of a server."`
 	Call     callCmd     `cmd:"" help:"Call a tool and show its result."`
 	Example  exampleCmd  `cmd:"" help:"Be a small MCP server to try things with."`

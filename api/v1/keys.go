@@ -1,6 +1,7 @@
 package v1
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -126,15 +127,15 @@ var wordSigns = strings.NewReplacer("_", "", "-", "")
 
 // nearest returns the key that was probably meant, or "".
 func nearest(key string, fields map[string]int) string {
+	return Nearest(key, slices.Sorted(maps.Keys(fields)))
+}
+
+// Nearest returns the one of names that was probably meant by key, or "".
+func Nearest(key string, names []string) string {
 	if len(key) > 64 {
 		return ""
 	}
 	best, most := "", 1+len(key)/4
-	names := make([]string, 0, len(fields))
-	for name := range fields {
-		names = append(names, name)
-	}
-	slices.Sort(names)
 	for _, name := range names {
 		if strings.EqualFold(wordSigns.Replace(key), name) {
 			return name

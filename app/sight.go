@@ -1,0 +1,79 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"iter"
+	"os"
+	"slices"
+
+	"github.com/toolcrib/toolcrib/control"
+	"github.com/toolcrib/toolcrib/runner"
+	"github.com/toolcrib/toolcrib/upstream"
+)
+
+// sight opens the socket through which the owner looks into this gateway. It is no reason not to serve that there is none.
+func (s *server) sight(ctx context.Context) (closeIt func()) {
+	serving, err := control.Serve(ctx, s.first.StateDir, sight{s}, s.log)
+	if err != nil {
+		s.log.Warn("toolcrib ps and logs cannot reach this gateway", "error", err)
+		return func() {}
+	}
+	return serving.Close
+}
+
+// sight is what the owner can look into.
+type sight struct{ s *server }
+
+// Report implements control.Subject.
+func (v sight) Report() *control.Report {
+	s := v.s
+	r := &control.Report{
+		PID: os.Getpid(), Version: s.o.Version, URL: s.base, File: s.o.File, Started: s.started,
+		Servers: []control.Server{}, Instances: []control.Instance{},
+	}
+	config := s.gw.Plan().Config
+	for name, st := range s.gw.Status() {
+		if isolation := config.IsolationOf(name); isolation != "" {
+			r.Servers = append(r.Servers, control.Server{
+				Name: name, Isolation: isolation, State: string(st.State), Since: st.Since, Reason: st.Reason, Era: st.Era,
+			})
+		}
+	}
+	slices.SortFunc(r.Servers, func(a, b control.Server) int { return cmp.Compare(a.Name, b.Name) })
+	for _, in := range s.gw.Instances() {
+		r.Instances = append(r.Instances, shown(in))
+	}
+	return r
+}
+
+func shown(in upstream.Instance) control.Instance {
+	return control.Instance{
+		Server: in.Server, Isolation: in.Isolation, Key: in.Key, PID: in.PID, State: string(in.State), Since: in.Since,
+		Calls: in.Calls, InFlight: in.InFlight, Restarts: in.Restarts, Era: in.Era,
+		RSS: in.Usage.RSS, CPU: in.Usage.CPU.Seconds(), Files: in.Usage.Files, Processes: in.Usage.Processes,
+	}
+}
+
+// Lines implements control.Subject.
+func (v sight) Lines(ctx context.Context, server string, last int, follow bool) iter.Seq[control.Line] {
+	journal := v.s.gw.Journal(server)
+	if journal == nil {
+		return nil
+	}
+	lines := slices.Values(journal.Last(last))
+	if follow {
+		lines = journal.Follow(ctx, last)
+	}
+	return func(yield func(control.Line) bool) {
+		for l := range lines {
+			if !yield(line(l)) {
+				return
+			}
+		}
+	}
+}
+
+func line(l runner.Line) control.Line {
+	return control.Line{Time: l.Time, PID: l.PID, Text: l.Text, Fault: l.Fault, Lost: l.Lost}
+}

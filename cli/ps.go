@@ -1,0 +1,154 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/toolcrib/toolcrib/control"
+)
+
+type psCmd struct {
+	File     string `arg:"" optional:"" help:"Configuration that the gateway serves; it names the state directory."`
+	Output   string `short:"o" enum:"text,wide,json" default:"text" help:"text, wide or json."`
+	gateways `embed:""`
+}
+
+func (*psCmd) Help() string {
+	return `Shows the processes of the stdio servers of the gateways that run on this machine
+with one state directory: which callers share each (KEY is a hash, empty where
+all do), how long it runs, its calls so far and those in flight, and what it and
+its descendants use. A server without a process is shown with its state.
+
+Only the user that runs the gateway can ask it.
+
+Examples:
+
+    toolcrib ps
+    toolcrib ps toolcrib.yaml -o wide
+    toolcrib ps --state-dir /var/lib/toolcrib -o json
+
+Exit codes: 0 shown, 2 the file cannot be read, 3 no gateway runs there.
+`
+}
+
+func (c *psCmd) Run(ctx context.Context, sys *system) error {
+	all, err := c.find(ctx, c.File)
+	if err != nil {
+		return err
+	}
+	defer closeAll(all)
+	reports := make([]*control.Report, len(all))
+	for i := range all {
+		reports[i] = all[i].Report
+	}
+	if c.Output == "json" {
+		return writeJSON(sys.stdout, map[string]any{"gateways": reports})
+	}
+	return psText(sys.stdout, reports, c.Output == "wide", time.Now())
+}
+
+// psText shows a row for each instance, and one for each server without any. Which gateway it is of is shown where there
+// are several.
+func psText(out io.Writer, reports []*control.Report, wide bool, now time.Time) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	head := []string{"SERVER", "ISOLATION", "KEY", "PID", "STATE", "AGE", "CALLS", "IN FLIGHT", "RSS", "CPU", "RESTARTS", "ERA"}
+	if wide {
+		head = append(head, "FILES", "PROCESSES", "REASON")
+	}
+	several := wide || len(reports) > 1
+	if several {
+		head = slices.Insert(head, 0, "GATEWAY")
+	}
+	_, _ = fmt.Fprintln(w, strings.Join(head, "\t"))
+	for _, r := range reports {
+		for _, row := range psRows(r, wide, now) {
+			if several {
+				row = slices.Insert(row, 0, strconv.Itoa(r.PID))
+			}
+			_, _ = fmt.Fprintln(w, strings.Join(row, "\t"))
+		}
+	}
+	return w.Flush()
+}
+
+func psRows(r *control.Report, wide bool, now time.Time) [][]string {
+	var rows [][]string
+	for _, s := range r.Servers {
+		none := true
+		for _, in := range r.Instances {
+			if in.Server == s.Name {
+				none = false
+				rows = append(rows, instanceRow(in, wide, now))
+			}
+		}
+		if none {
+			rows = append(rows, serverRow(s, wide, now))
+		}
+	}
+	return rows
+}
+
+func instanceRow(in control.Instance, wide bool, now time.Time) []string {
+	row := []string{
+		in.Server, in.Isolation, orDash(in.Key), orDash(in.PID), in.State, age(now.Sub(in.Since)), strconv.FormatInt(in.Calls, 10),
+		strconv.Itoa(in.InFlight), size(in.RSS), cpuTime(in.CPU), strconv.Itoa(in.Restarts), orDash(in.Era),
+	}
+	if wide {
+		row = append(row, strconv.Itoa(in.Files), strconv.Itoa(in.Processes), "-")
+	}
+	return row
+}
+
+// serverRow shows a server that has no process now.
+func serverRow(s control.Server, wide bool, now time.Time) []string {
+	row := []string{s.Name, s.Isolation, "-", "-", s.State, age(now.Sub(s.Since)), "-", "-", "-", "-", "-", orDash(s.Era)}
+	if wide {
+		reason, _, _ := strings.Cut(printable(s.Reason), "\n")
+		row = append(row, "-", "-", orDash(reason))
+	}
+	return row
+}
+
+// orDash shows a value, and a dash in place of none: a cell is never empty.
+func orDash[T comparable](v T) string {
+	if v == *new(T) {
+		return "-"
+	}
+	return fmt.Sprint(v)
+}
+
+// age is a time in its largest unit and the next.
+func age(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch d = max(0, d); {
+	case d < time.Minute:
+		return strconv.Itoa(int(d/time.Second)) + "s"
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", d/time.Minute, d%time.Minute/time.Second)
+	case d < day:
+		return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return fmt.Sprintf("%dd%02dh", d/day, d%day/time.Hour)
+}
+
+// size is a number of bytes in Mi or, beyond that, Gi.
+func size(b uint64) string {
+	const mi = 1 << 20
+	if b < 1024*mi {
+		return strconv.FormatFloat(float64(b)/mi, 'f', 1, 64) + "Mi"
+	}
+	return strconv.FormatFloat(float64(b)/(1024*mi), 'f', 1, 64) + "Gi"
+}
+
+func cpuTime(seconds float64) string {
+	if seconds < 60 {
+		return strconv.FormatFloat(seconds, 'f', 2, 64) + "s"
+	}
+	return age(time.Duration(seconds * float64(time.Second)))
+}
