@@ -44,50 +44,6 @@ func (c *serveCmd) Run(ctx context.Context, sys *system) error {
 	})
 }
 
-type runCmd struct {
-	Listen               string   `short:"l" placeholder:"HOST:PORT" help:"Listen here (default 127.0.0.1:8080; port 0 picks a free port)."`
-	Name                 string   `placeholder:"NAME" help:"Name of the server in logs and metrics (default: the command's)."`
-	Env                  []string `placeholder:"K=V" sep:"none" help:"Set a variable for COMMAND; K alone passes on your own. May be repeated."`
-	AllowUnauthenticated bool     `help:"Serve on an address that others can reach although no API key is configured."`
-	Command              []string `arg:"" name:"command" help:"After --: the stdio server to start, with its arguments."`
-}
-
-func (*runCmd) Help() string {
-	return `Serves one stdio MCP server at /mcp over Streamable HTTP, to clients of both
-protocol eras. Tools keep their names. COMMAND gets only a short list of
-variables of your environment (PATH, HOME and the like); --env adds others.
-
-Examples:
-
-    toolcrib run -- npx -y @modelcontextprotocol/server-everything
-    toolcrib run --env GITHUB_TOKEN -- github-mcp-server stdio
-`
-}
-
-func (c *runCmd) Run(ctx context.Context, sys *system) error {
-	if len(c.Command) != len(sys.command) {
-		return usagef("put -- before the command: toolcrib run -- %s", strings.Join(c.Command, " "))
-	}
-	name, server, err := commandServer(c.Command, c.Env)
-	if err != nil {
-		return err
-	}
-	if c.Name != "" {
-		name = c.Name
-	}
-	server.Prefix = new(string) // the only server needs none
-	if err := checkCommand(server); err != nil {
-		return err
-	}
-	config := &v1.Config{MCPServers: map[string]*v1.Server{name: server}}
-	config.SetDefaults()
-	return serve(ctx, sys, app.Options{
-		Config:               config,
-		Listen:               c.Listen,
-		AllowUnauthenticated: c.AllowUnauthenticated,
-	})
-}
-
 // serve runs the gateway until the context ends, which is its normal end.
 func serve(ctx context.Context, sys *system, o app.Options) error {
 	if err := checkListen(o.Listen); err != nil {
