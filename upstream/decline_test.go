@@ -218,6 +218,48 @@ func TestQuestionDuringOwnRequests(t *testing.T) {
 	}
 }
 
+// TestQuestionBeforeList: a child that answers a list only after the call that asks is over keeps neither waiting for long, and a
+// client that cannot be asked not at all.
+func TestQuestionBeforeList(t *testing.T) {
+	t.Parallel()
+	for _, able := range []bool{true, false} {
+		t.Run(fmt.Sprint("able ", able), func(t *testing.T) {
+			t.Parallel()
+			a := newAsker()
+			listing, over := make(chan struct{}), make(chan struct{})
+			script := a.script(func(c *testenv.Call) {
+				<-listing
+				c.Text(a.ask(c, elicit, really))
+				close(over)
+			})
+			script.On["tools/list"] = func(c *testenv.Call) {
+				close(listing)
+				<-over
+				c.Default()
+			}
+			srv := open(t, testenv.StdioServer(t, script))
+			gateway, me := newCaller(t, srv), newCaller(t, srv)
+			gateway.name = ""
+			if !able {
+				me.can = `{}`
+			}
+			done := make(chan reply, 1)
+			go func() { done <- gateway.do(testenv.Within(t, testenv.Patience), `1`, "tools/list", `{}`) }()
+			r := me.tool(`{}`)
+			if able {
+				wants(t, r, "q1")
+				r = me.resume(r.parked, "q1", accept)
+			}
+			if want := map[bool]string{true: accept, false: "does not support elicitation"}[able]; r.err != nil || !strings.Contains(r.text(), want) {
+				t.Errorf("%+v", r)
+			}
+			if r := <-done; r.err != nil {
+				t.Error(r.err)
+			}
+		})
+	}
+}
+
 // TestPing is answered by the gateway, also while a call is parked over stdio.
 func TestPing(t *testing.T) {
 	t.Parallel()

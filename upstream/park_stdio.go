@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
@@ -21,7 +22,12 @@ type held struct {
 	id   int64 // of the call that is then the only one it can belong to
 	w    *waiting
 	upTo int64 // the last request that was under way
+	till time.Time
 }
+
+// heldTime bounds how long a question is held: a server that does one thing at a time answers no request of the gateway before
+// the call that asks is over.
+const heldTime = 2 * time.Second
 
 // asked hands a question of the child to the call it belongs to. Nothing on the wire tells which one that is, so it is certain
 // only while a single call of a client is in flight, parked ones included; else the question is declined.
@@ -69,12 +75,17 @@ func (in *instance) attribute(q *mcp.Raw) *mcp.Error {
 		return declined(mcp.CodeInvalidRequest, q, "no call is under way that it could belong to")
 	case in.haunted(w.caller):
 		return in.mayBeLate(q)
-	case len(in.pending) == 1:
+	case len(in.pending) == 1, w.asking.judge(q, in.s.maxBytes()) != nil: // whoever asks, nobody can be asked
 		return in.hand(w, q)
 	case len(in.held) >= questionsMost:
 		return declined(mcp.CodeInvalidRequest, q, "too many questions wait already")
 	}
-	in.held = append(in.held, held{q, id, w, in.issued.Load()})
+	in.held = append(in.held, held{q, id, w, in.issued.Load(), time.Now().Add(heldTime)})
+	time.AfterFunc(heldTime, func() {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		in.settle()
+	})
 	return nil
 }
 
@@ -98,7 +109,7 @@ func (in *instance) hand(w *waiting, q *mcp.Raw) *mcp.Error {
 }
 
 // settle looks at the held questions again after a request ended: who asks waits for the answer, so what ended did not ask.
-// Called with mu held.
+// After a while a request of the gateway itself is taken to wait behind the call that asks. Called with mu held.
 func (in *instance) settle() {
 	var wait []held
 	for _, h := range in.held {
@@ -107,7 +118,7 @@ func (in *instance) settle() {
 			in.refuse(h.q, declined(mcp.CodeInvalidRequest, h.q, "no call is under way any more that it could belong to"))
 		case in.haunted(h.w.caller):
 			in.refuse(h.q, in.mayBeLate(h.q))
-		case in.busy(h.upTo):
+		case in.busy(h.upTo) && time.Now().Before(h.till):
 			wait = append(wait, h)
 		default:
 			if e := in.hand(h.w, h.q); e != nil {
