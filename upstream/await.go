@@ -15,6 +15,7 @@ var drafts = sync.Pool{New: func() any { return new(draft) }}
 func (in *instance) call(ctx context.Context, modern bool, c *Call, out *mcp.Raw) error {
 	id, w, err := in.send(ctx, modern, c)
 	if err != nil {
+		in.seat.leave()
 		return err
 	}
 	return in.conclude(ctx, modern, c, id, w, out)
@@ -132,6 +133,17 @@ func (in *instance) giveUp(id int64) {
 	in.remove(id)
 	in.mu.Unlock()
 	in.tell(cancelNotice(idBytes(id)))
+}
+
+// ownTurn is own for what does not come first: where one request at a time is sent, it waits its turn.
+func (in *instance) ownTurn(ctx context.Context, body []byte, out *mcp.Raw) error {
+	if in.seat != nil {
+		if err := in.seat.r.own(ctx, in.seat); err != nil {
+			return err
+		}
+		defer in.seat.r.done(in.seat)
+	}
+	return in.own(ctx, false, body, out)
 }
 
 // own sends a request of the gateway itself.

@@ -210,7 +210,7 @@ func (s *Server) relay(c *Call, id []byte, n *mcp.Raw) {
 	case mcp.MethodProgress:
 		token := n.Get(mcp.KeyProgressToken)
 		theirs := c.In.GetMeta(mcp.MetaProgressToken)
-		if c.Notify == nil || !theirs.Present() || !bytes.Equal(token.Of(n.Body), id) {
+		if c.Notify == nil || !theirs.Present() || !bytes.Equal(token.Of(n.Body), id) || !c.grows(n) {
 			return
 		}
 		n.Edits.Replace(token, theirs.Of(c.In.Body))

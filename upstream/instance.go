@@ -43,6 +43,8 @@ type instance struct {
 	// since is when its process was started, calls how many requests it was sent.
 	since time.Time
 	calls atomic.Int64
+	// seat is its place in the roster; nil where there is none.
+	seat *seat
 	// aside: what it says of the server is said on the gateway's own stream as well.
 	aside bool
 
@@ -158,6 +160,16 @@ func (in *instance) lose(why string) {
 		close(w.answer)
 	}
 	in.loseListens(err)
+}
+
+// over tells whether nothing more can arrive.
+func (in *instance) over() bool {
+	select {
+	case <-in.gone:
+		return true
+	default:
+		return false
+	}
 }
 
 // message hands one message to the call it belongs to.

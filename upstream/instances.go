@@ -19,7 +19,7 @@ type Instance struct {
 	// Calls is how many requests it was sent, InFlight how many of them are under way.
 	Calls    int64 `json:"calls"`
 	InFlight int   `json:"inFlight"`
-	// Restarts is how many processes of the same key crashed before it.
+	// Restarts is how often an instance of the same key was started again after a crash.
 	Restarts int    `json:"restarts"`
 	Era      string `json:"era,omitempty"`
 	// Usage is what its processes use now.
@@ -46,25 +46,27 @@ func (s *Server) Instances() []Instance {
 }
 
 func (l *stdioLink) instances() []Instance {
-	var all []Instance
-	if in := l.inst.peek(); in != nil {
-		all = append(all, in.shown())
+	r := l.roster
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]Instance, 0, len(r.seats)+1)
+	for _, st := range r.seats {
+		all = append(all, l.shown(st.in))
 	}
-	l.asides.mu.Lock()
-	defer l.asides.mu.Unlock()
-	for _, one := range l.asides.all {
-		if in := one.peek(); in != nil {
-			all = append(all, in.shown())
-		}
+	if r.opening != nil {
+		all = append(all, Instance{
+			Server: l.s.opts.Name, Key: l.s.opts.Key, Isolation: l.s.isolation(), State: StateStarting, Since: r.opening.began,
+			Restarts: int(l.restarts.Load()),
+		})
 	}
 	return all
 }
 
-func (in *instance) shown() Instance {
-	s := in.s
+func (l *stdioLink) shown(in *instance) Instance {
+	s := l.s
 	show := Instance{
-		Server: s.opts.Name, Key: s.opts.Key, Isolation: s.spec.Isolation, State: StateReady, Since: in.since,
-		Calls: in.calls.Load(), Era: in.peer.era(),
+		Server: s.opts.Name, Key: s.opts.Key, Isolation: s.isolation(), State: StateReady, Since: in.since,
+		Calls: in.calls.Load(), Restarts: int(l.restarts.Load()), Era: in.peer.era(),
 	}
 	if p, ok := in.p.(pipes); ok {
 		show.PID = p.PID()

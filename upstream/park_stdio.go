@@ -154,8 +154,10 @@ func (in *instance) suspend(id int64, w *waiting) bool {
 func (in *instance) conclude(ctx context.Context, modern bool, c *Call, id int64, w *waiting, out *mcp.Raw) error {
 	err := in.await(ctx, c, id, w, in.s.patience(c), out)
 	if errors.Is(err, errAsked) {
+		in.seat.park()
 		return in.s.park(c, out, &w.asking, &parkedWait{in, id, w})
 	}
+	in.seat.leave()
 	in.dismiss(w)
 	if err != nil {
 		return err
@@ -165,6 +167,8 @@ func (in *instance) conclude(ctx context.Context, modern bool, c *Call, id int64
 
 func (p *parkedWait) proceed(ctx context.Context, c *Call, out *mcp.Raw) error {
 	in, w := p.in, p.w
+	in.seat.unpark(true)
+	c.seat = in.seat
 	in.mu.Lock()
 	w.parked = false
 	replies := w.asking.answered(c.Answers)
@@ -180,6 +184,7 @@ func (p *parkedWait) proceed(ctx context.Context, c *Call, out *mcp.Raw) error {
 func (p *parkedWait) cancel() {
 	p.in.giveUp(p.id)
 	p.in.dismiss(p.w)
+	p.in.seat.unpark(false)
 }
 
 // dismiss ends a call that was taken off those in flight: what it was asked and nobody has answered is declined.
@@ -204,6 +209,7 @@ func (in *instance) dismiss(w *waiting) {
 func (p *parkedWait) free() {
 	p.in.abandon(p.id)
 	discard(p.w)
+	p.in.seat.unpark(false)
 }
 
 // failure is why a call will never be answered.

@@ -57,8 +57,10 @@ type Call struct {
 	// Parked is set by Do when a legacy server asked something in the middle of the call: out then holds an input_required
 	// result without requestState, and the call waits at the server until it is resumed under this number or abandoned.
 	Parked uint64
-	// Timing is set by Do, but for the transport.
+	// Timing is added to by Do, but for the transport.
 	Timing Timing
+	seat   *seat   // the instance that it was sent to; nil where there are none
+	told   float64 // the progress that the client was told of, where it had to wait
 	// opening: the call is part of finding out what the server is, which has a time limit of its own.
 	opening bool
 	// Notify receives the notifications that belong to the call, before the answer; nil drops them. The message is valid
@@ -102,6 +104,8 @@ type Peer struct {
 type Options struct {
 	// Name is the server's name in the configuration; Version the gateway's, told to servers.
 	Name, Version string
+	// Isolation says which callers share this Server, as it was derived; that of the configuration when empty.
+	Isolation string
 	// Key is the isolation key whose callers share this Server; empty where all do.
 	Key string
 	// Who is the caller that env, args and cwd refer to; nil where they refer to none.
@@ -123,10 +127,18 @@ type Options struct {
 	// WatchBegan is called when a watch begins anew, with the lists that are watched from now on: what the server told
 	// before may have been missed. Nil ignores it.
 	WatchBegan func(Lists)
-	// StateChanged is called after each change of state; nil ignores it.
+	// StateChanged is called after each change of state, one at a time; nil ignores it.
 	StateChanged func(State)
-	// Restarted is called each time a child process is started again; nil ignores it.
+	// Restarted is called each time a child process is started again after one crashed; nil ignores it.
 	Restarted func()
+	// Started is called after each start of a child process, with how long it took until the handshake was over, or why it
+	// failed; nil ignores it.
+	Started func(took time.Duration, err error)
+	// Crashed is called each time a child process ended that was not to end, with the kind of its end: start, liveness, or as
+	// [runner.ExitError.Reason] has it; nil ignores it.
+	Crashed func(reason string)
+	// Refused is called for each call that found no instance: because of the bound of the queue, or of the wait; nil ignores it.
+	Refused func(reason string)
 }
 
 // link is how one server is reached.
@@ -158,6 +170,7 @@ type Server struct {
 
 	ctx    context.Context //nolint:containedctx // the life of what Open started
 	cancel context.CancelFunc
+	states sync.Mutex // one change of state at a time
 	mu     sync.Mutex // guards closed against wg.Add
 	closed bool
 	wg     sync.WaitGroup
@@ -202,14 +215,45 @@ func (s *Server) HTTP() bool { return s.spec.Type != "stdio" }
 // An end of ctx while the call is parked changes nothing.
 func (s *Server) Do(ctx context.Context, c *Call, out *mcp.Raw) error {
 	c.Parked = 0
+	began, waited := clock(), c.Timing.Queue+c.Timing.Start
+	var err error
 	if c.Resume != 0 {
-		return s.resume(ctx, c, out)
+		err = s.resume(ctx, c, out)
+	} else {
+		err = s.link.do(ctx, c, out)
 	}
-	return s.link.do(ctx, c, out)
+	now := clock()
+	c.Timing.Server += now - began - (c.Timing.Queue + c.Timing.Start - waited)
+	if c.seat != nil && !c.rechecks() {
+		c.seat.used.Store(int64(now))
+	}
+	c.seat = nil
+	return err
 }
+
+// rechecks tells a request of the gateway that only looks whether a list is as it was: it is no use of the server.
+func (c *Call) rechecks() bool { return c.Session == "" && c.In.Method.Facts().List }
 
 // Abandon ends a parked call that nobody will resume: it is cancelled at the server. It does nothing when there is none.
 func (s *Server) Abandon(parked uint64) { s.parked.abandon(parked) }
+
+// Queued tells how many calls wait for an instance.
+func (s *Server) Queued() int {
+	if l, ok := s.link.(*stdioLink); ok {
+		return l.roster.queued()
+	}
+	return 0
+}
+
+// Busy tells whether something would be lost if the server were stopped: a call under way or parked, a task, or a watch of
+// what is told only while it runs.
+func (s *Server) Busy() bool {
+	if s.watch.needs() || s.Parked() > 0 {
+		return true
+	}
+	l, ok := s.link.(*stdioLink)
+	return ok && l.roster.busy()
+}
 
 // Parked tells how many calls wait at the server for answers of clients.
 func (s *Server) Parked() int { return s.parked.count() }
@@ -319,6 +363,11 @@ func (s *Server) fail(err error) {
 }
 
 func (s *Server) setReady(p *Peer) {
+	s.states.Lock()
+	defer s.states.Unlock()
+	if s.asleep() {
+		return
+	}
 	was := s.Status()
 	era := p.era()
 	if was.State == StateReady && was.Era == era {
@@ -329,7 +378,56 @@ func (s *Server) setReady(p *Peer) {
 	s.log.Info("server ready", "era", era, "version", p.Version)
 }
 
+// asleep tells whether no process runs since nobody calls.
+func (s *Server) asleep() bool {
+	l, ok := s.link.(*stdioLink)
+	return ok && l.roster.sleeping() != nil
+}
+
+// slept records that the last process was stopped, unless there is one again.
+func (s *Server) slept(p *Peer) {
+	s.states.Lock()
+	defer s.states.Unlock()
+	if s.asleep() {
+		s.store(Status{State: StateIdle, Since: time.Now(), Era: p.era()})
+		s.log.Info("server idle: the last process was stopped")
+	}
+}
+
+// woke records that there is a process again, which may list other things than the one before.
+func (s *Server) woke(p *Peer) {
+	if s.opts.Doubted != nil {
+		s.opts.Doubted(AllLists)
+	}
+	s.setReady(p)
+}
+
+// isolation says which callers share the server.
+func (s *Server) isolation() string {
+	switch {
+	case s.opts.Isolation != "":
+		return s.opts.Isolation
+	case s.spec.Isolation != "":
+		return s.spec.Isolation
+	}
+	return v1.IsolationShared
+}
+
+func (s *Server) crashed(reason string) {
+	if s.opts.Crashed != nil {
+		s.opts.Crashed(reason)
+	}
+}
+
+func (s *Server) refused(reason string) {
+	if s.opts.Refused != nil {
+		s.opts.Refused(reason)
+	}
+}
+
 func (s *Server) setFailed(err error) {
+	s.states.Lock()
+	defer s.states.Unlock()
 	was := s.Status()
 	if s.ctx.Err() != nil {
 		return
@@ -345,6 +443,8 @@ func (s *Server) setFailed(err error) {
 }
 
 func (s *Server) setState(st State, reason string) {
+	s.states.Lock()
+	defer s.states.Unlock()
 	s.store(Status{State: st, Since: time.Now(), Reason: reason})
 }
 

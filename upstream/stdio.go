@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -20,31 +21,30 @@ const (
 	notesMost   = 256             // notifications kept for a call whose client reads slowly
 )
 
-// stdioLink reaches a server that runs as a child process. All callers share the process, but for the calls of asides.
+// stdioLink reaches a server that runs as child processes of the gateway: one, or as many as its roster has.
 type stdioLink struct {
 	s      *Server
 	info   []byte
-	inst   shared[instance]
-	asides asides
+	roster *roster
 	// blunt: the child ended when it was asked server/discover, so the next one is sent initialize at once.
 	blunt atomic.Bool
 
-	starts atomic.Int64
-	back   backoff
+	broke    atomic.Bool  // the last one crashed
+	restarts atomic.Int64 // starts after that
+	back     backoff
 }
 
-func newStdio(s *Server) *stdioLink { return &stdioLink{s: s, info: clientInfo(s.opts.Version)} }
+func newStdio(s *Server) *stdioLink {
+	l := &stdioLink{s: s, info: clientInfo(s.opts.Version)}
+	l.back.most, l.back.window = s.spec.Restarts.Max, time.Duration(s.spec.Restarts.Window)
+	l.roster = newRoster(s, l.start)
+	return l
+}
 
 // forget does nothing: a process that ended is dropped by the one who watches it.
 func (l *stdioLink) forget() {}
 
-func (l *stdioLink) ready(ctx context.Context) (*Peer, error) {
-	in, err := l.inst.get(ctx, l.s, l.start)
-	if err != nil {
-		return nil, err
-	}
-	return in.peer, nil
-}
+func (l *stdioLink) ready(ctx context.Context) (*Peer, error) { return l.roster.known(ctx) }
 
 // close does nothing: the one who watches a child stops it when the server's life ends.
 func (l *stdioLink) close() {}
@@ -61,99 +61,119 @@ func (l *stdioLink) do(ctx context.Context, c *Call, out *mcp.Raw) error {
 var errGone = errors.New("it has ended")
 
 func (l *stdioLink) attempt(ctx context.Context, c *Call, out *mcp.Raw) error {
-	in, err := l.inst.get(ctx, l.s, l.start)
+	st, err := l.roster.enter(ctx, c)
 	if err != nil {
 		return err
 	}
-	if in.needsAside(c) {
-		done, err := l.doAside(ctx, c, out)
-		if done {
-			return err
-		}
-		if err != nil {
-			l.s.warnings.warn(l.s.log, "further process not started; the call goes to the shared one", "error", err)
-		}
-	}
+	c.seat = st
+	in := st.in
 	if c.Client.LogLevel != "" && !in.peer.Modern {
 		if err := in.setLevel(ctx, c.Client.LogLevel); err != nil {
+			st.leave()
 			return err
 		}
 	}
-	return in.call(ctx, in.peer.Modern, c, out)
+	err = in.call(ctx, in.peer.Modern, c, out)
+	if err == nil && c.Tasks {
+		st.keepTask(out)
+	}
+	return err
 }
 
-// start starts the child and finds its era, not before the pause that earlier failures earned it.
-func (l *stdioLink) start(ctx context.Context) (*instance, error) {
-	if err := l.back.pause(ctx, l.s, "is started again"); err != nil {
-		return nil, err
+// start starts the instance of a seat, not before the pause that earlier failures earned it.
+func (l *stdioLink) start(ctx context.Context, st *seat) error {
+	if !st.aside {
+		if err := l.back.pause(ctx, l.s, "is started again"); err != nil {
+			return err
+		}
 	}
-	if l.starts.Add(1) > 1 && l.s.opts.Restarted != nil {
-		l.s.opts.Restarted()
+	if l.broke.Swap(false) {
+		l.restarts.Add(1)
+		if l.s.opts.Restarted != nil {
+			l.s.opts.Restarted()
+		}
 	}
-	in, err := l.launch(ctx, l.inst.drop)
-	if err != nil {
+	began := time.Now()
+	err := l.launch(ctx, st)
+	if l.s.opts.Started != nil && ctx.Err() == nil {
+		l.s.opts.Started(time.Since(began), err)
+	}
+	if err == nil {
+		st.ready = clock()
+		if !l.s.spawn(func(ctx context.Context) { l.attendSeat(ctx, st) }) {
+			st.in.stop()
+			return l.s.closedError()
+		}
+		return nil
+	}
+	if ctx.Err() == nil && !st.aside {
+		l.broke.Store(true)
 		l.back.failed(err)
-		return nil, err
+		l.s.crashed("start")
 	}
-	up := time.Now()
-	if !l.s.spawn(func(ctx context.Context) { l.watch(ctx, in, up) }) {
-		in.stop()
-		return nil, l.s.closedError()
-	}
-	return in, nil
+	return err
 }
 
-// launch starts a child; drop is told when it has ended.
-func (l *stdioLink) launch(ctx context.Context, drop func(*instance)) (*instance, error) {
+// launch starts a child and finds its era.
+func (l *stdioLink) launch(ctx context.Context, st *seat) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(l.s.spec.Timeouts.Start))
 	defer cancel()
 	command, options, err := l.s.launching()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	p, err := runner.Start(command, options)
 	if err != nil {
-		return nil, errs.E("", errs.Unavailable, "%w", err)
+		return errs.E("", errs.Unavailable, "%w", err)
 	}
 	in := newInstance(l.s, pipes{p}, l.info, AllAbilities)
-	in.drop = func() { drop(in) }
+	in.seat, in.since, st.in = st, time.Now(), in
+	in.drop = func() { l.ended(st) }
 	if !in.run() {
 		in.stop()
-		return nil, l.s.closedError()
+		return l.s.closedError()
 	}
-	in.since = time.Now()
 	if in.peer, err = in.handshake(ctx, l.blunt.Load()); err != nil {
 		if ended := in.p.Err(); ended != nil {
 			err = errs.E("", errs.Unavailable, "%w", ended)
 		} else if ctx.Err() != nil && l.s.ctx.Err() == nil {
-			err = l.s.errorf(errs.Timeout, "answers neither server/discover nor initialize within %s%s; raise timeouts.start if it needs longer",
-				time.Duration(l.s.spec.Timeouts.Start), in.complaint())
+			err = l.s.errorf(errs.Timeout, "answers neither server/discover nor initialize within %s%s; raise timeouts.start if it needs longer%s",
+				time.Duration(l.s.spec.Timeouts.Start), in.complaint(), lastWords(p))
 		}
 		l.blunt.Store(!l.blunt.Load() && in.p.Err() != nil)
 		in.stop()
-		return nil, err
 	}
-	return in, nil
+	return err
 }
 
-// watch waits for the end of the child and has it started again; when the server's life ends first, it stops the child.
-func (l *stdioLink) watch(ctx context.Context, in *instance, up time.Time) {
-	select {
-	case <-in.gone:
-	case <-ctx.Done():
-		in.stop()
-		<-in.gone
-		return
+// lastWords are what a child printed that did nothing else.
+func lastWords(p *runner.Process) string {
+	lines := p.Stderr()
+	if len(lines) == 0 {
+		return ""
 	}
-	if ctx.Err() != nil {
-		return
+	lines = lines[max(0, len(lines)-5):]
+	for i, line := range lines {
+		lines[i] = clip([]byte(line))
 	}
-	err := errs.E("", errs.Unavailable, "%w", in.exit())
-	if time.Since(up) >= settled {
-		l.back.over()
+	return "; last stderr: " + strings.Join(lines, " | ")
+}
+
+// ended takes out an instance that ended by itself or was found not to live, and counts that as a crash.
+func (l *stdioLink) ended(st *seat) {
+	last := l.roster.lost(st, func() {
+		if st.aside {
+			return
+		}
+		if clock()-st.ready >= settled {
+			l.back.over()
+		}
+		l.broke.Store(true)
+		l.back.failed(l.s.errorf(errs.Unavailable, "process ended"))
+	})
+	if last {
+		st.last.Store(true)
 	}
-	l.back.failed(err)
-	l.s.fail(err)
 }
 
 // pipes are the conduit to a child.

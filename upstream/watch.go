@@ -24,6 +24,7 @@ type watcher struct {
 	kick   chan struct{} // has room for one
 	up     chan struct{} // the server is ready again; has room for one
 	linger time.Duration // lingerTime, but for tests
+	calm   bool          // the server slept: nothing was missed; only keepWatch looks at it
 
 	mu       sync.Mutex
 	kept     bool // keepWatch runs
@@ -343,6 +344,13 @@ func (w *watcher) rest(ctx context.Context, pause time.Duration) error {
 	return nil
 }
 
+// needs tells whether something is wanted that the server tells only while it runs and that cannot be made up for.
+func (w *watcher) needs() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.uris)+len(w.tasks) > 0
+}
+
 func (w *watcher) ticketNow() uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -351,6 +359,10 @@ func (w *watcher) ticketNow() uint64 {
 
 // began tells that a watch started anew: what the server said before may have been missed.
 func (s *Server) began(lists Lists) {
+	if s.watch.calm {
+		s.watch.calm = false
+		return
+	}
 	if s.opts.WatchBegan != nil {
 		s.opts.WatchBegan(lists)
 	}

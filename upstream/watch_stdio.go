@@ -2,17 +2,46 @@ package upstream
 
 import (
 	"context"
+	"errors"
 
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
 )
 
-func (l *stdioLink) attend(ctx context.Context, _ *Peer, w *watcher) error {
-	in, err := l.inst.get(ctx, l.s, l.start)
-	if err != nil {
+// attend watches the first instance, and the next one when that is stopped. For lists alone none is started: they do not
+// change while the server sleeps.
+func (l *stdioLink) attend(ctx context.Context, p *Peer, w *watcher) error {
+	for {
+		awake := l.roster.sleeping()
+		if awake == nil || w.needs() {
+			if err := l.attendAwake(ctx, w); err != nil {
+				return err
+			}
+			continue
+		}
+		w.calm = true
+		wish, ticket := w.wanted()
+		w.settle(Wish{Lists: wish.limitTo(p).Lists}, ticket)
+		if err := w.await(ctx, awake); err != nil && !errors.Is(err, errWatchOver) {
+			return err
+		}
+	}
+}
+
+// attendAwake watches an instance; no error means that it was stopped since nobody needed it.
+func (l *stdioLink) attendAwake(ctx context.Context, w *watcher) error {
+	if err := l.roster.awake(ctx); err != nil {
 		return err
 	}
-	return in.attend(ctx, w)
+	st := l.roster.lead()
+	if st == nil {
+		return errWatchOver
+	}
+	err := st.in.attend(ctx, w)
+	if st.load.Load() >= retiring && !errors.Is(err, errUnwatched) && ctx.Err() == nil {
+		return nil
+	}
+	return err
 }
 
 // attend watches a child until it ends, or nobody wants it watched.
@@ -20,7 +49,7 @@ func (in *instance) attend(ctx context.Context, w *watcher) error {
 	if in.peer.Modern {
 		return in.s.attendModern(ctx, in.peer, w, true, in.listen)
 	}
-	subs := subscriptions{s: in.s, send: func(ctx context.Context, body []byte, out *mcp.Raw) error { return in.own(ctx, false, body, out) }}
+	subs := subscriptions{s: in.s, send: in.ownTurn}
 	return in.s.attendSubscribing(ctx, in.peer, w, &subs, true, in.gone, nil)
 }
 
