@@ -147,7 +147,7 @@ func (g *Gateway) lists(ctx context.Context, m *member, method mcp.Method) (*lis
 	for first := true; ; first = false {
 		c.mu.Lock()
 		s := c.slot(method)
-		if s.cur != nil && (!first || time.Now().Before(s.cur.expires)) {
+		if s.cur != nil && (!first || time.Now().Before(s.cur.expires) || m.asleep(s)) {
 			l := s.cur
 			c.mu.Unlock()
 			return l, nil
@@ -166,6 +166,18 @@ func (g *Gateway) lists(ctx context.Context, m *member, method mcp.Method) (*lis
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+// asleep tells whether a server has no process to ask, and keeps its list good for a while then: it does not change before
+// there is one. The caller holds the lock of the catalog.
+func (m *member) asleep(s *slot) bool {
+	if s.cur.err != nil || m.server.Status().State != upstream.StateIdle {
+		return false
+	}
+	l := *s.cur
+	l.expires = time.Now().Add(max(time.Duration(m.Spec.ListTTL), retryList))
+	s.cur = &l
+	return true
 }
 
 // refresh fetches a list into its slot, again when it was invalidated meanwhile.

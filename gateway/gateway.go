@@ -172,6 +172,7 @@ func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member
 	m := &member{Server: s, catalog: newCatalog(), journal: g.journal(s.Name), other: g.o.Metrics.Tool(s.Name, otherLabel)}
 	m.catalog.gen.Store(gen)
 	m.watched = newWatched(s, p)
+	slept := false // its states follow one another
 	m.server = upstream.Open(s.Spec, upstream.Options{
 		Name: s.Name, Version: g.o.Version, Log: g.o.Log, Guard: g.o.Guard, Journal: m.journal,
 		MaxBytes: int(p.Config.Messages.MaxBytes), MaxDepth: p.Config.Messages.MaxDepth,
@@ -190,10 +191,11 @@ func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member
 				return // another may have its name by now; Remove clears what is gone
 			}
 			g.o.Metrics.ServerState(s.Name, string(st))
-			if st == upstream.StateReady {
+			if st == upstream.StateReady && !slept {
 				m.catalog.recovered()
 				g.hub.recovered(m.watched)
 			}
+			slept = st == upstream.StateIdle
 		},
 		Restarted: func() { g.o.Metrics.Restart(s.Name) },
 	})

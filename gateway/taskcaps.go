@@ -16,7 +16,7 @@ func (w *world) tasked(ctx context.Context) bool {
 		switch m.server.Status().State {
 		case upstream.StateStarting:
 			return true
-		case upstream.StateReady:
+		case upstream.StateReady, upstream.StateIdle:
 			if p, err := m.server.Peer(ctx); err == nil && p.HasTasks() {
 				return true
 			}
