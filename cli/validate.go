@@ -90,12 +90,33 @@ func validationText(out io.Writer, file string, c *v1.Config) error {
 		return nil
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(w, "\nSERVER\tTYPE\tTOOLS ARE NAMED\tTARGET")
+	_, _ = fmt.Fprintln(w, "\nSERVER\tTYPE\tTOOLS ARE NAMED\tISOLATION\tAT ONCE\tINSTANCES\tTARGET")
 	for _, name := range names {
 		s := c.MCPServers[name]
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", name, s.Type, c.PrefixOf(name)+"*", where(s))
+		isolation, concurrency, pool := instancesOf(c, name)
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, s.Type, c.PrefixOf(name)+"*", isolation, concurrency, pool, where(s))
 	}
 	return w.Flush()
+}
+
+// instancesOf tells in words who shares an instance of a server, what one is sent at once, and how many there are.
+func instancesOf(c *v1.Config, name string) (isolation, concurrency, pool string) {
+	isolation = c.IsolationOf(name)
+	if isolation == "" {
+		return "-", "-", "-" // it runs elsewhere
+	}
+	if c.MCPServers[name].Isolation == "" {
+		isolation += " (derived)"
+	}
+	p := c.PoolOf(name)
+	pool = fmt.Sprintf("%d to %d", p.Min, p.Max)
+	if p.Min == p.Max {
+		pool = strconv.Itoa(p.Max)
+	}
+	if p.Spares > 0 {
+		pool += fmt.Sprintf(", %d spare", p.Spares)
+	}
+	return isolation, p.Concurrency.String(), pool
 }
 
 // validation is the answer of validate --output json.
@@ -112,6 +133,11 @@ type validatedServer struct {
 	Type   string `json:"type"`
 	Prefix string `json:"prefix"`
 	Target string `json:"target"`
+	// What follows is of servers that the gateway starts.
+	Isolation   string   `json:"isolation,omitempty"`
+	Derived     bool     `json:"isolationDerived,omitempty"`
+	Concurrency string   `json:"concurrency,omitempty"`
+	Pool        *v1.Pool `json:"pool,omitempty"`
 }
 
 func validationJSON(w io.Writer, c *v1.Config, problems v1.Problems) error {
@@ -122,11 +148,20 @@ func validationJSON(w io.Writer, c *v1.Config, problems v1.Problems) error {
 		v.Warnings = append(v.Warnings, c.Warnings...)
 		v.Listen = c.Listen
 		for _, name := range c.ServerNames() {
-			s := c.MCPServers[name]
-			v.Servers = append(v.Servers, validatedServer{name, s.Type, c.PrefixOf(name), where(s)})
+			v.Servers = append(v.Servers, validated(c, name))
 		}
 	}
 	return writeJSON(w, v)
+}
+
+func validated(c *v1.Config, name string) validatedServer {
+	s := c.MCPServers[name]
+	v := validatedServer{Name: name, Type: s.Type, Prefix: c.PrefixOf(name), Target: where(s), Isolation: c.IsolationOf(name)}
+	if v.Isolation != "" {
+		p := c.PoolOf(name)
+		v.Derived, v.Concurrency, v.Pool = s.Isolation == "", p.Concurrency.String(), &p
+	}
+	return v
 }
 
 // writeJSON writes v indented, for people and programs alike.

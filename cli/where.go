@@ -13,7 +13,10 @@ import (
 // address of a server, and nothing that could hold a secret: other arguments,
 // users and queries may.
 func where(s *v1.Server) string {
-	if s.Command == "" {
+	switch {
+	case s.Package != "":
+		return s.Package
+	case s.Command == "":
 		return address(s.URL)
 	}
 	if what := launched(s); what != "" {
