@@ -56,8 +56,8 @@ type Process struct {
 	pid     int
 	guard   *keeper
 
-	writing sync.Mutex
-	stdin   *os.File
+	stdin *os.File
+	out   *outlet // writes to stdin
 
 	reading sync.Mutex
 	lines   *lines
@@ -94,7 +94,7 @@ func Start(c Command, o Options) (*Process, error) {
 	p := &Process{
 		command: c, options: o, pid: child.pid,
 		log:   o.Log.With("server", c.Server, "pid", child.pid),
-		stdin: pipes.stdin, lines: &lines{in: newInlet(pipes.stdout), max: o.MaxLine},
+		stdin: pipes.stdin, out: newOutlet(pipes.stdin), lines: &lines{in: newInlet(pipes.stdout), max: o.MaxLine},
 		pumped: make(chan struct{}), done: make(chan struct{}),
 	}
 	p.guard = guardOf(o.Guard, o.Log)

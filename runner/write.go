@@ -16,37 +16,82 @@ const (
 )
 
 // Write writes one message, given in segments, as one line: raw CR and LF, which in JSON stand only
-// between tokens, become spaces, and a newline is added. Lines of concurrent callers never mix.
+// between tokens, become spaces, and a newline is added. Lines of concurrent callers never mix; short
+// ones may go together in one system call, and then share the longest of their timeouts.
 // A write that is not done after timeout (0: 30 s) leaves half a line behind, so it kills the process,
 // unless it only waited for others: the error then is ErrWriteTimeout all the same, and nothing was written.
 func (p *Process) Write(segments [][]byte, timeout time.Duration) error {
 	if timeout <= 0 {
 		timeout = defaultWriteTimeout
 	}
-	err := p.write(segments, time.Now().Add(timeout))
+	var err error
+	if n := size(segments) + 1; n <= shortLine {
+		err = p.together(segments, n, timeout)
+	} else {
+		err = p.alone(segments, timeout)
+	}
 	if err == nil {
 		return nil
 	}
 	return p.unwritten(err)
 }
 
-func (p *Process) write(segments [][]byte, deadline time.Time) error {
-	p.writing.Lock()
-	defer p.writing.Unlock()
-	if err := p.Err(); err != nil {
+// together writes a short line with those that others bring until it is its turn.
+func (p *Process) together(segments [][]byte, n int, timeout time.Duration) error {
+	b, first := p.out.join(segments, n, timeout)
+	if !first {
+		<-b.done
+		return b.err
+	}
+	p.out.linger()
+	err := p.turn(timeout)
+	p.out.leave(b)
+	if err == nil {
+		p.out.timeout = b.timeout
+		err = p.out.put(b.lines.B)
+		err = p.overdue(err)
+		p.out.turn.Unlock()
+	}
+	p.out.finish(b, err)
+	return err
+}
+
+// alone writes a line that is long enough for system calls of its own.
+func (p *Process) alone(segments [][]byte, timeout time.Duration) error {
+	if err := p.turn(timeout); err != nil {
 		return err
 	}
-	if !time.Now().Before(deadline) {
-		return ErrWriteTimeout
+	defer p.out.turn.Unlock()
+	w := lineWriter{to: p.out}
+	return p.overdue(w.line(segments))
+}
+
+// turn waits until the pipe is the caller's. Without an error it is, until out.turn is unlocked.
+func (p *Process) turn(timeout time.Duration) error {
+	var until time.Time
+	if !p.out.turn.TryLock() {
+		until = time.Now().Add(timeout)
+		p.out.turn.Lock()
 	}
-	_ = p.stdin.SetWriteDeadline(deadline)
-	w := lineWriter{to: p.stdin}
-	err := w.line(segments)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		p.kill(ErrWriteTimeout)
-		return ErrWriteTimeout
+	err := p.Err()
+	if err == nil && !until.IsZero() && !time.Now().Before(until) {
+		err = ErrWriteTimeout
 	}
-	return err
+	if err != nil {
+		p.out.turn.Unlock()
+		return err
+	}
+	p.out.until, p.out.timeout = until, timeout
+	return nil
+}
+
+// overdue ends the process when a write of its own time left half a line behind.
+func (p *Process) overdue(err error) error {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	p.kill(ErrWriteTimeout)
+	return ErrWriteTimeout
 }
 
 // unwritten names the reason behind a failed write: most often the end of the process, which may
@@ -71,7 +116,7 @@ func (p *Process) unwritten(err error) error {
 // lineWriter gathers small segments into one chunk, so that most messages are one system call, and
 // writes large ones from where they are.
 type lineWriter struct {
-	to    *os.File
+	to    *outlet
 	chunk *mcp.Buffer
 }
 
@@ -97,8 +142,7 @@ func (w *lineWriter) segment(s []byte) error {
 		if err := w.flush(); err != nil {
 			return err
 		}
-		_, err := w.to.Write(s)
-		return err
+		return w.to.put(s)
 	}
 	for len(s) > 0 {
 		n := min(len(s), chunkSize/2)
@@ -126,7 +170,7 @@ func (w *lineWriter) flush() error {
 	if len(w.chunk.B) == 0 {
 		return nil
 	}
-	_, err := w.to.Write(w.chunk.B)
+	err := w.to.put(w.chunk.B)
 	w.chunk.B = w.chunk.B[:0]
 	return err
 }
