@@ -1,0 +1,187 @@
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
+)
+
+// Program is what is started for a server.
+type Program struct {
+	// Path and Args are the command line.
+	Path string
+	Args []string
+	// Env is set for the program unless the server sets it: NAME=VALUE.
+	Env []string
+	// Dir is the folder of a pulled package, which the program must be able to read; empty for others.
+	Dir string
+}
+
+// Launcher finds what is started for servers. A nil Launcher knows no lock file: packages are left to their
+// launchers. Its methods may be called from any goroutine.
+type Launcher struct {
+	log    *slog.Logger
+	policy atomic.Pointer[policy]
+	lock   lockCache
+	trees  *trees
+	mu     sync.Mutex
+	warned map[string]bool
+}
+
+type policy struct {
+	stateDir, lock string
+	approval       bool
+}
+
+// New returns a launcher that goes by a configuration.
+func New(c *v1.Config, log *slog.Logger) *Launcher {
+	l := &Launcher{log: log, trees: newTrees(), warned: map[string]bool{}}
+	l.Configure(c)
+	return l
+}
+
+// Configure has the next starts go by another configuration.
+func (l *Launcher) Configure(c *v1.Config) {
+	l.policy.Store(&policy{stateDir: c.StateDir, lock: c.LockFile(), approval: c.Launch.Approval == v1.ApprovalRequired})
+}
+
+// Program is what to start for the server of that name. spec is the server as it is configured, which is what was
+// approved; actual has the references to the caller replaced. An error says why nothing may be started, and what to do.
+func (l *Launcher) Program(name string, spec, actual *v1.Server) (Program, error) {
+	var p policy
+	if l != nil {
+		p = *l.policy.Load()
+	}
+	if spec.Package == "" && !p.approval {
+		return Program{Path: actual.Command, Args: actual.Args}, nil
+	}
+	lock := &Lock{}
+	if p.lock != "" {
+		var err error
+		if lock, err = l.lock.read(p.lock); err != nil {
+			return Program{}, err
+		}
+	}
+	if p.approval {
+		if err := lock.approved(name, spec, p.lock); err != nil {
+			return Program{}, err
+		}
+	}
+	if spec.Package == "" {
+		return Program{Path: actual.Command, Args: actual.Args}, nil
+	}
+	switch entry, err := lock.entry(spec.Package); {
+	case err != nil:
+		return Program{}, err
+	case entry == nil:
+		return l.unpinned(name, spec, actual)
+	default:
+		return l.pinned(p, spec.Package, entry, actual)
+	}
+}
+
+// pinned is the program of a package that was pulled, if it is still the same.
+func (l *Launcher) pinned(p policy, reference string, e *Entry, actual *v1.Server) (Program, error) {
+	pkg, err := v1.ParsePackage(reference)
+	if err != nil {
+		return Program{}, fmt.Errorf("package %q %w", reference, err)
+	}
+	dir := folderOf(p.stateDir, pkg, e)
+	digest := e.Trees[platform()]
+	if digest == "" {
+		return Program{}, fmt.Errorf("package %s %s is pinned in %s, but not for %s: run toolcrib pull", reference, e.Version, p.lock, platform())
+	}
+	if err := l.trees.check(dir, digest); err != nil {
+		if errors.Is(err, errIncomplete) {
+			return Program{}, fmt.Errorf("package %s %s is pinned in %s, but was not fetched to %s: run toolcrib pull", reference, e.Version, p.lock, dir)
+		}
+		return Program{}, fmt.Errorf("package %s %s in %s %w: find out why, then run toolcrib pull, which fetches it anew", reference, e.Version, dir, err)
+	}
+	program := Program{Dir: dir}
+	var own []string
+	switch pkg.Launcher {
+	case v1.LauncherNPX:
+		program.Path, own, err = npm{}.command(dir, e)
+	case v1.LauncherUVX:
+		program.Env = []string{"PYTHONDONTWRITEBYTECODE=1"} // else the first start would change the package
+		fallthrough
+	default:
+		program.Path = filepath.Join(dir, filepath.FromSlash(e.Bin))
+	}
+	program.Args = slices.Concat(own, actual.Args)
+	return program, err
+}
+
+// unpinned leaves a package to its launcher, which fetches it when it starts.
+func (l *Launcher) unpinned(name string, spec, actual *v1.Server) (Program, error) {
+	pkg, err := v1.ParsePackage(spec.Package)
+	if err != nil {
+		return Program{}, fmt.Errorf("package %q %w", spec.Package, err)
+	}
+	l.warn(name, spec.Package)
+	path, args := launching(pkg)
+	return Program{Path: path, Args: append(args, actual.Args...)}, nil
+}
+
+// launching is the command line that has a launcher fetch and start a package.
+func launching(p v1.Package) (path string, args []string) {
+	switch p.Launcher {
+	case v1.LauncherNPX:
+		return "npx", []string{"-y", p.Spec()}
+	case v1.LauncherUVX:
+		return "uvx", []string{"--from", p.Spec(), canonical(p.Name)}
+	}
+	return "go", []string{"run", p.Spec()}
+}
+
+const warnedMost = 10_000
+
+// warn says once of each server that nobody knows what it will run.
+func (l *Launcher) warn(name, reference string) {
+	if l == nil || l.log == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	key := name + "\x00" + reference
+	if l.warned[key] || len(l.warned) >= warnedMost {
+		return
+	}
+	l.warned[key] = true
+	l.log.Warn("package is neither pinned nor here: each start asks its registry; run toolcrib pull", "server", name, "package", reference)
+}
+
+// Commands are the programs that must be installed for a server to start: the launcher of a package that was not
+// pulled, what runs one that was, or the command.
+func (l *Launcher) Commands(spec *v1.Server) (commands []string, pulled bool) {
+	p := l.policy.Load()
+	pkg, err := v1.ParsePackage(spec.Package)
+	if err != nil || p == nil {
+		return []string{spec.Command}, true
+	}
+	var e *Entry
+	if lock, err := l.lock.read(p.lock); err == nil {
+		e, _ = lock.entry(spec.Package)
+	}
+	if e == nil {
+		path, _ := launching(pkg)
+		return []string{path}, false
+	}
+	dir := folderOf(p.stateDir, pkg, e)
+	if _, err := os.Stat(filepath.Join(dir, listName)); err != nil {
+		return nil, false
+	}
+	if pkg.Launcher == v1.LauncherNPX {
+		if path, _, err := (npm{}).command(dir, e); err == nil {
+			return []string{path}, true
+		}
+	}
+	return nil, true
+}

@@ -1,0 +1,182 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
+)
+
+// Puller fetches packages and pins them in a lock file.
+type Puller struct {
+	StateDir string // packages go below it
+	Lock     string // the lock file
+	// Environ is the environment that npm, go and uv run with.
+	Environ []string
+	// Update resolves anew what is pinned already. Frozen refuses whatever would change the lock file. Scripts has the
+	// install scripts of npm packages run.
+	Update, Frozen, Scripts bool
+}
+
+// Outcome is what became of a pull.
+type Outcome string
+
+// The outcomes of a pull.
+const (
+	Kept    Outcome = "kept"    // it was there, as it should be
+	Fetched Outcome = "fetched" // it was not there
+	Mended  Outcome = "mended"  // it was there, but changed
+)
+
+// Pulled is a package that was pulled.
+type Pulled struct {
+	Entry   *Entry
+	Outcome Outcome
+	// Was is the version that the lock file had before; empty for none.
+	Was string
+}
+
+// packagesDir holds the packages below the state directory.
+const packagesDir = "packages"
+
+// folderOf is where a package lies. What was resolved at another time, and may so have other dependencies, has another.
+func folderOf(stateDir string, p v1.Package, e *Entry) string {
+	name := strings.NewReplacer("/", "+", "[", "+", "]", "", ",", "+").Replace(p.Name)
+	kind := ""
+	if e.Scripts {
+		kind = "-scripts"
+	}
+	digest := strings.TrimPrefix(e.Digest, digestKind)
+	return filepath.Join(stateDir, packagesDir, p.Launcher, name+"@"+e.Version+"-"+digest[:min(12, len(digest))]+kind)
+}
+
+// Pull fetches one package. env is that of the server, which may name its registry.
+func (l *Puller) Pull(ctx context.Context, p v1.Package, env map[string]string) (*Pulled, error) {
+	done, err := l.pull(ctx, p, env)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p, err)
+	}
+	return done, nil
+}
+
+func (l *Puller) pull(ctx context.Context, p v1.Package, env map[string]string) (*Pulled, error) {
+	home := filepath.Join(l.StateDir, packagesDir, p.Launcher)
+	if err := os.MkdirAll(home, 0o755); err != nil {
+		return nil, err
+	}
+	// One pull at a time of this state directory and kind: what two servers share is then fetched once.
+	unlock, err := exclusive(ctx, home)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	lock, err := ReadLock(l.Lock)
+	if err != nil {
+		return nil, err
+	}
+	known, err := lock.entry(p.String())
+	if err != nil && !l.Update {
+		return nil, err
+	}
+	t := tool{env: environment(l.Environ, env)}
+	entry, err := l.entry(ctx, t, home, p, known)
+	if err != nil {
+		return nil, err
+	}
+	done := &Pulled{Entry: entry}
+	if known != nil {
+		done.Was = known.Version
+	}
+	if done.Outcome, err = l.place(ctx, t, p, entry); err != nil {
+		return nil, err
+	}
+	if l.Frozen && (known == nil || known.Trees[platform()] != "" && known.Trees[platform()] != entry.Trees[platform()]) {
+		return nil, fmt.Errorf("the files are not those that %s pins; pull without --frozen", l.Lock)
+	}
+	if l.Frozen && known.Trees[platform()] != "" {
+		return done, nil
+	}
+	return done, UpdateLock(ctx, l.Lock, func(lock *Lock) error {
+		lock.Packages[p.String()] = entry
+		return nil
+	})
+}
+
+// entry is what is to be installed: what the lock file pins, or else what the registry has.
+func (l *Puller) entry(ctx context.Context, t tool, home string, p v1.Package, known *Entry) (*Entry, error) {
+	if known != nil && !l.Update && (known.Scripts || !l.Scripts) {
+		return known.clone(), nil
+	}
+	if l.Frozen {
+		return nil, fmt.Errorf("is not pinned in %s as it is wanted; pull without --frozen", l.Lock)
+	}
+	var err error
+	if t.dir, err = os.MkdirTemp(home, ".resolve-"); err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(t.dir)
+	e, err := fetchers[p.Launcher].resolve(ctx, t, p)
+	if err != nil {
+		return nil, err
+	}
+	e.Scripts = l.Scripts && p.Launcher == v1.LauncherNPX
+	e.Trees = map[string]string{}
+	if known != nil && known.Digest == e.Digest && known.Scripts == e.Scripts {
+		e.Trees = maps.Clone(known.Trees) // the same; what other platforms have stays
+	}
+	if e.Bin == "" {
+		e.Bin = "." // known once it is installed
+	}
+	if why := e.unfit(p.String()); why != "" {
+		return nil, errors.New("what the registry gave " + why)
+	}
+	return e, nil
+}
+
+func (e *Entry) clone() *Entry {
+	c := *e
+	if c.Trees = maps.Clone(e.Trees); c.Trees == nil {
+		c.Trees = map[string]string{}
+	}
+	return &c
+}
+
+// place sees to it that the package lies in its folder as it should.
+func (l *Puller) place(ctx context.Context, t tool, p v1.Package, e *Entry) (Outcome, error) {
+	t.dir = folderOf(l.StateDir, p, e)
+	outcome := Fetched
+	switch err := verify(t.dir, e.Trees[platform()]); {
+	case err == nil:
+		return Kept, nil
+	case !errors.Is(err, errIncomplete) && e.Trees[platform()] != "":
+		outcome = Mended
+	}
+	if err := os.RemoveAll(t.dir); err != nil {
+		return "", err
+	}
+	if err := os.Mkdir(t.dir, 0o755); err != nil {
+		return "", err
+	}
+	err := fetchers[p.Launcher].install(ctx, t, p, e)
+	if err == nil {
+		err = l.seal(t.dir, e)
+	}
+	if err != nil {
+		return "", errors.Join(err, os.RemoveAll(t.dir))
+	}
+	return outcome, nil
+}
+
+func (l *Puller) seal(dir string, e *Entry) error {
+	if info, err := os.Stat(filepath.Join(dir, filepath.FromSlash(e.Bin))); err != nil || !info.Mode().IsRegular() {
+		return errNoProgram
+	}
+	digest, err := sealTree(dir)
+	e.Trees[platform()] = digest
+	return err
+}
