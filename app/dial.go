@@ -9,6 +9,7 @@ import (
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/runner/launch"
 	"github.com/toolcrib/toolcrib/upstream"
 )
 
@@ -17,6 +18,8 @@ type DialOptions struct {
 	Guard   []string
 	Log     *slog.Logger
 	Version string
+	// Launch decides what is started for a command or a package.
+	Launch *launch.Launcher
 }
 
 // Conn is a connection of the command line to one server, or to a gateway.
@@ -30,7 +33,7 @@ const pagesMost = 10_000
 
 // Dial connects to a server and finds its era.
 func Dial(ctx context.Context, name string, spec *v1.Server, o DialOptions) (*Conn, error) {
-	s := upstream.Open(spec, upstream.Options{Name: name, Version: o.Version, Log: o.Log, Guard: o.Guard})
+	s := upstream.Open(spec, upstream.Options{Name: name, Version: o.Version, Log: o.Log, Guard: o.Guard, Launch: o.Launch})
 	p, err := s.Peer(ctx)
 	if err != nil {
 		s.Close()

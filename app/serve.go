@@ -25,6 +25,7 @@ import (
 	"github.com/toolcrib/toolcrib/front"
 	"github.com/toolcrib/toolcrib/gateway"
 	"github.com/toolcrib/toolcrib/plan"
+	"github.com/toolcrib/toolcrib/runner/launch"
 	"github.com/toolcrib/toolcrib/seal"
 	"github.com/toolcrib/toolcrib/source"
 	"github.com/toolcrib/toolcrib/telemetry"
@@ -67,6 +68,7 @@ type server struct {
 	node     *cluster.Node
 	backend  cluster.Backend
 	gw       *gateway.Gateway
+	launch   *launch.Launcher
 	front    *front.Handler
 	source   *source.File
 	loopback bool
@@ -170,7 +172,8 @@ func (s *server) build(c *v1.Config) error {
 	if err := s.join(c); err != nil {
 		return err
 	}
-	s.gw = gateway.New(gateway.Options{Version: s.o.Version, Log: s.log, Metrics: s.metrics, Guard: s.o.Guard, Node: s.node, Ring: s.ring.Load})
+	s.launch = launch.New(c, s.log)
+	s.gw = gateway.New(gateway.Options{Version: s.o.Version, Log: s.log, Metrics: s.metrics, Guard: s.o.Guard, Launch: s.launch, Node: s.node, Ring: s.ring.Load})
 	s.front = front.New(front.Options{Gateway: s.gw, Node: s.node, Log: s.log, Metrics: s.metrics, Ring: ring, Loopback: s.loopback, Life: s.life})
 	if err := s.gw.Apply(plan.Compile(c)); err != nil {
 		s.leave()
@@ -266,7 +269,7 @@ func (s *server) apply(ctx context.Context, c *v1.Config, err error) {
 		r, err = ring(c, s.first.StateDir)
 	}
 	if err == nil {
-		err = s.gw.Apply(plan.Compile(c))
+		err = s.enact(c)
 	}
 	if err != nil {
 		s.log.Error("configuration not applied; the old one stays", "error", err)
@@ -281,6 +284,17 @@ func (s *server) apply(ctx context.Context, c *v1.Config, err error) {
 	s.applied.Store(&configState{At: time.Now()})
 	s.log.Info("configuration applied", "servers", len(c.ServerNames()))
 	s.task(func() { s.gw.Warm(ctx) })
+}
+
+// enact has what is started from now on go by c, and applies it.
+func (s *server) enact(c *v1.Config) error {
+	was := s.gw.Plan().Config
+	s.launch.Configure(c)
+	err := s.gw.Apply(plan.Compile(c))
+	if err != nil {
+		s.launch.Configure(was)
+	}
+	return err
 }
 
 // cutOffTime is how long calls that are cut off may take to tell their clients so.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/runner/launch"
 )
 
 // checkListen judges the value of --listen as the key of a file is judged. It
@@ -53,18 +54,25 @@ func problemAt(c *v1.Config, path string) (v1.Problem, bool) {
 
 // checkCommand finds out whether there is such a program. One that is looked up
 // in a PATH of its own is left to the start.
-func checkCommand(s *v1.Server) error {
+func checkCommand(c *v1.Config, s *v1.Server) error {
 	if _, own := s.Env["PATH"]; own {
 		return nil
 	}
-	_, err := exec.LookPath(s.Command)
+	command := s.Command
+	if s.Package != "" {
+		command, _ = launch.New(c, nil).Needs(s)
+	}
+	if command == "" {
+		return nil
+	}
+	_, err := exec.LookPath(command)
 	if err == nil {
 		return nil
 	}
 	if e, ok := errors.AsType[*exec.Error](err); ok {
 		err = e.Err
 	}
-	return fmt.Errorf("cannot start %q: %w; install it, or give the path of a program", s.Command, err)
+	return fmt.Errorf("cannot start %q: %w; install it, or give the path of a program", command, err)
 }
 
 // exposed tells whether serve refuses this configuration unless it is told that

@@ -34,6 +34,8 @@ type commands struct {
 	Validate validateCmd `cmd:"" help:"Check a configuration file and report every problem."`
 	PS       psCmd       `cmd:"" name:"ps" help:"Show the processes of stdio servers that run now."`
 	Logs     logsCmd     `cmd:"" help:"Show what a stdio server prints."`
+	Pull     pullCmd     `cmd:"" help:"Fetch the packages of servers and pin them in the lock file."`
+	Approve  approveCmd  `cmd:"" help:"Approve what the servers of a file start."`
 	Tools    toolsCmd    `cmd:"" help:"List the tools of a server."`
 	Call     callCmd     `cmd:"" help:"Call a tool and show its result."`
 	Example  exampleCmd  `cmd:"" help:"Be a small MCP server to try things with."`

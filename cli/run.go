@@ -58,6 +58,7 @@ Examples:
 
     toolcrib run -- npx -y @modelcontextprotocol/server-everything
     toolcrib run --env GITHUB_TOKEN -- github-mcp-server stdio
+    toolcrib run -- npx:@modelcontextprotocol/server-everything@2026.8.31
     toolcrib run --isolation session --max 50 --memory 256Mi -- my-server
     toolcrib run --listen :8080 --api-key @/run/secrets/key -- my-server
 
@@ -83,7 +84,7 @@ func (c *runCmd) Run(ctx context.Context, sys *system) error {
 		return err
 	}
 	for _, s := range config.MCPServers {
-		if err := checkCommand(s); err != nil && s.Package == "" {
+		if err := checkCommand(config, s); err != nil {
 			return err
 		}
 	}
@@ -117,10 +118,8 @@ func (c *runCmd) config() (*v1.Config, error) {
 		return nil, c.explain(name, problems)
 	}
 	s := config.MCPServers[name]
-	s.Command, s.Args, s.Env = server.Command, server.Args, server.Env // as they are, whatever they hold
-	if v1.IsPackage(s.Command) {
-		s.Package, s.Command = s.Command, ""
-	}
+	s.Command, s.Package, s.Args, s.Env = server.Command, server.Package, server.Args, server.Env // as they are, whatever they hold
+	config.Launch.Inline = v1.InlineOf(s) // who typed the command may as well have it run code
 	if c.Isolation == "" && key != "" && s.Personal() == "" {
 		s.Isolation = v1.IsolationShared // all callers have the one key
 	}

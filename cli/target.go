@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/toolcrib/toolcrib/app"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/runner/launch"
 )
 
 const (
@@ -31,7 +34,9 @@ type target struct {
 	APIKey  string        `name:"api-key" env:"TOOLCRIB_API_KEY" help:"Bearer token for --url; others can see flags, not the variable." placeholder:"KEY"`
 	Env     []string      `help:"Set a variable for COMMAND; K alone passes on your own. May be repeated." placeholder:"K=V" sep:"none"`
 	Timeout time.Duration `help:"Give up after this time." default:"5m"`
-	Command []string      `arg:"" optional:"" name:"command" help:"After --: start this stdio server and talk to it."`
+	Command []string      `arg:"" optional:"" name:"command" help:"After --: start this stdio server, or package, and talk to it."`
+
+	config *v1.Config `kong:"-"` // that of the server
 }
 
 // targetHelp is the part of the help that tools and call share.
@@ -46,6 +51,7 @@ func (t *target) server(sys *system) (name string, s *v1.Server, err error) {
 	if err := t.check(sys); err != nil {
 		return "", nil, err
 	}
+	t.config = unconfigured()
 	switch {
 	case t.Config != "":
 		name, s, err = t.fromFile()
@@ -99,12 +105,22 @@ func (t *target) check(sys *system) error {
 	return nil
 }
 
+// unconfigured is the configuration of a command line that names no file.
+func unconfigured() *v1.Config {
+	c, problems := v1.Parse([]byte("mcpServers: {}"), v1.Options{})
+	if len(problems) > 0 { // a variable that the command has no use for
+		return v1.New()
+	}
+	return c
+}
+
 // fromFile picks the server of the configuration file.
 func (t *target) fromFile() (string, *v1.Server, error) {
 	c, err := readConfig(t.Config)
 	if err != nil {
 		return "", nil, err
 	}
+	t.config = c
 	names := c.ServerNames()
 	name := t.Server
 	if name == "" && len(names) == 1 {
@@ -123,11 +139,19 @@ func (t *target) fromFile() (string, *v1.Server, error) {
 	}
 }
 
-// commandServer is the stdio server that a command line starts.
+// commandServer is the stdio server that a command line starts. Its owner typed it, so that launch.templates,
+// launch.inline and launch.approval, which guard against whoever can change a file, have no say.
 func commandServer(command, env []string) (string, *v1.Server, error) {
 	vars, err := variables(env)
 	if err != nil {
 		return "", nil, err
+	}
+	if v1.IsPackage(command[0]) {
+		p, err := v1.ParsePackage(command[0])
+		if err != nil {
+			return "", nil, usagef("%q %w", command[0], err)
+		}
+		return path.Base(p.Name), &v1.Server{Package: command[0], Args: command[1:], Env: vars}, nil
 	}
 	base := filepath.Base(command[0])
 	name := strings.TrimSuffix(base, filepath.Ext(base))
@@ -152,6 +176,11 @@ func variables(pairs []string) (map[string]string, error) {
 	return vars, nil
 }
 
+// warnings are what a person should know of a server that is started, and nothing else of it.
+func warnings(sys *system) *slog.Logger {
+	return slog.New(slog.NewTextHandler(sys.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
 // with connects to the target, does f and disconnects.
 func (t *target) with(ctx context.Context, sys *system, f func(context.Context, *app.Conn) error) error {
 	name, server, err := t.server(sys)
@@ -160,7 +189,7 @@ func (t *target) with(ctx context.Context, sys *system, f func(context.Context, 
 	}
 	limited, cancel := context.WithTimeout(ctx, t.Timeout)
 	defer cancel()
-	conn, err := app.Dial(limited, name, server, app.DialOptions{Guard: guardCommand(), Version: version()})
+	conn, err := app.Dial(limited, name, server, app.DialOptions{Guard: guardCommand(), Version: version(), Launch: launch.New(t.config, warnings(sys))})
 	if err != nil {
 		return t.explain(ctx, err)
 	}

@@ -19,8 +19,9 @@ type validateCmd struct {
 
 func (*validateCmd) Help() string {
 	return `Reports all problems at once, each with line and path, and shows the servers
-when there is none, with warnings of what has no effect or will be refused.
-Nothing is started or connected to. Variables that FILE refers to must be set,
+when there is none, with warnings of what has no effect, will be refused or
+could not be started here: programs that are not installed, packages that were
+not pulled, commands that were not approved. Nothing is started or connected to. Variables that FILE refers to must be set,
 as for serve.
 
 Examples:
@@ -37,6 +38,9 @@ func (c *validateCmd) Run(sys *system) error {
 	if err == nil && exposed(config) {
 		config.Warnings = append(config.Warnings, "listen: others can reach "+config.Listen+
 			" and no API key is configured; serve refuses this without --allow-unauthenticated")
+	}
+	if err == nil {
+		config.Warnings = append(config.Warnings, unready(config)...)
 	}
 	problems, ok := errors.AsType[v1.Problems](err)
 	switch {

@@ -15,6 +15,7 @@ import (
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/plan"
 	"github.com/toolcrib/toolcrib/runner"
+	"github.com/toolcrib/toolcrib/runner/launch"
 	"github.com/toolcrib/toolcrib/seal"
 	"github.com/toolcrib/toolcrib/telemetry"
 	"github.com/toolcrib/toolcrib/upstream"
@@ -27,6 +28,8 @@ type Options struct {
 	Metrics *telemetry.Metrics
 	// Guard is the argv of the guard process for children of stdio servers; nil for none.
 	Guard []string
+	// Launch decides what is started for stdio servers; nil starts commands as they are.
+	Launch *launch.Launcher
 	// Node is this replica among the others, and Ring gives the present keys of sealed tokens. Without them the gateway is
 	// alone, and nothing that it seals outlives it.
 	Node *cluster.Node
@@ -156,10 +159,15 @@ func (g *Gateway) Apply(p *plan.Plan) error {
 // keep finds the server as it runs already, when nothing that concerns it changed.
 func (w *world) keep(s *plan.Server, p *plan.Plan) *member {
 	m := w.members[s.Name]
-	if m == nil || !sameSpec(m.Spec, s.Spec) || w.plan.Config.Messages != p.Config.Messages {
+	if m == nil || !sameSpec(m.Spec, s.Spec) || w.plan.Config.Messages != p.Config.Messages || !m.server.HTTP() && !sameLaunch(w.plan.Config, p.Config) {
 		return nil
 	}
 	return m
+}
+
+// sameLaunch tells whether what runs was started under the present rules of what may run.
+func sameLaunch(a, b *v1.Config) bool {
+	return a.Launch.Approval == b.Launch.Approval && a.LockFile() == b.LockFile()
 }
 
 // moved is the same server in a new world: its prefix may differ, and lists are joined anew.
@@ -174,7 +182,7 @@ func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member
 	m.watched = newWatched(s, p)
 	slept := false // its states follow one another
 	m.server = upstream.Open(s.Spec, upstream.Options{
-		Name: s.Name, Version: g.o.Version, Log: g.o.Log, Guard: g.o.Guard, Journal: m.journal,
+		Name: s.Name, Version: g.o.Version, Log: g.o.Log, Guard: g.o.Guard, Launch: g.o.Launch, Journal: m.journal,
 		MaxBytes: int(p.Config.Messages.MaxBytes), MaxDepth: p.Config.Messages.MaxDepth,
 		Changed: func(changed mcp.Method) {
 			m.catalog.invalidate(upstream.ListOf(changed)) // before clients ask for the list again

@@ -13,9 +13,13 @@ func (s *Server) launching() (runner.Command, runner.Options, error) {
 	if err != nil {
 		return runner.Command{}, runner.Options{}, errs.E("", errs.Unavailable, "not started: %w", err)
 	}
+	program, err := s.opts.Launch.Program(s.opts.Name, s.spec, spec)
+	if err != nil {
+		return runner.Command{}, runner.Options{}, s.errorf(errs.Unavailable, "not started: %w", err)
+	}
 	c := runner.Command{
-		Server: s.opts.Name, Path: spec.Command, Args: spec.Args, Dir: spec.Cwd,
-		Env: runner.Environ(os.LookupEnv, spec.Env),
+		Server: s.opts.Name, Path: program.Path, Args: program.Args, Dir: spec.Cwd,
+		Env: runner.Environ(os.LookupEnv, program.Environ(spec.Env)),
 	}
 	return c, runner.Options{Log: s.opts.Log, MaxLine: s.opts.MaxBytes, Guard: s.opts.Guard, Journal: s.opts.Journal}, nil
 }

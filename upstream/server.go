@@ -11,6 +11,7 @@ import (
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/runner/launch"
 	"github.com/toolcrib/toolcrib/runner"
 )
 
@@ -113,6 +114,9 @@ type Options struct {
 	Log *slog.Logger
 	// Guard is the argv of the guard process for children; nil for none.
 	Guard []string
+	// Launch decides what is started for a command or a package; nil starts commands as they are and leaves packages to
+	// their launchers.
+	Launch *launch.Launcher
 	// Journal keeps what the server's processes print; may be nil.
 	Journal *runner.Journal
 	// MaxBytes and MaxDepth bound a message; zero means the defaults of mcp.Limits.

@@ -72,29 +72,52 @@ func (k *checker) launch(l *Launch, path string, s *Server) {
 
 // inline refuses code on the command line.
 func (k *checker) inline(l *Launch, path string, s *Server) {
-	remedy := func(program string) string {
-		return fmt.Sprintf("; put the code into a file, or allow this with launch.inline: [%s]", program)
-	}
-	if found, ok := inline.Find(s.Command, s.Args, l.Inline); ok {
-		if found.Index < 0 {
-			k.fail(path+".command", "would have %s run code from its standard input, which is what callers send%s", found.Program, remedy(found.Program))
-			return
-		}
+	found, ok := inline.Find(s.Command, s.Args, l.Inline)
+	switch {
+	case ok && found.Index < 0:
+		k.fail(path+".command", "would have %s run code from its standard input, which is what callers send%s", found.Program, inlineRemedy(found.Program))
+	case ok:
 		k.fail(path+".args["+strconv.Itoa(found.Index)+"]", "gives %s code on the command line (%s)%s",
-			found.Program, strconv.Quote(clip(found.Argument)), remedy(found.Program))
+			found.Program, strconv.Quote(clip(found.Argument)), inlineRemedy(found.Program))
 	}
+	k.inlineEnv(l, path, s)
+}
+
+func inlineRemedy(program string) string {
+	return "; put the code into a file, or allow this with launch.inline: [" + program + "]"
+}
+
+// inlineEnv refuses the variables that do what options such as npx -c do.
+func (k *checker) inlineEnv(l *Launch, path string, s *Server) {
 	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
-		program := "npx"
+		program := ""
 		switch {
 		case strings.EqualFold(name, "npm_config_call"), strings.EqualFold(name, "npm_config_script_shell"):
+			program = LauncherNPX
 		case name == "NODE_OPTIONS" && strings.Contains(s.Env[name], "data:"):
 			program = "node"
-		default:
-			continue
 		}
-		if !slices.Contains(l.Inline, program) {
-			k.fail(childPath(path+".env", name), "gives %s code to run%s", program, remedy(program))
+		if program != "" && !slices.Contains(l.Inline, program) {
+			k.fail(childPath(path+".env", name), "gives %s code to run%s", program, inlineRemedy(program))
 		}
+	}
+}
+
+// InlineOf names the programs that the command line of a server gives code to:
+// with them in launch.inline it is valid.
+func InlineOf(s *Server) []string {
+	var allowed []string
+	for {
+		k := &checker{}
+		found, ok := inline.Find(s.Command, s.Args, allowed)
+		if !ok {
+			k.inlineEnv(&Launch{}, "", s)
+			if len(k.problems) > 0 {
+				allowed = append(allowed, "npx", "node")
+			}
+			return allowed
+		}
+		allowed = append(allowed, found.Program)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,38 +19,49 @@ type Program struct {
 	// Path and Args are the command line.
 	Path string
 	Args []string
-	// Env is set for the program unless the server sets it: NAME=VALUE.
-	Env []string
+	// Env is set for the program unless the server sets it.
+	Env map[string]string
 	// Dir is the folder of a pulled package, which the program must be able to read; empty for others.
 	Dir string
+}
+
+// Environ is what is added to the environment of the program: own, which wins, and what the program needs.
+func (p Program) Environ(own map[string]string) map[string]string {
+	if len(p.Env) == 0 {
+		return own
+	}
+	env := maps.Clone(p.Env)
+	maps.Copy(env, own)
+	return env
 }
 
 // Launcher finds what is started for servers. A nil Launcher knows no lock file: packages are left to their
 // launchers. Its methods may be called from any goroutine.
 type Launcher struct {
-	log    *slog.Logger
-	policy atomic.Pointer[policy]
-	lock   lockCache
-	trees  *trees
-	mu     sync.Mutex
-	warned map[string]bool
+	log      *slog.Logger
+	stateDir string
+	policy   atomic.Pointer[policy]
+	lock     lockCache
+	trees    *trees
+	mu       sync.Mutex
+	warned   map[string]bool
 }
 
 type policy struct {
-	stateDir, lock string
-	approval       bool
+	lock     string
+	approval bool
 }
 
 // New returns a launcher that goes by a configuration.
 func New(c *v1.Config, log *slog.Logger) *Launcher {
-	l := &Launcher{log: log, trees: newTrees(), warned: map[string]bool{}}
+	l := &Launcher{log: log, stateDir: c.StateDir, trees: newTrees(), warned: map[string]bool{}}
 	l.Configure(c)
 	return l
 }
 
-// Configure has the next starts go by another configuration.
+// Configure has the next starts go by another configuration, but for its state directory.
 func (l *Launcher) Configure(c *v1.Config) {
-	l.policy.Store(&policy{stateDir: c.StateDir, lock: c.LockFile(), approval: c.Launch.Approval == v1.ApprovalRequired})
+	l.policy.Store(&policy{lock: c.LockFile(), approval: c.Launch.Approval == v1.ApprovalRequired})
 }
 
 // Program is what to start for the server of that name. spec is the server as it is configured, which is what was
@@ -93,7 +105,7 @@ func (l *Launcher) pinned(p policy, reference string, e *Entry, actual *v1.Serve
 	if err != nil {
 		return Program{}, fmt.Errorf("package %q %w", reference, err)
 	}
-	dir := folderOf(p.stateDir, pkg, e)
+	dir := folderOf(l.stateDir, pkg, e)
 	digest := e.Trees[platform()]
 	if digest == "" {
 		return Program{}, fmt.Errorf("package %s %s is pinned in %s, but not for %s: run toolcrib pull", reference, e.Version, p.lock, platform())
@@ -110,7 +122,7 @@ func (l *Launcher) pinned(p policy, reference string, e *Entry, actual *v1.Serve
 	case v1.LauncherNPX:
 		program.Path, own, err = npm{}.command(dir, e)
 	case v1.LauncherUVX:
-		program.Env = []string{"PYTHONDONTWRITEBYTECODE=1"} // else the first start would change the package
+		program.Env = map[string]string{"PYTHONDONTWRITEBYTECODE": "1"} // else the first start would change the package
 		fallthrough
 	default:
 		program.Path = filepath.Join(dir, filepath.FromSlash(e.Bin))
@@ -158,30 +170,34 @@ func (l *Launcher) warn(name, reference string) {
 	l.log.Warn("package is neither pinned nor here: each start asks its registry; run toolcrib pull", "server", name, "package", reference)
 }
 
-// Commands are the programs that must be installed for a server to start: the launcher of a package that was not
-// pulled, what runs one that was, or the command.
-func (l *Launcher) Commands(spec *v1.Server) (commands []string, pulled bool) {
+// Needs is the program that must be installed for a server to start, if any: its command, what runs the package that
+// was pulled, or the launcher of one that was not. The problem says what is wrong with the package; empty for nothing.
+func (l *Launcher) Needs(spec *v1.Server) (command, problem string) {
 	p := l.policy.Load()
 	pkg, err := v1.ParsePackage(spec.Package)
-	if err != nil || p == nil {
-		return []string{spec.Command}, true
+	if err != nil {
+		return spec.Command, ""
 	}
-	var e *Entry
-	if lock, err := l.lock.read(p.lock); err == nil {
-		e, _ = lock.entry(spec.Package)
+	lock, err := l.lock.read(p.lock)
+	if err != nil {
+		return "", err.Error()
 	}
-	if e == nil {
-		path, _ := launching(pkg)
-		return []string{path}, false
+	e, err := lock.entry(spec.Package)
+	switch {
+	case err != nil:
+		return "", err.Error()
+	case e == nil:
+		command, _ := launching(pkg)
+		return command, "is not pulled: each start asks its registry for it; run toolcrib pull"
 	}
-	dir := folderOf(p.stateDir, pkg, e)
-	if _, err := os.Stat(filepath.Join(dir, listName)); err != nil {
-		return nil, false
+	dir := folderOf(l.stateDir, pkg, e)
+	if _, err := os.Stat(filepath.Join(dir, listName)); err != nil || e.Trees[platform()] == "" {
+		return "", "is pinned in " + p.lock + ", but was not fetched to " + dir + ": run toolcrib pull"
 	}
 	if pkg.Launcher == v1.LauncherNPX {
-		if path, _, err := (npm{}).command(dir, e); err == nil {
-			return []string{path}, true
+		if path, _, err := (npm{}).command(dir, e); err == nil && !filepath.IsAbs(path) {
+			return path, ""
 		}
 	}
-	return nil, true
+	return "", ""
 }
