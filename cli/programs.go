@@ -2,6 +2,7 @@ package cli
 
 import (
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -57,8 +58,8 @@ func program(s *v1.Server) string {
 // findable tells why a program cannot be started for a server.
 func findable(name string, s *v1.Server, command string) error {
 	dir := s.Cwd
-	if strings.Contains(dir, "${") { // of the caller, who is not known here
-		if strings.Contains(command, "/") && !strings.HasPrefix(command, "/") {
+	if !filepath.IsAbs(dir) || strings.Contains(dir, "${") { // it depends on where the gateway is started, or on the caller
+		if strings.Contains(command, "/") && !filepath.IsAbs(command) {
 			return nil
 		}
 		dir = ""
