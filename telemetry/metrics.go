@@ -26,6 +26,9 @@ const (
 // buckets span a cached list (a millisecond) to the longest call that is allowed by default (five minutes).
 var buckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300}
 
+// shareBuckets begin where the gateway's own share of a call is.
+var shareBuckets = []float64{.00005, .0001, .00025, .0005, .001, .0025, .01, .05, .1, .5, 1, 5, 10, 30, 60, 300}
+
 // Metrics is the metric catalogue with its own registry. It is safe for concurrent use.
 type Metrics struct {
 	registry *prometheus.Registry
@@ -38,6 +41,11 @@ type Metrics struct {
 	discoveries     *prometheus.CounterVec
 	states          *prometheus.GaugeVec
 	restarts        *prometheus.CounterVec
+	starts          *prometheus.CounterVec
+	startDuration   *prometheus.HistogramVec
+	crashes         *prometheus.CounterVec
+	refused         *prometheus.CounterVec
+	shares          *prometheus.HistogramVec
 	rejected        *prometheus.CounterVec
 	parked          prometheus.Gauge
 
@@ -77,7 +85,17 @@ func NewMetrics(version string) *Metrics {
 			Help: "1 for the state a server is in, 0 for those it was in.",
 		}, []string{"server", "state"}),
 		restarts: counters("mcp_server_restarts_total",
-			"Times a server's process was started again.", "server"),
+			"Times a server's process was started again after one crashed.", "server"),
+		starts: counters("mcp_server_starts_total",
+			"Starts of a server's processes.", "server", "outcome"),
+		startDuration: histograms("mcp_server_start_duration_seconds",
+			"Time from the start of a server's process until it answered.", "server"),
+		crashes: counters("mcp_server_crashes_total",
+			"Ends of a server's processes that nobody wanted, by why they ended.", "server", "reason"),
+		refused: counters("mcp_server_refused_calls_total",
+			"Calls that got no instance: the queue was full (queue), or they waited in it too long (wait).", "server", "reason"),
+		shares: shareHistograms("mcp_call_share_seconds",
+			"Where the time of a call went: in the queue, on the start of an instance, at the server, or in transport, which is all else.", "server", "share"),
 		rejected: counters("mcp_rejected_tokens_total",
 			"Sealed tokens of clients that were forged, expired, used up or of another caller, by what they stand for.", "kind"),
 		parked: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -86,7 +104,7 @@ func NewMetrics(version string) *Metrics {
 		}),
 	}
 	m.registry.MustRegister(m.requests, m.requestDuration, m.toolRequests, m.toolErrors, m.toolDuration,
-		m.discoveries, m.states, m.restarts, m.rejected, m.parked, buildInfo(version),
+		m.discoveries, m.states, m.restarts, m.starts, m.startDuration, m.crashes, m.refused, m.shares, m.rejected, m.parked, buildInfo(version),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -110,6 +128,10 @@ func counters(name, help string, labels ...string) *prometheus.CounterVec {
 
 func histograms(name, help string, labels ...string) *prometheus.HistogramVec {
 	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
+}
+
+func shareHistograms(name, help string, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: shareBuckets}, labels)
 }
 
 func buildInfo(version string) prometheus.Collector {

@@ -154,7 +154,10 @@ func (m *Metrics) Remove(server string) {
 	of := prometheus.Labels{"server": server}
 	for _, vec := range []interface {
 		DeletePartialMatch(labels prometheus.Labels) int
-	}{m.toolRequests, m.toolErrors, m.toolDuration, m.discoveries, m.states, m.restarts} {
+	}{
+		m.toolRequests, m.toolErrors, m.toolDuration, m.discoveries, m.states, m.restarts,
+		m.starts, m.startDuration, m.crashes, m.refused, m.shares,
+	} {
 		vec.DeletePartialMatch(of)
 	}
 }
@@ -172,6 +175,21 @@ func (m *Metrics) server(name string) *server {
 		m.servers[name] = s
 	}
 	return s
+}
+
+// known does something with the series of a server, unless the server was removed meanwhile.
+func (m *Metrics) known(server string, do func(name string)) {
+	m.mu.Lock()
+	s := m.servers[label(server)]
+	m.mu.Unlock()
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.gone {
+		do(s.name)
+	}
 }
 
 // bounded enters value into a set of at most limit values, and returns it or, over the bound, other.
