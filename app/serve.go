@@ -174,6 +174,7 @@ func (s *server) build(c *v1.Config) error {
 	}
 	s.launch = launch.New(c, s.log)
 	s.gw = gateway.New(gateway.Options{Version: s.o.Version, Log: s.log, Metrics: s.metrics, Guard: s.o.Guard, Launch: s.launch, Node: s.node, Ring: s.ring.Load})
+	s.metrics.Processes(s.processes)
 	s.front = front.New(front.Options{Gateway: s.gw, Node: s.node, Log: s.log, Metrics: s.metrics, Ring: ring, Loopback: s.loopback, Life: s.life})
 	if err := s.gw.Apply(plan.Compile(c)); err != nil {
 		s.leave()

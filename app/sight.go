@@ -9,6 +9,7 @@ import (
 
 	"github.com/toolcrib/toolcrib/control"
 	"github.com/toolcrib/toolcrib/runner"
+	"github.com/toolcrib/toolcrib/telemetry"
 	"github.com/toolcrib/toolcrib/upstream"
 )
 
@@ -32,11 +33,12 @@ func (v sight) Report() *control.Report {
 		PID: os.Getpid(), Version: s.o.Version, URL: s.base, File: s.o.File, Started: s.started,
 		Servers: []control.Server{}, Instances: []control.Instance{},
 	}
-	config := s.gw.Plan().Config
+	config, queued := s.gw.Plan().Config, s.gw.Queued()
 	for name, st := range s.gw.Status() {
 		if isolation := config.IsolationOf(name); isolation != "" {
 			r.Servers = append(r.Servers, control.Server{
 				Name: name, Isolation: isolation, State: string(st.State), Since: st.Since, Reason: st.Reason, Era: st.Era,
+				Queued: queued[name],
 			})
 		}
 	}
@@ -53,6 +55,18 @@ func shown(in upstream.Instance) control.Instance {
 		Calls: in.Calls, InFlight: in.InFlight, Restarts: in.Restarts, Era: in.Era,
 		RSS: in.Usage.RSS, CPU: in.Usage.CPU.Seconds(), Files: in.Usage.Files, Processes: in.Usage.Processes,
 	}
+}
+
+// processes is what the metrics of processes are made from.
+func (s *server) processes() telemetry.Processes {
+	now := telemetry.Processes{Queued: s.gw.Queued()}
+	for _, in := range s.gw.Instances() {
+		now.Instances = append(now.Instances, telemetry.Instance{
+			Server: in.Server, State: string(in.State), PID: in.PID, Since: in.Since,
+			RSS: in.Usage.RSS, CPU: in.Usage.CPU, Files: in.Usage.Files, Processes: in.Usage.Processes,
+		})
+	}
+	return now
 }
 
 // Lines implements control.Subject.

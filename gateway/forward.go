@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
@@ -91,7 +92,9 @@ func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
 	m := x.member
 	facts := m.catalog.tool(x.name)
 	x.tool = g.metric(m, facts)
+	began := time.Now()
 	p, err := m.server.Peer(ctx)
+	x.call.Timing.Start += time.Since(began)
 	if err != nil {
 		return err
 	}

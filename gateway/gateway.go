@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/cluster"
@@ -206,6 +207,9 @@ func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member
 			slept = st == upstream.StateIdle
 		},
 		Restarted: func() { g.o.Metrics.Restart(s.Name) },
+		Started:   func(took time.Duration, err error) { g.o.Metrics.Started(s.Name, took, err) },
+		Crashed:   func(reason string) { g.o.Metrics.Crashed(s.Name, reason) },
+		Refused:   func(reason string) { g.o.Metrics.Refused(s.Name, reason) },
 	})
 	m.watched.server = m.server
 	return m

@@ -17,7 +17,7 @@ func (g *Gateway) Retry(ctx context.Context, x *Exchange, state []byte, answers 
 		return err
 	}
 	x.Out.Free()
-	x.call = upstream.Call{Add: x.call.Add}
+	x.call = upstream.Call{Add: x.call.Add, Timing: x.call.Timing}
 	x.state, x.answers, x.parked = state, answers, 0
 	return g.Serve(ctx, x)
 }

@@ -81,6 +81,7 @@ func (g *Gateway) Finish(x *Exchange, err error) {
 	if err != nil {
 		g.logRefusal(x, err, took)
 	}
+	g.tell(x, outcome, err, took)
 	g.release(x.world)
 }
 

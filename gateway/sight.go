@@ -1,10 +1,14 @@
 package gateway
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"log/slog"
 	"slices"
+	"time"
 
+	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/runner"
 	"github.com/toolcrib/toolcrib/upstream"
 )
@@ -12,7 +16,8 @@ import (
 const (
 	journalLines = 2000
 	journalBytes = 512 << 10
-	keyShown     = 4 // bytes of the hash of a key
+	keyShown     = 4   // bytes of the hash of a key
+	nameShown    = 128 // bytes of a name in the log
 )
 
 // journal is for what a server of this name prints. That of one whose configuration changes goes on.
@@ -61,4 +66,75 @@ func keyLabel(key string) string {
 	}
 	sum := sha256.Sum256([]byte(key))
 	return hex.EncodeToString(sum[:keyShown])
+}
+
+// Queued tells how many calls wait for an instance of each server that is run here.
+func (g *Gateway) Queued() map[string]int {
+	w := g.acquire()
+	defer g.release(w)
+	out := make(map[string]int, len(w.order))
+	for _, m := range w.order {
+		if !m.server.HTTP() {
+			out[m.Name] = m.queued()
+		}
+	}
+	return out
+}
+
+// queued are the calls that wait for an instance of a server.
+func (m *member) queued() int { return m.server.Queued() }
+
+// tell records where the time of a request went, once it is over.
+func (g *Gateway) tell(x *Exchange, outcome string, err error, took time.Duration) {
+	if x.In.Kind != mcp.KindRequest || x.Carrier {
+		return
+	}
+	t := x.call.Timing
+	t.Transport = max(0, took-t.Queue-t.Start-t.Server)
+	if x.member != nil && t.Server > 0 {
+		x.member.other.Shares(t.Queue, t.Start, t.Server, t.Transport)
+	}
+	level := slog.LevelDebug
+	if x.world.plan.Config.Log.Calls {
+		level = slog.LevelInfo
+	}
+	if g.o.Log.Enabled(context.Background(), level) {
+		g.logCall(x, level, outcome, err, took, t)
+	}
+}
+
+// logCall writes a line of a request: who asked what of whom, how it ended and where its time went. What it was asked with,
+// and the names of resources, are nobody's business.
+func (g *Gateway) logCall(x *Exchange, level slog.Level, outcome string, err error, took time.Duration, t upstream.Timing) {
+	if reason := errorType(x, err); reason != "" && err == nil {
+		outcome = reason
+	}
+	attrs := make([]slog.Attr, 0, 14)
+	attrs = append(attrs, slog.String("method", x.In.Method.String()))
+	if x.member != nil {
+		attrs = append(attrs, slog.String("server", x.member.Name))
+	}
+	switch x.In.Method {
+	case mcp.MethodToolsCall:
+		attrs = append(attrs, slog.String("tool", clipped(x.name)))
+	case mcp.MethodPromptsGet:
+		attrs = append(attrs, slog.String("prompt", clipped(x.name)))
+	}
+	if x.Principal != nil {
+		attrs = append(attrs, slog.String("principal", x.Principal.Key()))
+	}
+	attrs = append(attrs, slog.String("outcome", outcome), slog.Int("bytesIn", len(x.In.Body)), slog.Int("bytesOut", len(x.Out.Body)),
+		slog.Duration("took", took))
+	if t.Server > 0 {
+		attrs = append(attrs, slog.Duration("queue", t.Queue), slog.Duration("start", t.Start), slog.Duration("atServer", t.Server),
+			slog.Duration("transport", t.Transport))
+	}
+	g.o.Log.LogAttrs(context.Background(), level, "call", attrs...)
+}
+
+func clipped(name []byte) string {
+	if len(name) > nameShown {
+		return string(name[:nameShown]) + "…"
+	}
+	return string(name)
 }

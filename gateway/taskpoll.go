@@ -154,8 +154,9 @@ func (g *Gateway) collect(ctx context.Context, x *Exchange, t *task) error {
 	}
 	client := t.client
 	client.Modern, client.LogLevel = x.Client.Modern, x.Client.LogLevel
+	spent := x.call.Timing
 	x.call = *t.call(in)
-	x.call.Client, x.call.Notify = &client, x.Notify
+	x.call.Client, x.call.Notify, x.call.Timing = &client, x.Notify, spent
 	x.Out.Free()
 	return x.member.server.Do(ctx, &x.call, &x.Out)
 }

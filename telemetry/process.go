@@ -3,7 +3,6 @@ package telemetry
 import (
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -174,22 +173,13 @@ func (m *Metrics) Refused(server, reason string) {
 	m.known(server, func(name string) { m.refused.WithLabelValues(name, reasonOf(reason)).Inc() })
 }
 
-// Calls is the handle of where the time of a server's calls goes.
-type Calls struct {
-	server *server
-	series atomic.Pointer[callSeries]
-}
+type shareSeries struct{ queue, start, server, transport prometheus.Observer }
 
-type callSeries struct{ queue, start, server, transport prometheus.Observer }
-
-// Calls returns the handle of a server's calls. Resolve it once and keep it; after Remove it is dead.
-func (m *Metrics) Calls(server string) *Calls { return &Calls{server: m.server(server)} }
-
-// Observe records where the time of one call went.
-func (c *Calls) Observe(queue, start, server, transport time.Duration) {
-	s := c.series.Load()
+// Shares records where the time of one call went. The series are those of the tool's server.
+func (t *Tool) Shares(queue, start, server, transport time.Duration) {
+	s := t.server.shares.Load()
 	if s == nil {
-		if s = c.open(); s == nil {
+		if s = t.server.openShares(); s == nil {
 			return
 		}
 	}
@@ -199,16 +189,14 @@ func (c *Calls) Observe(queue, start, server, transport time.Duration) {
 	s.transport.Observe(transport.Seconds())
 }
 
-func (c *Calls) open() *callSeries {
-	c.server.mu.Lock()
-	defer c.server.mu.Unlock()
-	if s := c.series.Load(); s != nil || c.server.gone {
-		return s
+func (s *server) openShares() *shareSeries {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if open := s.shares.Load(); open != nil || s.gone {
+		return open
 	}
-	share := func(name string) prometheus.Observer {
-		return c.server.metrics.shares.WithLabelValues(c.server.name, name)
-	}
-	s := &callSeries{queue: share("queue"), start: share("start"), server: share("server"), transport: share("transport")}
-	c.series.Store(s)
-	return s
+	share := func(name string) prometheus.Observer { return s.metrics.shares.WithLabelValues(s.name, name) }
+	open := &shareSeries{queue: share("queue"), start: share("start"), server: share("server"), transport: share("transport")}
+	s.shares.Store(open)
+	return open
 }

@@ -45,7 +45,7 @@ func TestProcesses(t *testing.T) {
 
 func TestStarts(t *testing.T) {
 	m := telemetry.NewMetrics("1.2.3")
-	m.Calls("files")
+	m.Tool("files", "x")
 	m.Started("files", 30*time.Millisecond, nil)
 	m.Started("files", time.Minute, errors.New("no"))
 	m.Crashed("files", "memory")
@@ -61,10 +61,10 @@ func TestStarts(t *testing.T) {
 
 func TestShares(t *testing.T) {
 	m := telemetry.NewMetrics("1.2.3")
-	used, unused := m.Calls("files"), m.Calls("files")
+	used, unused := m.Tool("files", "used"), m.Tool("files", "unused")
 	expect(t, m, "mcp_call_share_seconds")
-	used.Observe(0, time.Second, 2*time.Second, time.Millisecond)
-	used.Observe(3*time.Second, 0, time.Second, time.Millisecond)
+	used.Shares(0, time.Second, 2*time.Second, time.Millisecond)
+	used.Shares(3*time.Second, 0, time.Second, time.Millisecond)
 	expect(t, m, "mcp_call_share_seconds_sum",
 		`mcp_call_share_seconds_sum{server="files",share="queue"} 3`, `mcp_call_share_seconds_sum{server="files",share="server"} 3`,
 		`mcp_call_share_seconds_sum{server="files",share="start"} 1`, `mcp_call_share_seconds_sum{server="files",share="transport"} 0.002`)
@@ -73,22 +73,22 @@ func TestShares(t *testing.T) {
 	m.Refused("files", "wait")
 	m.Remove("files")
 	// What ends after the server was removed brings no series back.
-	used.Observe(0, 0, 0, 0)
-	unused.Observe(0, 0, 0, 0)
+	used.Shares(0, 0, 0, 0)
+	unused.Shares(0, 0, 0, 0)
 	m.Started("files", 0, nil)
 	m.Crashed("files", "exit")
 	m.Refused("files", "wait")
 	if left := strings.Join(scrape(t, m, "mcp_"), "\n"); strings.Contains(left, `"files"`) {
 		t.Errorf("left behind: %s", left)
 	}
-	if n := testing.AllocsPerRun(100, func() { used.Observe(1, 2, 3, 4) }); n > 0 {
+	if n := testing.AllocsPerRun(100, func() { used.Shares(1, 2, 3, 4) }); n > 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
 
 func BenchmarkShares(b *testing.B) {
-	calls := telemetry.NewMetrics("1.2.3").Calls("files")
+	calls := telemetry.NewMetrics("1.2.3").Tool("files", "find")
 	for b.Loop() {
-		calls.Observe(0, 0, time.Millisecond, time.Microsecond)
+		calls.Shares(0, 0, time.Millisecond, time.Microsecond)
 	}
 }

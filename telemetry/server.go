@@ -27,6 +27,8 @@ type server struct {
 	states     map[string]bool
 	state      string
 	gone       bool
+
+	shares atomic.Pointer[shareSeries]
 }
 
 // Tool is the handle of one tool's series. They appear with the first call.
