@@ -9,7 +9,23 @@ import (
 	"github.com/toolcrib/toolcrib/mcp"
 )
 
-var drafts = sync.Pool{New: func() any { return new(draft) }}
+var (
+	drafts = sync.Pool{New: func() any { return new(draft) }}
+	raws   = sync.Pool{New: func() any { return new(mcp.Raw) }}
+	timers = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }}
+)
+
+// timer returns a timer that fires after d; done gives it back.
+func timer(d time.Duration) *time.Timer {
+	t := timers.Get().(*time.Timer)
+	t.Reset(d)
+	return t
+}
+
+func done(t *time.Timer) {
+	t.Stop() // nothing is in its channel after that
+	timers.Put(t)
+}
 
 // call writes one request and waits for what it comes to.
 func (in *instance) call(ctx context.Context, modern bool, c *Call, out *mcp.Raw) error {
@@ -55,42 +71,42 @@ func (in *instance) await(ctx context.Context, c *Call, id int64, w *waiting, li
 	if len(w.asking.list) > 0 {
 		pause = gatherTime
 	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
+	silence := timer(pause)
+	defer done(silence)
 	for {
 		select {
-		case n := <-w.notes:
+		case <-w.notes.bell:
+			n := w.notes.take()
+			if n == nil {
+				continue
+			}
 			asks := n.Kind == mcp.KindRequest
 			in.pass(c, id, w, n)
 			switch {
 			case asks && len(w.asking.list) == 1:
-				timer.Reset(gatherTime)
+				silence.Reset(gatherTime)
 			case len(w.asking.list) == 0:
-				timer.Reset(limit)
+				silence.Reset(limit)
 			}
 		case m, ok := <-w.answer:
 			if !ok {
 				return w.failure()
 			}
-			for drained := false; !drained; {
-				select {
-				case n := <-w.notes:
-					in.pass(c, id, w, n)
-				default:
-					drained = true
-				}
+			for n := w.notes.take(); n != nil; n = w.notes.take() {
+				in.pass(c, id, w, n)
 			}
-			*out = *m
+			*out, *m = *m, mcp.Raw{}
+			raws.Put(m)
 			return nil
 		case <-ctx.Done():
 			in.giveUp(id)
 			return context.Cause(ctx)
-		case <-timer.C:
+		case <-silence.C:
 			if len(w.asking.list) > 0 {
 				if in.suspend(id, w) {
 					return errAsked
 				}
-				timer.Reset(limit) // it is over: the answer is on its way
+				silence.Reset(limit) // it is over: the answer is on its way
 				continue
 			}
 			in.giveUp(id)
@@ -111,18 +127,15 @@ func (in *instance) pass(c *Call, id int64, w *waiting, n *mcp.Raw) {
 
 // discard gives back what arrived for a call that nobody reads any more.
 func discard(w *waiting) {
-	for {
-		select {
-		case n := <-w.notes:
-			n.Free()
-		case m, ok := <-w.answer:
-			if !ok {
-				return
-			}
+	for n := w.notes.take(); n != nil; n = w.notes.take() {
+		n.Free()
+	}
+	select {
+	case m := <-w.answer:
+		if m != nil { // it is closed otherwise
 			m.Free()
-		default:
-			return
 		}
+	default:
 	}
 }
 

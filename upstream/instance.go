@@ -82,12 +82,12 @@ func (in *instance) run() bool {
 // waiting is one call in flight.
 type waiting struct {
 	answer chan *mcp.Raw // room for one
-	notes  chan *mcp.Raw // notifications, and questions that were admitted
-	err    error         // set before answer is closed
-	asking asking        // its list belongs to the one who awaits, the rest to the lock of the instance
-	parked bool          // nobody awaits
-	caller string        // whose call it is; empty for a request of the gateway itself
-	task   string        // that tasks/result waits for; empty for every other call
+	notes  notes
+	err    error  // set before answer is closed
+	asking asking // its list belongs to the one who awaits, the rest to the lock of the instance
+	parked bool   // nobody awaits
+	caller string // whose call it is; empty for a request of the gateway itself
+	task   string // that tasks/result waits for; empty for every other call
 	// opening: it is part of finding out what the server is.
 	opening bool
 }
@@ -118,19 +118,18 @@ func (in *instance) read() {
 	for {
 		buf := mcp.GetBuffer(4 << 10)
 		err := in.p.Read(buf)
-		var long *runner.LineTooLong
-		switch {
-		case err == nil:
+		if err == nil {
 			in.message(buf)
 			continue
-		case errors.As(err, &long):
-			buf.Free()
-			in.tooLong(long)
-			continue
-		case !errors.Is(err, io.EOF):
-			in.s.log.Warn("reading from the "+in.p.words().whole+" failed", "error", err)
 		}
 		buf.Free()
+		if long, ok := errors.AsType[*runner.LineTooLong](err); ok {
+			in.tooLong(long)
+			continue
+		}
+		if !errors.Is(err, io.EOF) {
+			in.s.log.Warn("reading from the "+in.p.words().whole+" failed", "error", err)
+		}
 		break
 	}
 	select {
@@ -174,7 +173,7 @@ func (in *instance) over() bool {
 
 // message hands one message to the call it belongs to.
 func (in *instance) message(buf *mcp.Buffer) {
-	m := &mcp.Raw{}
+	m := raws.Get().(*mcp.Raw)
 	m.Own(buf)
 	if e := mcp.Scan(m.Body, &m.Message, in.s.limits()); e != nil {
 		in.garbage.Add(1)
@@ -265,12 +264,10 @@ func (in *instance) notified(m *mcp.Raw) {
 	}
 	in.mu.Unlock()
 	if w != nil {
-		select {
-		case w.notes <- m:
+		if w.notes.put(m) {
 			return
-		default:
-			in.s.log.Debug("notification dropped: the client reads too slowly")
 		}
+		in.s.log.Debug("notification dropped: the client reads too slowly")
 	} else if !in.listened(m) {
 		in.noted(m)
 	}
@@ -310,7 +307,7 @@ func (in *instance) tooLong(long *runner.LineTooLong) {
 }
 
 func (in *instance) open(id int64, modern bool, c *Call) (*waiting, error) {
-	w := &waiting{answer: make(chan *mcp.Raw, 1), notes: make(chan *mcp.Raw, notesMost)}
+	w := &waiting{answer: make(chan *mcp.Raw, 1), notes: newNotes()}
 	w.caller, w.opening = c.Session, c.opening
 	if c.In.Method == mcp.MethodTasksResult {
 		w.task = string(c.Name)

@@ -99,13 +99,11 @@ func (in *instance) hand(w *waiting, q *mcp.Raw) *mcp.Error {
 	if e := w.asking.admit(q, in.s.maxBytes()); e != nil {
 		return e
 	}
-	select {
-	case w.notes <- q:
+	if w.notes.put(q) {
 		return nil
-	default:
-		w.asking.drop(q)
-		return declined(mcp.CodeInvalidRequest, q, "the client reads too slowly")
 	}
+	w.asking.drop(q)
+	return declined(mcp.CodeInvalidRequest, q, "the client reads too slowly")
 }
 
 // settle looks at the held questions again after a request ended: who asks waits for the answer, so what ended did not ask.
@@ -189,16 +187,11 @@ func (p *parkedWait) cancel() {
 
 // dismiss ends a call that was taken off those in flight: what it was asked and nobody has answered is declined.
 func (in *instance) dismiss(w *waiting) {
-	for pending := true; pending; {
-		select {
-		case n := <-w.notes:
-			if n.Kind == mcp.KindRequest {
-				w.asking.take(n)
-			}
-			n.Free()
-		default:
-			pending = false
+	for n := w.notes.take(); n != nil; n = w.notes.take() {
+		if n.Kind == mcp.KindRequest {
+			w.asking.take(n)
 		}
+		n.Free()
 	}
 	for _, reply := range in.s.moot(&w.asking) {
 		in.tell(reply)
