@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -37,6 +36,22 @@ func eachTransport(t *testing.T, f func(*testing.T, func(testing.TB, testenv.Scr
 // open makes a server of the gateway for a scripted one; it ends with the test.
 func open(t testing.TB, s *testenv.Server, change ...func(*v1.Server)) *upstream.Server {
 	t.Helper()
+	return openWith(t, s, upstream.Options{Name: "one"}, change...)
+}
+
+// openWith is open with further options.
+func openWith(t testing.TB, s *testenv.Server, o upstream.Options, change ...func(*v1.Server)) *upstream.Server {
+	t.Helper()
+	srv := opening(t, s, o, change...)
+	if _, err := srv.Peer(testenv.Within(t, testenv.Patience)); err != nil {
+		t.Fatal(err)
+	}
+	return srv
+}
+
+// opening is openWith for a server that need not come up.
+func opening(t testing.TB, s *testenv.Server, o upstream.Options, change ...func(*v1.Server)) *upstream.Server {
+	t.Helper()
 	b, err := json.Marshal(s.Entry())
 	if err != nil {
 		t.Fatal(err)
@@ -49,11 +64,9 @@ func open(t testing.TB, s *testenv.Server, change ...func(*v1.Server)) *upstream
 	for _, f := range change {
 		f(&spec)
 	}
-	srv := upstream.Open(&spec, upstream.Options{Name: "one", Version: "test", Log: slog.New(slog.DiscardHandler)})
+	o.Version = "test"
+	srv := upstream.Open(&spec, o)
 	t.Cleanup(srv.Close)
-	if _, err := srv.Peer(testenv.Within(t, testenv.Patience)); err != nil {
-		t.Fatal(err)
-	}
 	return srv
 }
 

@@ -34,9 +34,9 @@ type roster struct {
 	least   int
 	fast    atomic.Pointer[seat] // the only instance, when there is one
 	waiting atomic.Int32         // calls in the queue
-	lasting time.Duration        // asideIdle, but for tests
 
 	mu      sync.Mutex
+	lasting time.Duration // asideIdle, but for tests
 	seats   []*seat
 	queue   list.List // of *waiter, first come first
 	kinds   [3]int    // how many of each kind are in it
@@ -484,6 +484,16 @@ func (r *roster) retire(st *seat, sleep bool) bool {
 func (r *roster) fronts(st *seat) bool {
 	i := slices.IndexFunc(r.seats, func(other *seat) bool { return !other.aside })
 	return i >= 0 && r.seats[i] == st
+}
+
+// spareTime is how long an instance is kept that has no calls; 0 for ever.
+func (r *roster) spareTime(st *seat) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if st.aside {
+		return r.lasting
+	}
+	return time.Duration(r.s.spec.Pool.Idle)
 }
 
 // busy tells whether an instance does something that would be lost if it were stopped.

@@ -32,10 +32,7 @@ type vigil struct {
 // attendSeat waits for the end of an instance and has it started again; when the server's life ends first, it stops it.
 func (l *stdioLink) attendSeat(ctx context.Context, st *seat) {
 	spec := l.s.spec
-	v := &vigil{l: l, st: st, idle: time.Duration(spec.Pool.Idle), every: time.Duration(spec.Liveness.Every), asked: clock()}
-	if st.aside {
-		v.idle = l.roster.lasting
-	}
+	v := &vigil{l: l, st: st, idle: l.roster.spareTime(st), every: time.Duration(spec.Liveness.Every), asked: clock()}
 	defer v.wg.Wait()
 	why := v.keep(ctx)
 	if why == nil || ctx.Err() != nil {
@@ -119,9 +116,6 @@ func (v *vigil) due() time.Duration {
 // spare tells whether the instance was stopped being used long enough ago, and takes it out of the roster then.
 func (v *vigil) spare() bool {
 	now, s := clock(), v.l.s
-	if v.st.load.Load() > 0 || v.st.parked.Load() > 0 {
-		v.st.used.Store(int64(now))
-	}
 	if v.idle == 0 || v.pending != nil || now-time.Duration(v.st.used.Load()) < v.idle || now < time.Duration(v.st.tasks.Load()) {
 		return false
 	}
