@@ -91,8 +91,7 @@ func (e *lifeless) Unwrap() error { return e.error }
 
 // reasonOf is the kind of a crash, for counting.
 func reasonOf(err error) string {
-	var dead *lifeless
-	if errors.As(err, &dead) {
+	if _, dead := errors.AsType[*lifeless](err); dead {
 		return "liveness"
 	}
 	if e, ok := errors.AsType[*runner.ExitError](err); ok {
