@@ -11,8 +11,8 @@ import (
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
-	"github.com/toolcrib/toolcrib/runner/launch"
 	"github.com/toolcrib/toolcrib/runner"
+	"github.com/toolcrib/toolcrib/runner/launch"
 )
 
 // Client is what a server may need to know of the client that a call is for.
