@@ -14,7 +14,7 @@ import (
 
 type runCmd struct {
 	Listen               string   `short:"l" placeholder:"HOST:PORT" help:"Listen here (default 127.0.0.1:8080; port 0 picks a free port, an empty host is every address). Variable: TOOLCRIB_LISTEN."`
-	Name                 string   `placeholder:"NAME" help:"Name of the server in logs and metrics (default: the command's)."`
+	Name                 string   `placeholder:"NAME" help:"Name of the server in logs and metrics (default: the package's or the command's)."`
 	Env                  []string `placeholder:"K=V" sep:"none" help:"Set a variable for COMMAND; K alone passes on your own. May be repeated."`
 	Cwd                  string   `placeholder:"DIR" help:"Start COMMAND in this folder."`
 	APIKey               string   `name:"api-key" env:"TOOLCRIB_API_KEY" placeholder:"KEY" help:"Let in only who sends this key as a bearer token; @FILE reads it from a file. Others can see flags, not the variable."`
@@ -119,7 +119,7 @@ func (c *runCmd) config() (*v1.Config, error) {
 	}
 	s := config.MCPServers[name]
 	s.Command, s.Package, s.Args, s.Env = server.Command, server.Package, server.Args, server.Env // as they are, whatever they hold
-	config.Launch.Inline = v1.InlineOf(s) // who typed the command may as well have it run code
+	config.Launch.Inline = v1.InlineOf(s)                                                         // who typed the command may as well have it run code
 	if c.Isolation == "" && key != "" && s.Personal() == "" {
 		s.Isolation = v1.IsolationShared // all callers have the one key
 	}

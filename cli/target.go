@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -153,9 +152,8 @@ func commandServer(command, env []string) (string, *v1.Server, error) {
 		}
 		return path.Base(p.Name), &v1.Server{Package: command[0], Args: command[1:], Env: vars}, nil
 	}
-	base := filepath.Base(command[0])
-	name := strings.TrimSuffix(base, filepath.Ext(base))
-	return name, &v1.Server{Command: command[0], Args: command[1:], Env: vars}, nil
+	s := &v1.Server{Command: command[0], Args: command[1:], Env: vars}
+	return commandName(s), s, nil
 }
 
 // variables reads K=V pairs; K alone takes the value that this process has.

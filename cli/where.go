@@ -31,6 +31,21 @@ var launchers = []string{
 	"python", "python3", "ruby", "uv", "uvx", "yarn",
 }
 
+// ofServers are the launchers whose first argument is a server, and no word of their own.
+var ofServers = []string{"bunx", "node", "npx", "pnpx", "python", "python3", "uvx"}
+
+// commandName is what a command goes by where nobody gave it a name: what it launches, without path and version, or its own.
+func commandName(s *v1.Server) string {
+	name := path.Base(s.Command)
+	if what := launched(s); what != "" && slices.Contains(ofServers, name) {
+		what, _, _ = strings.Cut(path.Base(what), "@")
+		if what != "" && what != "." {
+			name = what
+		}
+	}
+	return strings.TrimSuffix(name, path.Ext(name))
+}
+
 // switches are flags of launchers that take no value, or a name.
 var switches = []string{"-y", "--yes", "-q", "--quiet", "-u", "-m", "-jar", "--bun", "--offline", "--no-install"}
 

@@ -82,3 +82,18 @@ func TestExposed(t *testing.T) {
 		}
 	}
 }
+
+func TestCommandName(t *testing.T) {
+	for want, command := range map[string][]string{
+		"server-everything": {"npx", "-y", "@modelcontextprotocol/server-everything@2026.8.31"},
+		"mcp-server-git":    {"/usr/bin/uvx", "mcp-server-git@1.2.3"},
+		"index":             {"node", "dist/index.js"},
+		"my-server":         {"./bin/my-server.sh", "x"},
+		"docker":            {"docker", "run", "image"},
+		"npx":               {"npx", "--token", "s3cret", "server"},
+	} {
+		if got := commandName(&v1.Server{Command: command[0], Args: command[1:]}); got != want {
+			t.Errorf("%v: %q, want %q", command, got, want)
+		}
+	}
+}
