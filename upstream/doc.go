@@ -6,7 +6,11 @@
 //	Do ─► link ─► httpLink ─► modern: per-request _meta and mirrored headers
 //	          │            └► legacy: a session per principal, opened lazily, renewed once on 404
 //	          ├─► sseLink ─► a stream per principal (2024-11-05), opened lazily ┐
-//	          └─► stdioLink ─► one child process ───────────────────────────────┴► instance: calls told apart by ids of our own
+//	          └─► stdioLink ─► a roster of children ────────────────────────────┴► instance: calls told apart by ids of our own
+//
+// The children of a server are a roster: a call takes room in one of them, or waits its turn. They are started as calls need them,
+// stopped when nobody does, started again when they crash, with growing pauses and not for ever, and asked now and then whether
+// they live.
 //
 // What a server tells unasked is heard by one watch, as long as somebody wants it and a little longer: subscriptions/listen at a
 // modern server; the GET stream of the gateway's own session, or the instance itself, and resources/subscribe at a legacy one.

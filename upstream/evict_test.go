@@ -39,10 +39,10 @@ func TestStreamsAreTidied(t *testing.T) {
 	spec.SetDefaults()
 	s := Open(spec, Options{Name: "one"})
 	t.Cleanup(s.Close)
-	l := s.link.(*sseLink)
-	old := time.Now().Add(-2 * sessionIdle).UnixNano()
+	l := &s.link.(*sseLink).streams
+	old := time.Now().Add(-2 * callerIdle).UnixNano()
 	add := func(name string, used int64, pending bool) *instance {
-		sl := &streamSlot{}
+		sl := &place[instance]{}
 		in := newInstance(s, fakeConduit{make(chan struct{})}, nil, 0)
 		in.drop = func() { sl.drop(in) }
 		if pending {
@@ -51,17 +51,17 @@ func TestStreamsAreTidied(t *testing.T) {
 		sl.used.Store(used)
 		sl.val.Store(in)
 		l.mu.Lock()
-		l.slots[sessionKey{caller: name}] = sl
+		l.places[sessionKey{caller: name}] = sl
 		l.mu.Unlock()
 		return in
 	}
 	idle, asking, fresh := add("idle", old, false), add("asking", old, true), add("fresh", time.Now().UnixNano(), false)
-	opening := &streamSlot{}
+	opening := &place[instance]{}
 	opening.cur = &attempt[instance]{} // slower than all the time that was waited
 	opening.used.Store(old)
 	l.mu.Lock()
-	l.slots[sessionKey{caller: "opening"}] = opening
-	freed := l.evict(sessionIdle)
+	l.places[sessionKey{caller: "opening"}] = opening
+	freed := l.evict(callerIdle)
 	l.mu.Unlock()
 	if !freed {
 		t.Error("nothing was ended")
@@ -76,8 +76,8 @@ func TestStreamsAreTidied(t *testing.T) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.slots[sessionKey{caller: "idle"}] != nil || l.slots[sessionKey{caller: "fresh"}] == nil || l.slots[sessionKey{caller: "opening"}] == nil {
-		t.Errorf("left: %v", l.slots)
+	if l.places[sessionKey{caller: "idle"}] != nil || l.places[sessionKey{caller: "fresh"}] == nil || l.places[sessionKey{caller: "opening"}] == nil {
+		t.Errorf("left: %v", l.places)
 	}
 }
 
@@ -88,21 +88,21 @@ func TestRoomForSessions(t *testing.T) {
 	spec.SetDefaults()
 	s := Open(spec, Options{Name: "one"})
 	t.Cleanup(s.Close)
-	l, used := s.link.(*httpLink), time.Now().Add(-2*time.Second).UnixNano()
+	l, used := &s.link.(*httpLink).sessions, time.Now().Add(-2*time.Second).UnixNano()
 	l.mu.Lock()
 	for i := range sessionsMost {
-		sl := &sessionSlot{}
+		sl := &place[session]{}
 		sl.used.Store(used)
 		sl.busy.Store(1)
-		l.session[sessionKey{caller: strconv.Itoa(i)}] = sl
+		l.places[sessionKey{caller: strconv.Itoa(i)}] = sl
 	}
-	idle := l.session[sessionKey{caller: "7"}]
+	idle := l.places[sessionKey{caller: "7"}]
 	l.mu.Unlock()
-	if _, err := l.slot(sessionKey{caller: "new"}); errs.Of(err).Kind != errs.Overloaded {
+	if _, err := l.place(sessionKey{caller: "new"}); errs.Of(err).Kind != errs.Overloaded {
 		t.Errorf("while all are in use: %v", err)
 	}
 	idle.busy.Store(0)
-	if _, err := l.slot(sessionKey{caller: "new"}); err != nil {
+	if _, err := l.place(sessionKey{caller: "new"}); err != nil {
 		t.Errorf("while one is not: %v", err)
 	}
 }

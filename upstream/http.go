@@ -25,22 +25,23 @@ const (
 
 // httpLink reaches a server over Streamable HTTP.
 type httpLink struct {
-	s       *Server
-	client  *h1.Client
-	old     *sseLink // where the probe finds that the server speaks HTTP+SSE
-	start   []byte   // request line after the method, and the headers that never change
-	era     shared[Peer]
-	info    []byte // clientInfo of the gateway
-	pool    sync.Pool
-	ears    atomic.Int32 // streams of sessions that are listened to
-	deaf    atomic.Bool  // the server offers no such stream
-	mu      sync.Mutex
-	session map[sessionKey]*sessionSlot
+	s      *Server
+	client *h1.Client
+	old    *sseLink // where the probe finds that the server speaks HTTP+SSE
+	start  []byte   // request line after the method, and the headers that never change
+	era    shared[Peer]
+	info   []byte // clientInfo of the gateway
+	pool   sync.Pool
+	ears   atomic.Int32 // streams of sessions that are listened to
+	deaf   atomic.Bool  // the server offers no such stream
+
+	sessions callers[session]
 }
 
 func newHTTP(s *Server) *httpLink {
 	u, client := dialer(s)
-	l := &httpLink{s: s, client: client, old: newStreams(s, u, client), info: clientInfo(s.opts.Version), session: map[sessionKey]*sessionSlot{}}
+	l := &httpLink{s: s, client: client, old: newStreams(s, u, client), info: clientInfo(s.opts.Version)}
+	l.sessions = callers[session]{s: s, what: "sessions", most: sessionsMost, end: l.endOld, places: map[sessionKey]*place[session]{}}
 	l.pool.New = func() any { return &flight{events: mcp.NewEventReader(nil, l.maxBytes()), retry: time.Second} }
 	l.start = head(u, s)
 	return l

@@ -13,7 +13,7 @@ import (
 type parkedFlight struct {
 	l  *httpLink
 	f  *flight
-	sl *sessionSlot
+	at *place[session]
 	ls *session
 }
 
@@ -30,11 +30,11 @@ func (l *httpLink) question(ctx context.Context, f *flight, ls *session, q *mcp.
 }
 
 // park sets the call aside until its client has answered.
-func (l *httpLink) park(ctx context.Context, f *flight, c *Call, out *mcp.Raw, sl *sessionSlot, ls *session) error {
+func (l *httpLink) park(ctx context.Context, f *flight, c *Call, out *mcp.Raw, at *place[session], ls *session) error {
 	f.gather = time.Time{}
 	f.resp.SetDeadline(f.gather)
-	sl.busy.Add(1)
-	p := &parkedFlight{l: l, f: f, sl: sl, ls: ls}
+	at.busy.Add(1)
+	p := &parkedFlight{l: l, f: f, at: at, ls: ls}
 	if !f.resp.Suspend() {
 		p.cancel()
 		return context.Cause(ctx)
@@ -44,7 +44,7 @@ func (l *httpLink) park(ctx context.Context, f *flight, c *Call, out *mcp.Raw, s
 
 func (p *parkedFlight) proceed(ctx context.Context, c *Call, out *mcp.Raw) error {
 	l, f := p.l, p.f
-	defer p.sl.release()
+	defer p.at.release()
 	replies := f.asking.answered(c.Answers)
 	f.resp.Resume(ctx)
 	limit := l.s.patience(c)
@@ -52,7 +52,7 @@ func (p *parkedFlight) proceed(ctx context.Context, c *Call, out *mcp.Raw) error
 	if err == nil {
 		err = l.follow(ctx, f, c, out, p.ls, limit)
 	}
-	return l.conclude(ctx, f, c, out, p.sl, p.ls, l.settle(ctx, f, c, out, p.ls, err, limit))
+	return l.conclude(ctx, f, c, out, p.at, p.ls, l.settle(ctx, f, c, out, p.ls, err, limit))
 }
 
 // deliver posts the client's answers, each on a connection of its own as the transport wants it.
@@ -83,5 +83,5 @@ func (p *parkedFlight) cancel() {
 func (p *parkedFlight) free() {
 	p.l.leave(p.ls, p.f)
 	p.l.put(p.f)
-	p.sl.release()
+	p.at.release()
 }

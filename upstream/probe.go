@@ -30,15 +30,15 @@ func (l *httpLink) probe(ctx context.Context) (*Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	sl, err := l.slot(sessionKey{can: AllAbilities})
+	at, err := l.sessions.place(sessionKey{can: AllAbilities})
 	if err != nil {
 		return nil, err
 	}
-	if old := sl.peek(); old != nil { // a probe follows a failure: what the server said before may not hold any more
-		sl.drop(old)
+	if old := at.peek(); old != nil { // a probe follows a failure: what the server said before may not hold any more
+		at.drop(old)
 		l.end(ctx, old)
 	}
-	ls, err := sl.open(ctx, l, AllAbilities)
+	ls, err := l.open(ctx, at, AllAbilities)
 	var w *wrongEra
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
@@ -13,7 +12,6 @@ import (
 
 const (
 	sessionsMost = 10_000           // open sessions towards one server
-	sessionIdle  = 10 * time.Minute // unused sessions are ended after this
 	sideCall     = 10 * time.Second // limit of notifications, answers and DELETE
 )
 
@@ -27,13 +25,6 @@ type session struct {
 	mu    sync.Mutex
 	level string // the log level last set
 	ear   ear    // what the server asks within no call
-}
-
-// sessionSlot is where the session of one caller is kept, and made again when it is lost.
-type sessionSlot struct {
-	shared[session]
-	used atomic.Int64 // unix nanoseconds
-	busy atomic.Int32 // calls under way
 }
 
 func (ls *session) headers(f *flight) { f.head = append(f.head, ls.lines...) }
@@ -55,108 +46,35 @@ type sessionKey struct {
 	can    Abilities
 }
 
-// open returns the session of the slot, which is opened when there is none.
-func (sl *sessionSlot) open(ctx context.Context, l *httpLink, can Abilities) (*session, error) {
-	if ls := sl.peek(); ls != nil {
+// open returns the session of a place, which is opened when there is none.
+func (l *httpLink) open(ctx context.Context, at *place[session], can Abilities) (*session, error) {
+	if ls := at.peek(); ls != nil {
 		return ls, nil
 	}
-	return sl.get(ctx, l.s, func(ctx context.Context) (*session, error) { return l.initialize(ctx, can) })
+	return at.get(ctx, l.s, func(ctx context.Context) (*session, error) { return l.initialize(ctx, can) })
 }
 
-// release ends the use of the slot by one call.
-func (sl *sessionSlot) release() {
-	sl.used.Store(time.Now().UnixNano())
-	sl.busy.Add(-1)
-}
-
-// slot finds or makes the place of a caller's session.
-func (l *httpLink) slot(key sessionKey) (*sessionSlot, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	sl := l.session[key]
-	if sl == nil {
-		if len(l.session) >= sessionsMost && !l.evict(sessionIdle) && !l.evict(time.Minute) && !l.evict(time.Second) {
-			return nil, l.s.errorf(errs.Overloaded, "has %d sessions open and in use, which is the most", sessionsMost)
-		}
-		if len(l.session) == 0 {
-			l.s.spawn(l.tidy)
-		}
-		sl = &sessionSlot{}
-		l.session[key] = sl
+// endOld ends sessions that are kept no more.
+func (l *httpLink) endOld(old []*session) {
+	for _, ls := range old {
+		l.end(l.s.ctx, ls)
 	}
-	sl.used.Store(time.Now().UnixNano())
-	return sl, nil
 }
 
-// evict ends the sessions that were not used for a time; the caller holds the lock.
-func (l *httpLink) evict(unused time.Duration) bool {
-	limit := time.Now().Add(-unused).UnixNano()
-	n := len(l.session)
-	var old []*session
-	for key, sl := range l.session {
-		if sl.used.Load() > limit || sl.busy.Load() > 0 || sl.making() {
-			continue
-		}
-		delete(l.session, key)
-		if ls := sl.peek(); ls != nil {
-			old = append(old, ls)
-		}
-	}
-	if len(old) > 0 {
-		l.s.spawn(func(ctx context.Context) {
-			for _, ls := range old {
-				l.end(ctx, ls)
-			}
-		})
-	}
-	return len(l.session) < n
-}
-
-// depart ends the sessions of a caller that has gone, unless they are in use.
+// depart ends the sessions of a caller that has gone.
 func (l *httpLink) depart(caller string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for key, sl := range l.session {
-		if key.caller == caller {
-			sl.used.Store(0)
-		}
-	}
-	l.evict(sessionIdle)
-}
-
-// tidy ends idle sessions as long as there are sessions.
-func (l *httpLink) tidy(ctx context.Context) {
-	t := time.NewTicker(sessionIdle / 4)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-		l.mu.Lock()
-		l.evict(sessionIdle)
-		left := len(l.session)
-		l.mu.Unlock()
-		if left == 0 {
-			return
-		}
-	}
+	l.sessions.depart(caller)
+	l.old.depart(caller)
 }
 
 // endSessions tells the server that every session is over.
 func (l *httpLink) endSessions() {
-	l.mu.Lock()
-	open := l.session
-	l.session = map[sessionKey]*sessionSlot{}
-	l.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), sideCall/5)
 	defer cancel()
 	var wg sync.WaitGroup
 	gate := make(chan struct{}, 32)
-	for _, sl := range open {
-		ls := sl.peek()
-		if ls == nil || ls.id == "" {
+	for _, ls := range l.sessions.takeAll() {
+		if ls.id == "" {
 			continue
 		}
 		wg.Go(func() {
@@ -187,25 +105,25 @@ func (l *httpLink) end(ctx context.Context, ls *session) {
 // doLegacy calls within the caller's session, which is opened when there is none and renewed once when the server lost it.
 func (l *httpLink) doLegacy(ctx context.Context, c *Call, out *mcp.Raw) error {
 	can := c.abilities()
-	sl, err := l.slot(sessionKey{c.Session, can})
+	at, err := l.sessions.place(sessionKey{c.Session, can})
 	if err != nil {
 		return err
 	}
-	sl.busy.Add(1)
-	defer sl.release()
+	at.busy.Add(1)
+	defer at.release()
 	for try := 0; ; try++ {
-		ls, err := sl.open(ctx, l, can)
+		ls, err := l.open(ctx, at, can)
 		if err != nil {
 			if errs.Of(err).Kind == errs.Protocol {
 				return &wrongEra{err} // it is there, but has no sessions to open any more
 			}
 			return err
 		}
-		err = l.callLegacy(ctx, sl, ls, c, out, can)
+		err = l.callLegacy(ctx, at, ls, c, out, can)
 		if !errors.Is(err, errSessionLost) {
 			return err
 		}
-		sl.drop(ls)
+		at.drop(ls)
 		ls.ear.stop()
 		if try > 0 {
 			return l.s.errorf(errs.Protocol, "loses its session again right after it was renewed")
@@ -214,7 +132,7 @@ func (l *httpLink) doLegacy(ctx context.Context, c *Call, out *mcp.Raw) error {
 	}
 }
 
-func (l *httpLink) callLegacy(ctx context.Context, sl *sessionSlot, ls *session, c *Call, out *mcp.Raw, can Abilities) error {
+func (l *httpLink) callLegacy(ctx context.Context, at *place[session], ls *session, c *Call, out *mcp.Raw, can Abilities) error {
 	if c.Client.LogLevel != "" {
 		l.setLevel(ctx, ls, c.Client.LogLevel)
 	}
@@ -227,13 +145,13 @@ func (l *httpLink) callLegacy(ctx context.Context, sl *sessionSlot, ls *session,
 		l.listenTo(ctx, ls)
 		ls.ear.enter(f)
 	}
-	return l.conclude(ctx, f, c, out, sl, ls, l.send(ctx, f, c, out, ls))
+	return l.conclude(ctx, f, c, out, at, ls, l.send(ctx, f, c, out, ls))
 }
 
 // conclude ends a legacy call that came to an answer or an error, or parks it.
-func (l *httpLink) conclude(ctx context.Context, f *flight, c *Call, out *mcp.Raw, sl *sessionSlot, ls *session, err error) error {
+func (l *httpLink) conclude(ctx context.Context, f *flight, c *Call, out *mcp.Raw, at *place[session], ls *session, err error) error {
 	if errors.Is(err, errAsked) {
-		return l.park(ctx, f, c, out, sl, ls)
+		return l.park(ctx, f, c, out, at, ls)
 	}
 	l.dismiss(ls, f)
 	defer l.put(f)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/url"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
@@ -26,17 +25,8 @@ type sseLink struct {
 	info   []byte
 	back   backoff
 	posts  sync.Pool
-	tidied sync.Once
 
-	mu    sync.Mutex
-	slots map[sessionKey]*streamSlot
-}
-
-// streamSlot is where the stream of one caller is kept.
-type streamSlot struct {
-	shared[instance]
-	used atomic.Int64 // unix nanoseconds
-	busy atomic.Int32 // calls under way, without parked ones
+	streams callers[instance]
 }
 
 func newSSE(s *Server) *sseLink {
@@ -45,7 +35,11 @@ func newSSE(s *Server) *sseLink {
 }
 
 func newStreams(s *Server, u *url.URL, client *h1.Client) *sseLink {
-	l := &sseLink{s: s, client: client, url: u, start: head(u, s), info: clientInfo(s.opts.Version), slots: map[sessionKey]*streamSlot{}}
+	l := &sseLink{s: s, client: client, url: u, start: head(u, s), info: clientInfo(s.opts.Version)}
+	l.streams = callers[instance]{
+		s: s, what: "streams", most: streamsMost, kept: &ownStream, places: map[sessionKey]*place[instance]{},
+		busy: (*instance).busyAtAll, end: l.endOld,
+	}
 	l.posts.New = func() any { return new(h1.Response) }
 	return l
 }
@@ -77,15 +71,12 @@ func (l *sseLink) do(ctx context.Context, c *Call, out *mcp.Raw) error {
 }
 
 func (l *sseLink) attempt(ctx context.Context, key sessionKey, c *Call, out *mcp.Raw) error {
-	in, sl, err := l.open(ctx, key)
+	in, at, err := l.open(ctx, key)
 	if err != nil {
 		return err
 	}
-	sl.busy.Add(1)
-	defer func() {
-		sl.used.Store(time.Now().UnixNano())
-		sl.busy.Add(-1)
-	}()
+	at.busy.Add(1)
+	defer at.release()
 	if c.Client.LogLevel != "" {
 		if err := in.setLevel(ctx, c.Client.LogLevel); err != nil {
 			return err
@@ -93,75 +84,39 @@ func (l *sseLink) attempt(ctx context.Context, key sessionKey, c *Call, out *mcp
 	}
 	err = in.call(ctx, false, c, out)
 	if errors.Is(err, errGone) {
-		sl.drop(in)
+		at.drop(in)
 	}
 	return err
 }
 
 // open returns the stream of a caller, which is opened when there is none.
-func (l *sseLink) open(ctx context.Context, key sessionKey) (*instance, *streamSlot, error) {
-	sl, err := l.slot(key)
+func (l *sseLink) open(ctx context.Context, key sessionKey) (*instance, *place[instance], error) {
+	at, err := l.streams.place(key)
 	if err != nil {
 		return nil, nil, err
 	}
-	in, err := sl.get(ctx, l.s, func(ctx context.Context) (*instance, error) {
+	in, err := at.get(ctx, l.s, func(ctx context.Context) (*instance, error) {
 		if err := l.back.pause(ctx, l.s, "is connected to again"); err != nil {
 			return nil, err
 		}
-		in, err := l.connect(ctx, key, sl)
+		in, err := l.connect(ctx, key, at)
 		if err != nil {
 			l.back.failed(err)
 		}
 		return in, err
 	})
-	return in, sl, err
+	return in, at, err
 }
 
-// slot finds or makes the place of a caller's stream.
-func (l *sseLink) slot(key sessionKey) (*streamSlot, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	sl := l.slots[key]
-	if sl == nil {
-		if len(l.slots) >= streamsMost && !l.evict(sessionIdle) && !l.evict(time.Minute) && !l.evict(time.Second) {
-			return nil, l.s.errorf(errs.Overloaded, "has %d streams open and in use, which is the most", streamsMost)
-		}
-		l.tidied.Do(func() { l.s.spawn(l.tidy) })
-		sl = &streamSlot{}
-		l.slots[key] = sl
+// endOld ends streams that are kept no more.
+func (l *sseLink) endOld(old []*instance) {
+	for _, in := range old {
+		l.s.spawn(func(context.Context) { in.stop() })
 	}
-	sl.used.Store(time.Now().UnixNano())
-	return sl, nil
 }
 
-// evict ends the streams that were not used for a time, the gateway's own excepted; the caller holds the lock.
-func (l *sseLink) evict(unused time.Duration) bool {
-	limit := time.Now().Add(-unused).UnixNano()
-	n := len(l.slots)
-	for key, sl := range l.slots {
-		in := sl.peek()
-		if key == ownStream || sl.used.Load() > limit || sl.busy.Load() > 0 || sl.making() || (in != nil && in.busyAtAll()) {
-			continue
-		}
-		delete(l.slots, key)
-		if in != nil {
-			l.s.spawn(func(context.Context) { in.stop() })
-		}
-	}
-	return len(l.slots) < n
-}
-
-// depart ends the streams of a caller that has gone, unless they are in use.
-func (l *sseLink) depart(caller string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for key, sl := range l.slots {
-		if key.caller == caller {
-			sl.used.Store(0)
-		}
-	}
-	l.evict(sessionIdle)
-}
+// depart ends the streams of a caller that has gone.
+func (l *sseLink) depart(caller string) { l.streams.depart(caller) }
 
 // busyAtAll tells whether a call is in flight, parked ones included.
 func (in *instance) busyAtAll() bool {
@@ -170,24 +125,8 @@ func (in *instance) busyAtAll() bool {
 	return len(in.pending) > 0
 }
 
-// tidy ends idle streams.
-func (l *sseLink) tidy(ctx context.Context) {
-	t := time.NewTicker(sessionIdle / 4)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-		l.mu.Lock()
-		l.evict(sessionIdle)
-		l.mu.Unlock()
-	}
-}
-
 // connect opens a stream and the session in it.
-func (l *sseLink) connect(ctx context.Context, key sessionKey, sl *streamSlot) (*instance, error) {
+func (l *sseLink) connect(ctx context.Context, key sessionKey, at *place[instance]) (*instance, error) {
 	limit := time.Duration(l.s.spec.Timeouts.Start)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -199,7 +138,7 @@ func (l *sseLink) connect(ctx context.Context, key sessionKey, sl *streamSlot) (
 		return nil, err
 	}
 	in := newInstance(l.s, p, l.info, key.can)
-	in.drop, in.aside = func() { sl.drop(in) }, key != ownStream
+	in.drop, in.aside = func() { at.drop(in) }, key != ownStream
 	if !in.run() {
 		p.abandon()
 		return nil, l.s.closedError()

@@ -133,19 +133,19 @@ const standaloneHead = time.Second
 // attendLegacy watches a server with sessions: by the stream that GET opens in the gateway's own session, and by
 // subscriptions to resources.
 func (l *httpLink) attendLegacy(ctx context.Context, w *watcher) error {
-	sl, err := l.slot(sessionKey{"", AllAbilities})
+	at, err := l.sessions.place(sessionKey{"", AllAbilities})
 	if err != nil {
 		return err
 	}
-	sl.busy.Add(1)
-	defer sl.release()
-	ls, err := sl.open(ctx, l, AllAbilities)
+	at.busy.Add(1)
+	defer at.release()
+	ls, err := l.open(ctx, at, AllAbilities)
 	if err != nil {
 		return err
 	}
 	err = l.attendSession(ctx, w, ls)
 	if errors.Is(err, errSessionLost) {
-		sl.drop(ls)
+		at.drop(ls)
 	}
 	return err
 }
