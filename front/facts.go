@@ -226,7 +226,7 @@ func (h *Handler) endSession(ctx context.Context, s *session) error {
 func (h *Handler) over(s *session) {
 	h.sessions.end(s)
 	h.running.cancelAll(s.id)
-	h.o.Gateway.Leave(s.own)
+	h.o.Gateway.Leave(s.key)
 }
 
 // subscribe adds to the resources that a session wants to hear of; most bounds them.

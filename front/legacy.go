@@ -37,6 +37,7 @@ func (v *visit) inSession(ctx context.Context, s *session) error {
 // message serves one message of a session. ctx is that of the connection, or of the stream, that it came on.
 func (v *visit) message(ctx context.Context, s *session) error {
 	x := &v.x
+	x.Within = s.key
 	switch x.In.Kind {
 	case mcp.KindNotification:
 		if x.In.Method == mcp.MethodCancelled {

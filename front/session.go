@@ -30,7 +30,8 @@ type session struct {
 	version      string
 	info         []byte // raw JSON; nil when it was too long
 	capabilities []byte // raw ClientCapabilities; nil when the client declared none
-	own          string // names it at servers, when they may ask it something; empty when it may be one with others of its principal
+	key          string // names it within all callers
+	own          string // is key, when servers may ask it something; empty when it may be one with others of its principal
 	expires      time.Time
 
 	local               bool   // held by a stream of this replica, so that no other has to know of it
@@ -54,6 +55,7 @@ func (v *visit) initialize(r *http.Request) error {
 	v.sink.header("Mcp-Session-Id", token) // now: a server that starts slowly may have the answer streamed
 	if err := v.describe(r.Context(), version); err != nil {
 		v.sink.header("Mcp-Session-Id", "")
+		v.h.o.Gateway.Leave(s.key)
 		return err
 	}
 	v.h.opened.put(token, s) // no other replica can know anything of it yet
@@ -102,6 +104,7 @@ func (v *visit) newSession(version string) *session {
 	}
 	rand.Read(s.id[:])
 	s.name()
+	v.x.Within = s.key
 	if info := in.Get(mcp.KeyClientInfo).Of(in.Body); len(info) > 0 && len(info) <= infoMost && info[0] == '{' {
 		s.info = bytes.Clone(info)
 	}
@@ -110,8 +113,9 @@ func (v *visit) newSession(version string) *session {
 
 // name tells the session apart at servers: they may remember what its client answers.
 func (s *session) name() {
+	s.key = s.principal + " " + hex.EncodeToString(s.id[:])
 	if upstream.AbilitiesOf(s.capabilities) != 0 {
-		s.own = s.principal + " " + hex.EncodeToString(s.id[:])
+		s.own = s.key
 	}
 }
 
@@ -156,6 +160,7 @@ func (v *visit) openSession(r *http.Request) (*session, error) {
 	if v.h.sessions.ended(s.id) {
 		return nil, v.noSession()
 	}
+	v.x.Within = s.key
 	return s, nil
 }
 

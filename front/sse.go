@@ -95,7 +95,7 @@ func (st *stream) serve() {
 	st.watching.Wait()
 	if st.session != nil {
 		st.h.sessions.forget(st.session.id)
-		st.h.o.Gateway.Leave(st.session.own)
+		st.h.o.Gateway.Leave(st.session.key)
 	}
 }
 
@@ -205,6 +205,7 @@ func (st *stream) initialize(ctx context.Context, v *visit) error {
 		st.mu.Lock()
 		st.session = nil
 		st.mu.Unlock()
+		st.h.o.Gateway.Leave(s.key)
 		return err
 	}
 	st.listen(v, s)

@@ -50,6 +50,7 @@ type listing struct {
 	dropped bool // some element of the server is not among items
 	public  bool
 	expires time.Time
+	own     bool  // it is one caller's own, which no other may see
 	err     error // the list could not be had; items is empty
 }
 
@@ -204,7 +205,7 @@ func (g *Gateway) refresh(m *member, method mcp.Method, s *slot) {
 		c.mu.Unlock()
 		c.changed()
 		if news {
-			g.hub.listsChanged(m.Name, listsOf[method], true)
+			g.hub.listsChanged(m, listsOf[method], true)
 		}
 		return
 	}

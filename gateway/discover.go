@@ -36,7 +36,7 @@ func (g *Gateway) Describe(ctx context.Context, x *Exchange) (*Description, erro
 	m := x.world.members[x.Endpoint]
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(m.Spec.Timeouts.Start))
 	defer cancel()
-	p, err := m.server.Peer(ctx)
+	p, err := m.peerFor(ctx, x.who())
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return nil, errs.E(`server "`+m.Name+`"`, errs.Timeout, "is not up after %s; raise timeouts.start if it needs longer", time.Duration(m.Spec.Timeouts.Start))
 	}

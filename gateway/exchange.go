@@ -5,9 +5,11 @@ import (
 	"net/http"
 	"time"
 
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/identity"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/plan"
+	"github.com/toolcrib/toolcrib/runner/pool"
 	"github.com/toolcrib/toolcrib/telemetry"
 	"github.com/toolcrib/toolcrib/upstream"
 )
@@ -21,6 +23,8 @@ type Exchange struct {
 	// Session names the client's own session, within all callers, when servers must not mistake it for another one of the same
 	// principal: what a client answers to a server is not for another client. Empty for every other client.
 	Session string
+	// Within names the legacy session of the client, within all callers; empty where there is none.
+	Within string
 	// In is the request; Client who asks, Principal who it is for.
 	In        mcp.Raw
 	Client    upstream.Client
@@ -46,6 +50,7 @@ type Exchange struct {
 	rounds  uint8             // of questions so far
 	parked  uint64            // the call that waits at its server for answers; 0 for none
 	holder  *upstream.Server  // that has the parked call to be resumed
+	held    hold              // the caller's own instance, where it has one
 
 	about    *task   // that the request is about, or that is waited for in its place; nil for none
 	progress float64 // that the client was told of
@@ -56,7 +61,7 @@ func (x *Exchange) Reset() {
 	x.In.Free()
 	x.Out.Free()
 	rename := x.rename[:0]
-	x.Session, x.Carrier = "", false
+	x.Session, x.Within, x.Carrier = "", "", false
 	x.Header, x.Endpoint, x.Client, x.Principal, x.Notify = nil, "", upstream.Client{}, nil, nil
 	x.world, x.member, x.name, x.tool = nil, nil, nil, nil
 	x.state, x.answers, x.rounds, x.parked, x.holder = nil, nil, 0, 0, nil
@@ -74,7 +79,7 @@ type stage struct {
 	run  func(context.Context, *Gateway, *Exchange) (done bool, err error)
 }
 
-// Leave ends what servers keep for a session (Exchange.Session) that is over.
+// Leave ends what servers keep for a session (Exchange.Within) that is over.
 func (g *Gateway) Leave(session string) {
 	if session == "" {
 		return
@@ -83,6 +88,16 @@ func (g *Gateway) Leave(session string) {
 	defer g.release(w)
 	for _, m := range w.order {
 		m.server.Leave(session)
+		if m.family != nil {
+			m.family.leave(session)
+		}
+	}
+}
+
+// leave ends the instance of a session that is over, as soon as nobody uses it.
+func (f *family) leave(session string) {
+	if f.plan.Isolation == v1.IsolationSession {
+		f.pool.Leave(pool.Key{Name: session})
 	}
 }
 

@@ -27,7 +27,7 @@ func forward(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	}
 	err := x.member.server.Do(ctx, c, &x.Out)
 	if err == nil && mirrorsRefused(x) {
-		x.member.catalog.expire(mcp.MethodToolsList)
+		x.member.lister().catalog.expire(mcp.MethodToolsList)
 		if !x.Client.Modern { // a modern client asks for the list itself and makes the headers anew
 			err = g.again(ctx, x)
 		}
@@ -46,6 +46,7 @@ func (g *Gateway) settle(ctx context.Context, x *Exchange) error {
 			return err
 		}
 	case x.about != nil:
+		x.member.seen(x.about.id, x.In.Method, &x.Out)
 		x.settleTask()
 	}
 	return g.conclude(x)
@@ -66,7 +67,7 @@ func (g *Gateway) conclude(x *Exchange) error {
 // resume goes on with a parked call at the server that holds it, which a new plan may have taken out of the world.
 func (g *Gateway) resume(ctx context.Context, x *Exchange) (bool, error) {
 	if x.In.Method == mcp.MethodToolsCall {
-		x.tool = g.metric(x.member, x.member.catalog.tool(x.name))
+		x.tool = g.metric(x.member, x.member.lister().catalog.tool(x.name))
 	}
 	if err := x.holder.Do(ctx, &x.call, &x.Out); err != nil {
 		if ctx.Err() != nil && x.behalf() {
@@ -89,8 +90,8 @@ func (x *Exchange) keepPrivate() {
 // parameters sees to the headers that mirror arguments (streamable-http "Mcp-Param"): what the client sent is checked
 // against the body, and what a legacy client could not send is made from it.
 func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
-	m := x.member
-	facts := m.catalog.tool(x.name)
+	m, lister := x.member, x.member.lister()
+	facts := lister.catalog.tool(x.name)
 	x.tool = g.metric(m, facts)
 	began := time.Now()
 	p, err := m.server.Peer(ctx)
@@ -99,17 +100,17 @@ func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
 		return err
 	}
 	speaksHeaders := p.Modern && m.server.HTTP()
-	if m.catalog.facts.Load() == nil && (speaksHeaders != x.Client.Modern || x.joined() && m.catalog.last(mcp.MethodToolsList) == nil) {
+	if lister.catalog.facts.Load() == nil && (speaksHeaders != x.Client.Modern || x.joined() && lister.catalog.last(mcp.MethodToolsList) == nil) {
 		// Only here does the call depend on the tool's definition: nobody else would check or make the headers, or know that
 		// the tool is not offered here. A server that has failed to give its list is not waited for again for the latter.
-		if _, err := g.lists(ctx, m, mcp.MethodToolsList); err != nil {
+		if _, err := g.lists(ctx, lister, mcp.MethodToolsList); err != nil {
 			return err
 		}
-		facts = m.catalog.tool(x.name)
+		facts = lister.catalog.tool(x.name)
 	}
 	x.tool = g.metric(m, facts)
 	if facts != nil && facts.app && x.joined() {
-		return errs.E("gateway", errs.NotFound, "unknown tool %.128q: it is for the server's own app, at /servers/%s/mcp", m.Prefix+string(x.name), m.Name)
+		return errs.E("gateway", errs.NotFound, "unknown tool %.128q: it is for the server's own app, at /servers/%s/mcp", x.world.members[m.Name].Prefix+string(x.name), m.Name)
 	}
 	if x.asTask(p, facts) {
 		x.beTask()
@@ -141,11 +142,12 @@ func mirrorsRefused(x *Exchange) bool {
 
 // again asks for the tool's definition anew and repeats a call that was refused for its headers, once.
 func (g *Gateway) again(ctx context.Context, x *Exchange) error {
-	if _, err := g.lists(ctx, x.member, mcp.MethodToolsList); err != nil {
+	lister := x.member.lister()
+	if _, err := g.lists(ctx, lister, mcp.MethodToolsList); err != nil {
 		return err
 	}
 	x.call.Params = nil
-	if facts := x.member.catalog.tool(x.name); facts != nil {
+	if facts := lister.catalog.tool(x.name); facts != nil {
 		x.call.Params = facts.params
 	}
 	x.Out.Free()

@@ -17,6 +17,7 @@ import (
 	"github.com/toolcrib/toolcrib/plan"
 	"github.com/toolcrib/toolcrib/runner"
 	"github.com/toolcrib/toolcrib/runner/launch"
+	"github.com/toolcrib/toolcrib/runner/pool"
 	"github.com/toolcrib/toolcrib/seal"
 	"github.com/toolcrib/toolcrib/telemetry"
 	"github.com/toolcrib/toolcrib/upstream"
@@ -43,7 +44,8 @@ type Gateway struct {
 	info  []byte // serverInfo, raw JSON
 	world atomic.Pointer[world]
 
-	hub hub
+	hub   hub
+	share *pool.Share // of all isolated servers
 
 	mu      sync.Mutex // one Apply at a time
 	retired sync.WaitGroup
@@ -62,8 +64,10 @@ type world struct {
 	members map[string]*member
 	order   []*member // by name
 	single  *member   // the only server; nil when there are several
-	gen     *atomic.Uint64
-	views   viewCache
+	// families: some server is isolated.
+	families bool
+	gen      *atomic.Uint64
+	views    viewCache
 
 	refs    atomic.Int64
 	old     atomic.Bool
@@ -88,6 +92,8 @@ type member struct {
 	watched *watched
 	journal *runner.Journal // what its processes print
 	other   *telemetry.Tool // counts calls of names that the server does not list
+	family  *family         // of an isolated server; nil for every other
+	kin     *kin            // that this is the member of; nil where it is one of a world
 }
 
 // otherLabel is the label under which unknown names are counted: clients must not make up labels.
@@ -111,7 +117,7 @@ func New(o Options) *Gateway {
 	if o.Node == nil {
 		o.Node = cluster.New(cluster.Options{Backend: memory.New(), Ring: o.Ring, Log: o.Log})
 	}
-	g := &Gateway{o: o, closing: make(chan struct{}), parking: parking{metrics: o.Metrics}}
+	g := &Gateway{o: o, closing: make(chan struct{}), parking: parking{metrics: o.Metrics}, share: pool.NewShare(0, 0)}
 	o.Node.Handle(exchangeKind, g.fromElsewhere)
 	none := make(chan struct{})
 	close(none)
@@ -135,6 +141,7 @@ func (g *Gateway) Apply(p *plan.Plan) error {
 	if err != nil {
 		return err
 	}
+	g.share.Set(p.Config.Runner.MaxInstances, p.Config.Runner.MaxPerTenant)
 	was := g.world.Load()
 	next := newWorld(p, keys)
 	for _, s := range p.Servers {
@@ -146,6 +153,7 @@ func (g *Gateway) Apply(p *plan.Plan) error {
 		}
 		next.members[s.Name] = m
 		next.order = append(next.order, m)
+		next.families = next.families || m.family != nil
 	}
 	if len(next.order) == 1 {
 		next.single = next.order[0]
@@ -160,8 +168,14 @@ func (g *Gateway) Apply(p *plan.Plan) error {
 // keep finds the server as it runs already, when nothing that concerns it changed.
 func (w *world) keep(s *plan.Server, p *plan.Plan) *member {
 	m := w.members[s.Name]
-	if m == nil || !sameSpec(m.Spec, s.Spec) || w.plan.Config.Messages != p.Config.Messages || !m.server.HTTP() && !sameLaunch(w.plan.Config, p.Config) {
+	if m == nil || !sameSpec(m.Spec, s.Spec) || m.Isolation != s.Isolation || w.plan.Config.Messages != p.Config.Messages {
 		return nil
+	}
+	if !m.server.HTTP() && !sameLaunch(w.plan.Config, p.Config) {
+		return nil
+	}
+	if m.Personal != "" && !reflect.DeepEqual(w.plan.Config.Auth, p.Config.Auth) {
+		return nil // instances may have been given what is not right any more
 	}
 	return m
 }
@@ -174,7 +188,9 @@ func sameLaunch(a, b *v1.Config) bool {
 // moved is the same server in a new world: its prefix may differ, and lists are joined anew.
 func (m *member) moved(s *plan.Server, gen *atomic.Uint64) *member {
 	m.catalog.gen.Store(gen)
-	return &member{Server: s, server: m.server, catalog: m.catalog, watched: m.watched, journal: m.journal, other: m.other}
+	return &member{
+		Server: s, server: m.server, catalog: m.catalog, watched: m.watched, journal: m.journal, other: m.other, family: m.family,
+	}
 }
 
 func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member {
@@ -182,37 +198,59 @@ func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member
 	m.catalog.gen.Store(gen)
 	m.watched = newWatched(s, p)
 	slept := false // its states follow one another
-	m.server = upstream.Open(s.Spec, upstream.Options{
-		Name: s.Name, Version: g.o.Version, Log: g.o.Log, Guard: g.o.Guard, Launch: g.o.Launch, Journal: m.journal,
+	o := g.upstreamOptions(s, p, m.journal)
+	o.Changed = func(changed mcp.Method) {
+		m.catalog.invalidate(upstream.ListOf(changed)) // before clients ask for the list again
+		g.hub.listsChanged(m, upstream.ListOf(changed), false)
+	}
+	o.Doubted = m.catalog.doubt
+	o.Noticed = func(n *mcp.Raw) { g.hub.noticed(m.watched, n) }
+	o.WatchBegan = func(lists upstream.Lists) {
+		m.catalog.invalidate(lists)
+		g.hub.began(m.watched, lists)
+	}
+	o.StateChanged = func(st upstream.State) {
+		if st == upstream.StateStopped {
+			return // another may have its name by now; Remove clears what is gone
+		}
+		g.o.Metrics.ServerState(s.Name, string(st))
+		if st == upstream.StateReady && !slept {
+			m.catalog.recovered()
+			g.hub.recovered(m.watched)
+		}
+		slept = st == upstream.StateIdle
+	}
+	m.server = openServer(s, o)
+	m.watched.server = m.server
+	if s.Isolated() {
+		g.found(m, p)
+	}
+	return m
+}
+
+// openServer opens the server of a member of a world.
+func openServer(s *plan.Server, o upstream.Options) *upstream.Server {
+	switch {
+	case s.Personal != "":
+		return upstream.Dormant(s.Spec, o)
+	case s.Isolated():
+		one := alone(s.Spec)
+		one.Pool.Idle = s.Spec.Pool.Idle // nobody calls it, so that it sleeps but for its lists
+		return upstream.Open(one, o)
+	}
+	return upstream.Open(s.Spec, o)
+}
+
+// upstreamOptions are what is the same for all instances of a server.
+func (g *Gateway) upstreamOptions(s *plan.Server, p *plan.Plan, j *runner.Journal) upstream.Options {
+	return upstream.Options{
+		Name: s.Name, Version: g.o.Version, Log: g.o.Log, Guard: g.o.Guard, Launch: g.o.Launch, Journal: j,
 		MaxBytes: int(p.Config.Messages.MaxBytes), MaxDepth: p.Config.Messages.MaxDepth,
-		Changed: func(changed mcp.Method) {
-			m.catalog.invalidate(upstream.ListOf(changed)) // before clients ask for the list again
-			g.hub.listsChanged(s.Name, upstream.ListOf(changed), false)
-		},
-		Doubted: m.catalog.doubt,
-		Noticed: func(n *mcp.Raw) { g.hub.noticed(m.watched, n) },
-		WatchBegan: func(lists upstream.Lists) {
-			m.catalog.invalidate(lists)
-			g.hub.began(m.watched, lists)
-		},
-		StateChanged: func(st upstream.State) {
-			if st == upstream.StateStopped {
-				return // another may have its name by now; Remove clears what is gone
-			}
-			g.o.Metrics.ServerState(s.Name, string(st))
-			if st == upstream.StateReady && !slept {
-				m.catalog.recovered()
-				g.hub.recovered(m.watched)
-			}
-			slept = st == upstream.StateIdle
-		},
 		Restarted: func() { g.o.Metrics.Restart(s.Name) },
 		Started:   func(took time.Duration, err error) { g.o.Metrics.Started(s.Name, took, err) },
 		Crashed:   func(reason string) { g.o.Metrics.Crashed(s.Name, reason) },
 		Refused:   func(reason string) { g.o.Metrics.Refused(s.Name, reason) },
-	})
-	m.watched.server = m.server
-	return m
+	}
 }
 
 // retire closes what only the old world needs, once its last exchange is over, and that of every world before it: a server
@@ -237,8 +275,7 @@ func (g *Gateway) retire(old, next *world) {
 		var wg sync.WaitGroup
 		for _, m := range gone {
 			wg.Go(func() {
-				g.parking.endAt(m.server)
-				m.server.Close()
+				g.end(m)
 				if g.world.Load().members[m.Name] == nil {
 					g.o.Metrics.Remove(m.Name)
 				}
@@ -246,6 +283,15 @@ func (g *Gateway) retire(old, next *world) {
 		}
 		wg.Wait()
 	})
+}
+
+// end closes a server with all its instances.
+func (g *Gateway) end(m *member) {
+	if m.family != nil {
+		m.family.pool.Close()
+	}
+	g.parking.endAt(m.server)
+	m.server.Close()
 }
 
 // sameSpec tells whether nothing that concerns the running server changed; its prefix does not.
@@ -288,7 +334,7 @@ func (g *Gateway) Close() {
 	var wg sync.WaitGroup
 	for _, m := range g.world.Load().order {
 		wg.Go(func() {
-			m.server.Close()
+			g.end(m)
 		})
 	}
 	wg.Wait()
@@ -301,7 +347,7 @@ func (g *Gateway) Status() map[string]upstream.Status {
 	defer g.release(w)
 	out := make(map[string]upstream.Status, len(w.order))
 	for _, m := range w.order {
-		out[m.Name] = m.server.Status()
+		out[m.Name] = m.status()
 	}
 	return out
 }
@@ -312,6 +358,9 @@ func (g *Gateway) Warm(ctx context.Context) {
 	defer g.release(w)
 	var wg sync.WaitGroup
 	for _, m := range w.order {
+		if m.family != nil && m.family.personal() {
+			continue // there is nobody yet whose lists to ask for
+		}
 		wg.Go(func() {
 			_, _ = g.lists(ctx, m, mcp.MethodToolsList)
 		})

@@ -27,7 +27,8 @@ type hub struct {
 type watched struct {
 	name     string
 	server   *upstream.Server
-	most     int // URIs; guarded by the hub
+	kin      *kin // that serves one key alone; nil where all callers are served
+	most     int  // URIs; guarded by the hub
 	patience time.Duration
 	// lists are those whose changes the server tells now.
 	lists  atomic.Uint32
@@ -103,11 +104,14 @@ func (h *hub) leave(w *Watch) {
 	}
 }
 
-// add has a server watch a resource for w.
-func (h *hub) add(w *Watch, server, uri string) error {
+// add has a server watch a resource for w: the caller's own instance, if there is one.
+func (h *hub) add(w *Watch, server string, own *watched, uri string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	p := h.servers[server]
+	p := own
+	if p == nil {
+		p = h.servers[server]
+	}
 	if p == nil {
 		return errs.E("gateway", errs.Unavailable, "server %q is being removed", server)
 	}
@@ -161,6 +165,7 @@ func (p *watched) put(w *Watch, uri string) {
 		all = map[*Watch]struct{}{}
 		p.uris[uri], p.first[uri] = all, w.principal
 		p.each[w.principal]++
+		p.used(1)
 		p.want(wishFor(uri))
 	}
 	all[w] = struct{}{}
@@ -175,6 +180,7 @@ func (p *watched) drop(w *Watch, uri string) {
 		less(p.each, p.first[uri])
 		delete(p.uris, uri)
 		delete(p.first, uri)
+		p.used(-1)
 		p.server.Unwant(wishFor(uri))
 	}
 }
@@ -207,32 +213,40 @@ func (h *hub) waitLists(ctx context.Context, w *Watch) (got upstream.Lists) {
 
 var everyList = upstream.Wish{Lists: upstream.AllLists}
 
-// listsChanged tells all who watch lists of a server. quiet leaves out who was not told yet what it watches.
-func (h *hub) listsChanged(server string, lists upstream.Lists, quiet bool) {
+// used keeps count of what is watched, as long as an instance of its own cannot be stopped for it.
+func (p *watched) used(by int64) {
+	if p.kin != nil {
+		p.kin.uses.Add(by)
+	}
+}
+
+// listsChanged tells all who watch lists of a server, of those whose instance it is. quiet leaves out who was not told yet what
+// it watches.
+func (h *hub) listsChanged(m *member, lists upstream.Lists, quiet bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
+	h.concerned(m.Name, m.kin, func(w *Watch) { w.tellLists(lists, quiet) })
+}
+
+// concerned calls f for each watch that a server shows at; for an instance of a caller's own, those of that caller. The caller
+// holds the lock.
+func (h *hub) concerned(server string, k *kin, f func(*Watch)) {
 	for _, endpoint := range [...]string{"", server} {
 		for w := range h.watches[endpoint] {
-			w.tellLists(lists, quiet)
+			if k == nil || k.serves(w.who) {
+				f(w)
+			}
 		}
 	}
 }
 
 // recovered: a server is up again. Lists that it tells changes of are told of when its watch begins anew.
 func (h *hub) recovered(p *watched) {
-	h.listsChanged(p.name, upstream.AllLists&^upstream.Lists(p.lists.Load()), true)
+	lists := upstream.AllLists &^ upstream.Lists(p.lists.Load())
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	h.reconsider(p.name)
-}
-
-// reconsider: a server can be asked again for what it could not be asked for. The caller holds the lock.
-func (h *hub) reconsider(server string) {
-	for _, endpoint := range [...]string{"", server} {
-		for w := range h.watches[endpoint] {
-			w.reconsider()
-		}
-	}
+	h.concerned(p.name, p.kin, func(w *Watch) { w.tellLists(lists, true) })
+	h.concerned(p.name, p.kin, (*Watch).reconsider)
 }
 
 // noticed takes what a server tells of something that is watched.
@@ -289,9 +303,9 @@ func wholes(uri string) iter.Seq[string] {
 // began: a watch at a server began anew, so those who watched it before may have missed something.
 func (h *hub) began(p *watched, lists upstream.Lists) {
 	p.lists.Store(uint32(lists))
-	h.listsChanged(p.name, lists, true)
 	h.mu.RLock()
 	defer h.mu.RUnlock()
+	h.concerned(p.name, p.kin, func(w *Watch) { w.tellLists(lists, true) })
 	h.askTasks(p)
 	for uri, all := range p.uris {
 		if isTask(uri) {
@@ -325,6 +339,11 @@ func (h *hub) replace(was, next *world) {
 		if h.servers[name] != p {
 			h.move(p, h.servers[name])
 		}
+		if f := was.members[name].family; f != nil && (next.members[name] == nil || next.members[name].family != f) {
+			for _, k := range f.pool.All() {
+				h.scattered(k.watched)
+			}
+		}
 	}
 	for name, p := range h.servers {
 		if old[name] == p {
@@ -338,13 +357,45 @@ func (h *hub) replace(was, next *world) {
 		for w := range h.watches[name] {
 			w.tellLists(upstream.AllLists, true)
 		}
-		h.reconsider(name)
+		h.concerned(name, nil, (*Watch).reconsider)
 	}
 	if sameNames(was, next) {
 		return
 	}
 	for w := range h.watches[""] {
 		w.tellLists(upstream.AllLists, true)
+	}
+}
+
+// scatter has whoever watched something at an instance that ends look for it elsewhere: a session by itself, any other when its
+// stream ends.
+func (h *hub) scatter(p *watched) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.scattered(p)
+}
+
+// scattered is scatter where the caller holds the lock.
+func (h *hub) scattered(p *watched) {
+	for uri, all := range p.uris {
+		for w := range all {
+			w.mu.Lock()
+			delete(w.places, uri)
+			again := w.retry != nil && !isTask(uri)
+			if again {
+				if w.lost == nil {
+					w.lost = map[string]bool{}
+				}
+				w.lost[uri] = true
+			}
+			w.mu.Unlock()
+			p.drop(w, uri)
+			if again {
+				poke(w.retry)
+			} else {
+				w.stop()
+			}
+		}
 	}
 }
 

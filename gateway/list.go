@@ -59,11 +59,15 @@ func list(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	}
 	k := viewKey{x.Endpoint, method, x.Client.Modern}
 	w := x.world
-	v := w.views.get(k)
+	own := w.ownLists(x.Endpoint, x.who())
+	var v *view
+	if !own {
+		v = w.views.get(k)
+	}
 	now := time.Now()
 	if v == nil || v.gen != w.gen.Load() || !now.Before(v.expires) {
 		var err error
-		if v, err = g.join(ctx, w, k); err != nil {
+		if v, err = g.join(ctx, w, k, x.who(), own); err != nil {
 			return false, err
 		}
 		now = time.Now() // servers were waited for
@@ -77,26 +81,12 @@ func list(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	return true, nil
 }
 
-// join asks every server of the endpoint for its list, all at the same time, and makes the view.
-func (g *Gateway) join(ctx context.Context, w *world, k viewKey) (*view, error) {
-	members := w.order
-	if k.endpoint != "" {
-		members = []*member{w.members[k.endpoint]}
-	}
-	parts := make([]*listing, len(members))
-	var wg sync.WaitGroup
-	for i, m := range members {
-		if l := m.catalog.fresh(k.method); l != nil {
-			parts[i] = l
-			continue
-		}
-		wg.Go(func() {
-			parts[i], _ = g.lists(ctx, m, k.method)
-		})
-	}
-	wg.Wait()
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+// join makes the view of the servers' lists as this caller sees them. It is kept for others unless it is this one's own.
+func (g *Gateway) join(ctx context.Context, w *world, k viewKey, c caller, own bool) (*view, error) {
+	members := w.of(k.endpoint)
+	parts, err := g.collectLists(ctx, members, k.method, c)
+	if err != nil {
+		return nil, err
 	}
 	gen := w.gen.Load()
 	v := &view{gen: gen, expires: time.Now().Add(time.Duration(ttlMost) * time.Millisecond)}
@@ -107,15 +97,39 @@ func (g *Gateway) join(ctx context.Context, w *world, k viewKey) (*view, error) 
 		if members[i].catalog.last(k.method) != l {
 			v.gen = gen - 1 // changed meanwhile: good for this answer only
 		}
+		own = own || l.own
 	}
 	if k.endpoint != "" {
-		return v, v.single(w, k, parts[0])
+		err = v.single(w, k, parts[0])
+	} else {
+		err = v.set(g.aggregate(w, k, members, parts))
 	}
-	if err := v.set(g.aggregate(w, k, members, parts)); err != nil {
-		return nil, err
+	if err == nil && !own {
+		w.views.put(k, v)
 	}
-	w.views.put(k, v)
-	return v, nil
+	return v, err
+}
+
+// collectLists asks servers for a list, all at the same time.
+func (g *Gateway) collectLists(ctx context.Context, members []*member, method mcp.Method, c caller) ([]*listing, error) {
+	parts := make([]*listing, len(members))
+	var wg sync.WaitGroup
+	for i, m := range members {
+		if !m.ownLists(c) {
+			if l := m.catalog.fresh(method); l != nil {
+				parts[i] = l
+				continue
+			}
+		}
+		wg.Go(func() {
+			parts[i], _ = g.listsFor(ctx, c, m, method)
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return parts, nil
 }
 
 func (c *catalog) fresh(m mcp.Method) *listing {
@@ -243,11 +257,7 @@ func (v *view) single(w *world, k viewKey, l *listing) error {
 			page.Edits.Replace(s, private) // pages of one list share one scope
 		}
 	}
-	if err := v.set(page.Append(make([]byte, 0, page.Len()))); err != nil {
-		return err
-	}
-	w.views.put(k, v)
-	return nil
+	return v.set(page.Append(make([]byte, 0, page.Len())))
 }
 
 // lacking is what a legacy list needs to be a modern one.

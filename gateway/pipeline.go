@@ -21,6 +21,7 @@ var corridor = []stage{
 	{"list", list},
 	{"tasks", tasks},
 	{"route", route},
+	{"instance", instance},
 	{"interact", interact},
 	{"forward", forward},
 }
@@ -82,6 +83,7 @@ func (g *Gateway) Finish(x *Exchange, err error) {
 		g.logRefusal(x, err, took)
 	}
 	g.tell(x, outcome, err, took)
+	x.held.release()
 	g.release(x.world)
 }
 

@@ -20,6 +20,7 @@ const exchangeKind = "exchange"
 type letter struct {
 	Endpoint  string            `json:"endpoint"`
 	Session   string            `json:"session,omitempty"`
+	Within    string            `json:"within,omitempty"`
 	Anonymous bool              `json:"anonymous,omitempty"`
 	Subject   string            `json:"subject,omitempty"`
 	Tenant    string            `json:"tenant,omitempty"`
@@ -33,7 +34,7 @@ type letter struct {
 // elsewhere has another replica serve the exchange. What the server says meanwhile comes back as it does here.
 func (g *Gateway) elsewhere(ctx context.Context, x *Exchange, replica string) error {
 	l := letter{
-		Endpoint: x.Endpoint, Session: x.Session, Anonymous: x.Principal == identity.Anonymous,
+		Endpoint: x.Endpoint, Session: x.Session, Within: x.Within, Anonymous: x.Principal == identity.Anonymous,
 		Subject: x.Principal.Subject, Tenant: x.Principal.Tenant, Groups: x.Principal.Groups,
 		Client: x.Client, Body: x.In.Body, State: x.state,
 	}
@@ -83,7 +84,7 @@ func (g *Gateway) fromElsewhere(ctx context.Context, request []byte, note func([
 	if err := json.Unmarshal(request, &l); err != nil {
 		return nil, errs.E("gateway", errs.Internal, "letter of another replica: %w", err)
 	}
-	x := &Exchange{Endpoint: l.Endpoint, Session: l.Session, Client: l.Client, Principal: l.principal(), state: l.State, answers: l.Answers}
+	x := &Exchange{Endpoint: l.Endpoint, Session: l.Session, Within: l.Within, Client: l.Client, state: l.State, answers: l.Answers}
 	x.Notify = func(n *mcp.Raw) { note(n.Append(nil)) }
 	x.In.Body = l.Body
 	if e := x.In.Scan(wide(l.Body)); e != nil {
@@ -91,6 +92,8 @@ func (g *Gateway) fromElsewhere(ctx context.Context, request []byte, note func([
 	}
 	x.started, x.world = time.Now(), g.acquire()
 	defer g.release(x.world)
+	defer x.held.release()
+	x.Principal = l.principal(x.world.keys)
 	if x.Endpoint != "" && x.world.members[x.Endpoint] == nil {
 		return nil, errs.E("gateway", errs.Lost, "the server of the interaction was removed from the configuration")
 	}
@@ -101,9 +104,13 @@ func (g *Gateway) fromElsewhere(ctx context.Context, request []byte, note func([
 	return x.Out.Append(make([]byte, 0, x.Out.Len())), nil
 }
 
-func (l *letter) principal() *identity.Principal {
+// principal is the one that the other replica identified: as it is configured here, if it is.
+func (l *letter) principal(keys *identity.Keys) *identity.Principal {
 	if l.Anonymous {
 		return identity.Anonymous
+	}
+	if p := keys.Named(l.Tenant, l.Subject); p != nil {
+		return p
 	}
 	return &identity.Principal{Subject: l.Subject, Tenant: l.Tenant, Groups: l.Groups}
 }

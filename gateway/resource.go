@@ -11,13 +11,13 @@ import (
 
 // resource finds the server that has a resource: the one that lists it, else the one with the template that fits best,
 // else the only one whose resources have its scheme. URIs are not renamed, so that links inside results stay right.
-func (g *Gateway) resource(ctx context.Context, w *world, uri string) (*member, error) {
+func (g *Gateway) resource(ctx context.Context, c caller, w *world, uri string) (*member, error) {
 	if w.single != nil {
 		return w.single, nil
 	}
 	// Who owns a URI is decided only once all servers were asked, so that it does not depend on what was asked before.
-	if w.knowsResources() {
-		if m := w.owner(uri); m != nil {
+	if w.knowsResources(c) {
+		if m := w.owner(c, uri); m != nil {
 			return m, nil
 		}
 	}
@@ -25,7 +25,7 @@ func (g *Gateway) resource(ctx context.Context, w *world, uri string) (*member, 
 	for _, m := range w.order {
 		for _, method := range [...]mcp.Method{mcp.MethodResourcesList, mcp.MethodResourcesTemplatesList} {
 			wg.Go(func() {
-				_, _ = g.lists(ctx, m, method) // a server that fails has no resources for now
+				_, _ = g.listsFor(ctx, c, m, method) // a server that fails has no resources for now
 			})
 		}
 	}
@@ -33,7 +33,7 @@ func (g *Gateway) resource(ctx context.Context, w *world, uri string) (*member, 
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if m := w.owner(uri); m != nil {
+	if m := w.owner(c, uri); m != nil {
 		return m, nil
 	}
 	e := errs.E("gateway", errs.NotFound, "unknown resource %.200q: no server lists it, has a template for it, or is alone with its scheme", uri)
@@ -42,9 +42,9 @@ func (g *Gateway) resource(ctx context.Context, w *world, uri string) (*member, 
 }
 
 // knowsResources tells whether every server gave its resources and templates, or failed to, at least once.
-func (w *world) knowsResources() bool {
+func (w *world) knowsResources(c caller) bool {
 	for _, m := range w.order {
-		if m.catalog.last(mcp.MethodResourcesList) == nil || m.catalog.last(mcp.MethodResourcesTemplatesList) == nil {
+		if m.lastFor(c, mcp.MethodResourcesList) == nil || m.lastFor(c, mcp.MethodResourcesTemplatesList) == nil {
 			return false
 		}
 	}
@@ -52,14 +52,14 @@ func (w *world) knowsResources() bool {
 }
 
 // owner searches the lists last had.
-func (w *world) owner(uri string) *member {
+func (w *world) owner(c caller, uri string) *member {
 	var best *member
 	bestLen := -1
 	for _, m := range w.order {
-		if l := m.catalog.last(mcp.MethodResourcesList); l != nil && l.has(uri) {
+		if l := m.lastFor(c, mcp.MethodResourcesList); l != nil && l.has(uri) {
 			return m
 		}
-		if l := m.catalog.last(mcp.MethodResourcesTemplatesList); l != nil {
+		if l := m.lastFor(c, mcp.MethodResourcesTemplatesList); l != nil {
 			for i := range l.items {
 				if n, ok := fits(l.items[i].key, uri); ok && n > bestLen {
 					best, bestLen = m, n
@@ -70,10 +70,10 @@ func (w *world) owner(uri string) *member {
 	if best != nil {
 		return best
 	}
-	return w.byScheme(uri)
+	return w.byScheme(c, uri)
 }
 
-func (w *world) byScheme(uri string) *member {
+func (w *world) byScheme(c caller, uri string) *member {
 	scheme, _, ok := strings.Cut(uri, ":")
 	if !ok {
 		return nil
@@ -81,7 +81,7 @@ func (w *world) byScheme(uri string) *member {
 	var only *member
 	for _, m := range w.order {
 		for _, method := range [...]mcp.Method{mcp.MethodResourcesList, mcp.MethodResourcesTemplatesList} {
-			l := m.catalog.last(method)
+			l := m.lastFor(c, method)
 			if l == nil || !l.hasScheme(scheme+":") || only == m {
 				continue
 			}

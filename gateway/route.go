@@ -27,7 +27,7 @@ func route(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 		return false, nil
 	}
 	if kind == "uri" {
-		x.member, err = g.resource(ctx, x.world, string(name))
+		x.member, err = g.resource(ctx, x.who(), x.world, string(name))
 		return false, err
 	}
 	s, own := x.world.plan.Split(name)

@@ -57,7 +57,21 @@ func (g *Gateway) Instances() []upstream.Instance {
 }
 
 // instances are the running processes of a server, for all its callers.
-func (m *member) instances() []upstream.Instance { return m.server.Instances() }
+func (m *member) instances() []upstream.Instance {
+	all := m.server.Instances()
+	if m.family == nil {
+		return all
+	}
+	for _, k := range m.family.pool.All() {
+		for _, in := range k.server.Instances() {
+			if key := k.key.Load(); key != nil {
+				in.Key = key.Name
+			}
+			all = append(all, in)
+		}
+	}
+	return all
+}
 
 // keyLabel is a short name for an isolation key.
 func keyLabel(key string) string {
@@ -82,7 +96,16 @@ func (g *Gateway) Queued() map[string]int {
 }
 
 // queued are the calls that wait for an instance of a server.
-func (m *member) queued() int { return m.server.Queued() }
+func (m *member) queued() int {
+	n := m.server.Queued()
+	if m.family != nil {
+		n += m.family.pool.Counts().Waiting
+		for _, k := range m.family.pool.All() {
+			n += k.server.Queued()
+		}
+	}
+	return n
+}
 
 // tell records where the time of a request went, once it is over.
 func (g *Gateway) tell(x *Exchange, outcome string, err error, took time.Duration) {

@@ -51,12 +51,13 @@ func (g *Gateway) insist(ctx context.Context, x *Exchange) error {
 		if err != nil || p.Modern || !p.HasTasks() {
 			return err
 		}
-		if m.catalog.facts.Load() == nil {
-			if _, err := g.lists(ctx, m, mcp.MethodToolsList); err != nil {
+		lister := m.lister()
+		if lister.catalog.facts.Load() == nil {
+			if _, err := g.lists(ctx, lister, mcp.MethodToolsList); err != nil {
 				return err
 			}
 		}
-		if facts := m.catalog.tool(x.name); facts == nil || !facts.task {
+		if facts := lister.catalog.tool(x.name); facts == nil || !facts.task {
 			return nil
 		}
 	}
@@ -100,6 +101,7 @@ func (g *Gateway) settleCall(ctx context.Context, x *Exchange) error {
 		return errs.E(`server "`+x.member.Name+`"`, errs.Protocol, "makes a task with an id of %d bytes; 1 to %d are carried", len(id), taskIDMost)
 	}
 	t := g.made(x, !x.Out.Get(mcp.KeyTask).Present(), id)
+	x.member.pin(id, textAt(object, "status"))
 	if !x.speaksTasks() {
 		return g.onBehalf(ctx, x, t, interval(object, pollDefault))
 	}
@@ -161,7 +163,7 @@ func (g *Gateway) goOn(ctx context.Context, x *Exchange, s *state) error {
 		return err
 	}
 	t := x.taskOf(r)
-	x.tool = g.metric(x.member, x.member.catalog.tool(x.name))
+	x.tool = g.metric(x.member, x.member.lister().catalog.tool(x.name))
 	if add := x.responses(); len(add) > 0 {
 		if err := t.update(ctx, add); err != nil {
 			if ctx.Err() != nil || !x.Client.Modern { // a modern client may bring better ones

@@ -13,6 +13,12 @@ var coreTasks = []byte(`"tasks":{"cancel":{},"requests":{"tools":{"call":{}}}}`)
 // tasked tells whether the aggregated endpoint has tasks: any of its servers has them, or is not up yet and may.
 func (w *world) tasked(ctx context.Context) bool {
 	for _, m := range w.order {
+		if m.family != nil && m.family.personal() {
+			if p := m.family.peer.Load(); p == nil || p.HasTasks() {
+				return true
+			}
+			continue
+		}
 		switch m.server.Status().State {
 		case upstream.StateStarting:
 			return true

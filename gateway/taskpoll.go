@@ -158,7 +158,11 @@ func (g *Gateway) collect(ctx context.Context, x *Exchange, t *task) error {
 	x.call = *t.call(in)
 	x.call.Client, x.call.Notify, x.call.Timing = &client, x.Notify, spent
 	x.Out.Free()
-	return x.member.server.Do(ctx, &x.call, &x.Out)
+	if err := x.member.server.Do(ctx, &x.call, &x.Out); err != nil {
+		return err
+	}
+	x.member.seen(t.id, mcp.MethodTasksResult, &x.Out)
+	return nil
 }
 
 // report tells a client that wants to hear of progress that the task goes on. What it was told before is always exceeded.

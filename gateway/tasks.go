@@ -131,7 +131,7 @@ func (g *Gateway) unknownTask(x *Exchange) error {
 }
 
 // openTask finds the task that a request is about.
-func (g *Gateway) openTask(ctx context.Context, x *Exchange) (*task, error) {
+func (g *Gateway) openTask(x *Exchange) (*task, error) {
 	span := x.In.Get(mcp.KeyTaskID)
 	if !span.Present() {
 		return nil, errs.E("gateway", errs.Invalid, "params.taskId is missing; %s needs it", x.In.Method)
@@ -140,18 +140,27 @@ func (g *Gateway) openTask(ctx context.Context, x *Exchange) (*task, error) {
 	if !ok || x.world.members[r.server] == nil {
 		return nil, g.unknownTask(x)
 	}
-	t := &task{
+	return &task{
 		taskRef: r, m: x.world.members[r.server], principal: x.Principal.Key(), session: x.caller(),
 		client: x.asker(r.can), token: span.Of(x.In.Body),
+	}, nil
+}
+
+// reach finds the instance that has the task; done tells that another replica served the exchange.
+func (g *Gateway) reach(ctx context.Context, x *Exchange, t *task) (done bool, err error) {
+	if done, err := g.atHome(ctx, x, &t.taskRef); done || err != nil {
+		return done, err
 	}
+	x.member = t.m
+	if done, err := instance(ctx, g, x); done || err != nil {
+		return done, err
+	}
+	t.m = x.member
 	p, err := t.m.server.Peer(ctx)
-	if err != nil {
-		return nil, err
+	if err == nil && p.Modern != t.modern {
+		err = g.unknownTask(x) // the server was replaced by one of another era
 	}
-	if p.Modern != r.modern {
-		return nil, g.unknownTask(x) // the server was replaced by one of another era
-	}
-	return t, nil
+	return false, err
 }
 
 // speaksTasks tells whether the client of a tools/call can be given a task: it declared the extension, or asked for a task.
@@ -183,14 +192,14 @@ func tasks(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	if err := x.mayTask(); err != nil {
 		return false, err
 	}
-	t, err := g.openTask(ctx, x)
+	t, err := g.openTask(x)
 	if err != nil {
 		return false, err
 	}
-	if done, err := g.atHome(ctx, x, &t.taskRef); done || err != nil {
+	if done, err := g.reach(ctx, x, t); done || err != nil {
 		return done, err
 	}
-	x.member, x.name, x.about = t.m, []byte(t.id), t
+	x.name, x.about = []byte(t.id), t
 	if t.modern == x.Client.Modern {
 		x.rename = mcp.AppendString(x.rename[:0], t.id)
 		x.call.Rename, x.call.RenameTo = x.In.Get(mcp.KeyTaskID), x.rename
@@ -216,6 +225,7 @@ func (t *task) ask(ctx context.Context, m mcp.Method, more []byte) (*mcp.Raw, er
 	if err := t.m.server.Do(ctx, t.call(in), out); err != nil {
 		return nil, err
 	}
+	t.m.seen(t.id, m, out)
 	return out, nil
 }
 

@@ -27,7 +27,7 @@ func wishFor(keys ...string) (wish upstream.Wish) {
 
 // placeTasks has the servers of tasks watch them. Ids that are not the caller's, and tasks that this replica cannot watch or
 // that are of legacy servers, which are polled, are not granted.
-func (w *Watch) placeTasks(x *Exchange, tokens []string) {
+func (w *Watch) placeTasks(ctx context.Context, x *Exchange, tokens []string) {
 	for _, token := range tokens {
 		r, ok := w.g.openTaskID(x, mcp.AppendString(nil, token))
 		if !ok {
@@ -38,7 +38,8 @@ func (w *Watch) placeTasks(x *Exchange, tokens []string) {
 			continue
 		}
 		key := taskKey + r.id
-		if err := w.hub.add(w, r.server, key); err != nil {
+		m := x.world.members[r.server]
+		if m == nil || w.placeAt(ctx, m, key) != nil {
 			continue // what cannot be watched is not granted, and that says it
 		}
 		w.mu.Lock()

@@ -35,6 +35,7 @@ type Watch struct {
 	hub       *hub
 	endpoint  string
 	principal string
+	who       caller
 	most      v1.Streams
 
 	ready chan struct{} // has room for one
@@ -66,15 +67,16 @@ func (g *Gateway) Watch(ctx context.Context, x *Exchange, wish Wish) (*Watch, er
 	if err := g.hub.enter(w); err != nil {
 		return nil, err
 	}
-	if got := g.hub.waitLists(ctx, w); w.endpoint != "" {
+	got := g.hub.waitLists(ctx, w)
+	if m := x.world.members[w.endpoint]; m != nil {
 		// At the aggregated endpoint the gateway itself tells of changes that it sees, so there all are granted.
-		w.limit(got)
+		w.limit(got | m.watchedFor(ctx, w.who))
 	}
 	for _, uri := range wish.URIs {
 		// What cannot be watched is not granted, and that says it.
 		_ = w.place(ctx, x.world, uri)
 	}
-	w.placeTasks(x, wish.Tasks)
+	w.placeTasks(ctx, x, wish.Tasks)
 	w.settle(ctx)
 	if err := ctx.Err(); err != nil {
 		w.Close()
@@ -173,7 +175,7 @@ func (w *Watch) limit(lists upstream.Lists) {
 
 func (g *Gateway) newWatch(x *Exchange) *Watch {
 	return &Watch{
-		g: g, hub: &g.hub, endpoint: x.Endpoint, principal: x.Principal.Key(), most: x.world.plan.Config.Streams,
+		g: g, hub: &g.hub, endpoint: x.Endpoint, principal: x.Principal.Key(), who: x.who(), most: x.world.plan.Config.Streams,
 		ready: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 }
@@ -249,15 +251,45 @@ func (w *Watch) place(ctx context.Context, now *world, uri string) error {
 	if isTask(uri) {
 		return errs.E("gateway", errs.Invalid, "%.40q is no URI", uri)
 	}
-	server := w.endpoint
-	if server == "" {
-		m, err := w.g.resource(ctx, now, uri)
-		if err != nil {
+	m := now.members[w.endpoint]
+	if w.endpoint == "" {
+		var err error
+		if m, err = w.g.resource(ctx, w.who, now, uri); err != nil {
 			return err
 		}
-		server = m.Name
 	}
-	return w.hub.add(w, server, uri)
+	if m == nil {
+		return errs.E("gateway", errs.Unavailable, "server %q is being removed", w.endpoint)
+	}
+	return w.placeAt(ctx, m, uri)
+}
+
+// placeAt has a server watch something, or the caller's own instance of it, which is then not stopped.
+func (w *Watch) placeAt(ctx context.Context, m *member, key string) error {
+	if m.family == nil {
+		return w.hub.add(w, m.Name, nil, key)
+	}
+	h, err := m.family.hold(ctx, w.who)
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	return w.hub.add(w, m.Name, h.k.watched, key)
+}
+
+// watchedFor are the lists whose changes a personal server tells of to this caller; none for another server.
+func (m *member) watchedFor(ctx context.Context, c caller) upstream.Lists {
+	if m.family == nil || !m.family.personal() {
+		return 0
+	}
+	limited, cancel := context.WithTimeout(ctx, watchWait)
+	defer cancel()
+	h, err := m.family.hold(limited, c)
+	if err != nil {
+		return 0
+	}
+	defer h.release()
+	return h.k.server.Watched(limited, h.k.watched.lastTicket(), everyList).Lists
 }
 
 // settle waits until it is known which of the resources are watched, and gives up the others.
@@ -349,7 +381,7 @@ func (g *Gateway) Watchable(ctx context.Context, x *Exchange, uri string) error 
 	w := g.newWatch(x)
 	defer w.Close()
 	if m := x.world.members[x.Endpoint]; m != nil {
-		if p, err := m.server.Peer(ctx); err != nil {
+		if p, err := m.peerFor(ctx, w.who); err != nil {
 			return err
 		} else if len(p.Capabilities) > 0 && !strings.Contains(notices(p.Capabilities, "resources"), "subscribe") {
 			return errs.E("gateway", errs.MethodNotFound, "server %q takes no subscriptions to resources", m.Name)

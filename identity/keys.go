@@ -28,6 +28,7 @@ const (
 type Keys struct {
 	salt    [saltSize]byte
 	entries map[uint64]entry // by the first bytes of the digest
+	named   map[string]*Principal
 }
 
 // entry keeps the digest only: the key itself is nowhere in memory after start.
@@ -38,17 +39,16 @@ type entry struct {
 
 // NewKeys indexes the configured keys. Errors name the entry, never the key.
 func NewKeys(configured []v1.APIKey) (*Keys, error) {
-	k := &Keys{entries: make(map[uint64]entry, len(configured))}
+	k := &Keys{entries: make(map[uint64]entry, len(configured)), named: make(map[string]*Principal, len(configured))}
 	// A salt of this process keeps the time of the look-up from telling anything about a key.
 	rand.Read(k.salt[:])
-	names := map[string]bool{}
 	for i, c := range configured {
 		p := &Principal{Subject: c.Name, Tenant: cmp.Or(c.Tenant, defaultTenant), Groups: slices.Clone(c.Groups), credentials: maps.Clone(c.Credentials)}
 		p.key = keyOf(p.Tenant, p.Subject)
-		if err := k.add(p, string(c.Key), names[p.key]); err != nil {
+		if err := k.add(p, string(c.Key), k.named[p.key] != nil); err != nil {
 			return nil, fmt.Errorf("auth.apiKeys[%d]: %w", i, err)
 		}
-		names[p.key] = true
+		k.named[p.key] = p
 	}
 	return k, nil
 }
@@ -72,6 +72,9 @@ func (k *Keys) add(p *Principal, secret string, taken bool) error {
 	k.entries[at] = entry{digest, p}
 	return nil
 }
+
+// Named is the principal of a configured key, by its tenant and subject; nil when there is none.
+func (k *Keys) Named(tenant, subject string) *Principal { return k.named[keyOf(tenant, subject)] }
 
 // Required reports whether a request needs a key.
 func (k *Keys) Required() bool { return len(k.entries) > 0 }

@@ -28,13 +28,25 @@ type Server struct {
 	Prefix string
 	// Spec is the server's configuration.
 	Spec *v1.Server
+	// Isolation tells which callers share an instance, and Pool how many there are, both with what was left out derived.
+	// They are empty for a server with a url.
+	Isolation string
+	Pool      v1.Pool
+	// Personal is what Spec.Personal says: instances of the server differ by whom they are for.
+	Personal string
 }
+
+// Isolated tells whether callers have instances of their own.
+func (s *Server) Isolated() bool { return s.Isolation != "" && s.Isolation != v1.IsolationShared }
 
 // Compile makes the plan of a validated configuration.
 func Compile(c *v1.Config) *Plan {
 	p := &Plan{Config: c, byName: map[string]*Server{}, byPrefix: map[string]*Server{}, sep: []byte(c.Names.Separator)}
 	for _, name := range c.ServerNames() {
 		s := &Server{Name: name, Prefix: c.PrefixOf(name), Spec: c.MCPServers[name]}
+		if s.Isolation = c.IsolationOf(name); s.Isolation != "" {
+			s.Pool, s.Personal = c.PoolOf(name), s.Spec.Personal()
+		}
 		p.Servers = append(p.Servers, s)
 		p.byName[name] = s
 		p.byPrefix[s.Prefix] = s

@@ -178,16 +178,13 @@ type Server struct {
 	mu     sync.Mutex // guards closed against wg.Add
 	closed bool
 	wg     sync.WaitGroup
+	// dormant: it starts nothing.
+	dormant bool
 }
 
 // Open starts to look after a server: it is probed (and, for stdio, started) in the background until Close.
 func Open(spec *v1.Server, o Options) *Server {
-	ctx, cancel := context.WithCancel(context.Background())
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
-	s := &Server{spec: spec, opts: o, log: o.Log.With("server", o.Name), ctx: ctx, cancel: cancel, broken: make(chan struct{}, 1)}
-	s.watch.init()
+	s := prepare(spec, o)
 	s.setState(StateStarting, "")
 	switch spec.Type {
 	case "stdio":
@@ -198,6 +195,16 @@ func Open(spec *v1.Server, o Options) *Server {
 		s.link = newHTTP(s)
 	}
 	s.spawn(s.supervise)
+	return s
+}
+
+func prepare(spec *v1.Server, o Options) *Server {
+	ctx, cancel := context.WithCancel(context.Background())
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{spec: spec, opts: o, log: o.Log.With("server", o.Name), ctx: ctx, cancel: cancel, broken: make(chan struct{}, 1)}
+	s.watch.init()
 	return s
 }
 
@@ -289,7 +296,7 @@ func (s *Server) Close() {
 func (s *Server) spawn(f func(context.Context)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed || s.dormant {
 		return false
 	}
 	s.wg.Go(func() {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -20,6 +21,16 @@ type Child struct {
 	ready  atomic.Bool
 	mu     sync.Mutex
 	paused chan struct{} // closed when it reads again; nil when it never paused
+}
+
+// Var is a variable of the child's environment; empty when it has none of that name.
+func (c *Child) Var(name string) string {
+	for _, v := range c.Env {
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 // Alive tells whether a process runs; a zombie does not.

@@ -22,6 +22,8 @@ type Key struct {
 	Name string
 	// Tenant is the one whose ceiling the instance counts for; it may be empty.
 	Tenant string
+	// For is passed on to Start: the first who asks for the key decides it.
+	For any
 }
 
 // Options are what a Pool is made of.

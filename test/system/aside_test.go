@@ -12,8 +12,7 @@ import (
 func TestAbandonedQuestion(t *testing.T) {
 	t.Parallel()
 	s := testenv.StdioServer(t, once(testenv.Legacy))
-	config := testenv.One(s)
-	config.More = map[string]any{"auth": twoKeys}
+	config := testenv.Config{Entries: map[string]any{"one": s.Entry(map[string]any{"isolation": "shared"})}, More: map[string]any{"auth": twoKeys}}
 	g := testenv.Serve(t, config)
 	client := func(key string) *testenv.Client {
 		c := g.Modern("/mcp")

@@ -1,0 +1,127 @@
+package gateway
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/runner/pool"
+)
+
+// hold is an instance that somebody uses. The zero hold is none.
+type hold struct {
+	k   *kin
+	key pool.Key
+}
+
+func (h *hold) release() {
+	if h.k != nil {
+		h.k.f.pool.Release(h.key)
+		h.k = nil
+	}
+}
+
+// hold takes the instance of a caller into use, and starts one where there is none.
+func (f *family) hold(ctx context.Context, c caller) (hold, error) {
+	key := f.keyOf(c)
+	k, err := f.pool.Acquire(ctx, key)
+	if err != nil {
+		return hold{}, err
+	}
+	return hold{k, key}, nil
+}
+
+// instance has a request served by the caller's own instance, where callers do not share one.
+func instance(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
+	if x.member == nil || x.member.family == nil {
+		return false, nil
+	}
+	return g.enter(ctx, x)
+}
+
+// enter makes the instance of the caller the one that the request goes to, until the exchange ends.
+func (g *Gateway) enter(ctx context.Context, x *Exchange) (bool, error) {
+	f := x.member.family
+	if x.held.k != nil && x.held.k.f == f {
+		x.member = &x.held.k.member // the request is made again
+		return false, nil
+	}
+	x.held.release()
+	began := time.Now()
+	h, err := f.hold(ctx, x.who())
+	x.call.Timing.Start += time.Since(began)
+	if err != nil {
+		return false, err
+	}
+	x.held, x.member = h, &h.k.member
+	return false, nil
+}
+
+const (
+	pinTime  = time.Hour // a task that nobody asks for keeps its instance so long
+	pinsMost = 10_000
+)
+
+// pins are the tasks of an instance that are not over, as far as was seen: with it they would be lost.
+type pins struct {
+	mu sync.Mutex
+	m  map[string]time.Time
+}
+
+func (p *pins) add(task string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.m == nil {
+		p.m = map[string]time.Time{}
+	}
+	if _, there := p.m[task]; there || len(p.m) < pinsMost {
+		p.m[task] = time.Now().Add(pinTime)
+	}
+}
+
+func (p *pins) remove(task string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.m, task)
+}
+
+func (p *pins) any() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for task, until := range p.m {
+		if time.Now().Before(until) {
+			return true
+		}
+		delete(p.m, task)
+	}
+	return false
+}
+
+// seen takes in what an answer tells of whether a task is over.
+func (m *member) seen(task string, asked mcp.Method, out *mcp.Raw) {
+	switch {
+	case m.kin == nil:
+	case out.Kind == mcp.KindError:
+		if out.ErrorCode == mcp.CodeInvalidParams {
+			m.kin.tasks.remove(task) // the server knows none of that name
+		}
+	case asked == mcp.MethodTasksResult:
+		if string(out.Get(mcp.KeyResultType).Of(out.Body)) != `"input_required"` {
+			m.kin.tasks.remove(task)
+		}
+	default:
+		m.pin(task, textAt(out.Payload.Of(out.Body), "status"))
+	}
+}
+
+// pin keeps the instance of a task, if it has one, as long as the task is not over.
+func (m *member) pin(task, status string) {
+	switch {
+	case m.kin == nil || task == "" || status == "":
+	case terminal(status):
+		m.kin.tasks.remove(task)
+	default:
+		m.kin.tasks.add(task)
+	}
+}

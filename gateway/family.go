@@ -1,0 +1,195 @@
+package gateway
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/identity"
+	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/plan"
+	"github.com/toolcrib/toolcrib/runner/pool"
+	"github.com/toolcrib/toolcrib/upstream"
+)
+
+// caller is whose instances are used.
+type caller struct {
+	principal *identity.Principal
+	within    string // as Exchange.Within
+}
+
+func (x *Exchange) who() caller { return caller{x.Principal, x.Within} }
+
+// family is a server whose callers do not all share an instance: besides the member of the world, which gives the lists and
+// never carries a call, there is a kin for each isolation key.
+type family struct {
+	g    *Gateway
+	plan *plan.Server
+	all  *plan.Plan
+	base *member
+	pool *pool.Pool[*kin]
+	// last is how the last start of a personal server went, which has no other status; nil before.
+	last atomic.Pointer[upstream.Status]
+	// peer is what an instance of a personal server last said of it; nil before.
+	peer atomic.Pointer[upstream.Peer]
+}
+
+// personal tells whether instances differ by whom they are for, so that there can be none for nobody.
+func (f *family) personal() bool { return f.plan.Personal != "" }
+
+// found makes m, which was opened, the base of a family.
+func (g *Gateway) found(m *member, p *plan.Plan) {
+	f := &family{g: g, plan: m.Server, all: p, base: m}
+	s := f.plan.Pool
+	m.family = f
+	f.pool = pool.New(pool.Options[*kin]{
+		Op: `server "` + m.Name + `"`, Max: s.Max, Min: s.Min, Spares: s.Spares, Idle: time.Duration(s.Idle),
+		Queue: s.Queue, Wait: time.Duration(s.Wait), Share: g.share, Alike: !f.personal(),
+		Start: f.start,
+		Adopt: func(k *kin, key pool.Key) { k.key.Store(&key) },
+	})
+}
+
+// keyOf is the isolation key of a caller.
+func (f *family) keyOf(c caller) pool.Key {
+	k := pool.Key{Name: c.principal.Key(), Tenant: c.principal.Tenant, For: c.principal}
+	switch f.plan.Isolation {
+	case v1.IsolationTenant:
+		k.Name = k.Tenant
+	case v1.IsolationSession:
+		if c.within != "" {
+			k.Name = c.within
+		}
+	}
+	return k
+}
+
+// start opens the instance of a key, or a spare, and waits until it is up.
+func (f *family) start(ctx context.Context, key pool.Key) (*kin, error) {
+	k := f.open(key)
+	peer, err := k.server.Peer(ctx)
+	if f.personal() {
+		f.record(peer, err)
+	}
+	if err != nil {
+		k.Close()
+		return nil, err
+	}
+	k.watched.want(upstream.Wish{}) // of its lists, for as long as it lives
+	return k, nil
+}
+
+// record keeps how a start of a personal server went.
+func (f *family) record(peer *upstream.Peer, err error) {
+	st := upstream.Status{State: upstream.StateIdle, Since: time.Now()}
+	if err != nil {
+		st.State, st.Reason = upstream.StateFailed, err.Error()
+	} else {
+		f.peer.Store(peer)
+	}
+	f.last.Store(&st)
+	f.g.o.Metrics.ServerState(f.plan.Name, string(st.State))
+}
+
+// status is that of a member's server.
+func (m *member) status() upstream.Status {
+	if m.family != nil && m.family.personal() {
+		if st := m.family.last.Load(); st != nil {
+			return *st
+		}
+	}
+	return m.server.Status()
+}
+
+// kin is what serves one isolation key: an instance with what is known of it.
+type kin struct {
+	member
+	f     *family
+	key   atomic.Pointer[pool.Key] // nil for a spare
+	apart atomic.Bool              // its lists are not those of every new instance
+	up    atomic.Bool              // it was up before
+	told  atomic.Bool              // its watch began before
+	uses  atomic.Int64             // of what is watched at it
+	tasks pins
+}
+
+// Busy implements pool.Instance.
+func (k *kin) Busy() bool { return k.uses.Load() > 0 || k.server.Parked() > 0 || k.tasks.any() }
+
+// Close implements pool.Instance.
+func (k *kin) Close() {
+	k.f.g.hub.scatter(k.watched)
+	k.f.g.parking.endAt(k.server)
+	k.server.Close()
+}
+
+// serves tells whether the instance is that of a caller.
+func (k *kin) serves(c caller) bool {
+	key := k.key.Load()
+	return key != nil && key.Name == k.f.keyOf(c).Name
+}
+
+// lister is the member whose lists are those of m.
+func (m *member) lister() *member {
+	if k := m.kin; k != nil && !k.ownLists() {
+		return k.f.base
+	}
+	return m
+}
+
+func (k *kin) ownLists() bool { return k.f.personal() || k.apart.Load() }
+
+// open opens the server of a kin.
+func (f *family) open(key pool.Key) *kin {
+	g, s := f.g, f.plan
+	k := &kin{f: f}
+	k.member = member{Server: s, catalog: newCatalog(), journal: f.base.journal, other: f.base.other, kin: k}
+	k.catalog.gen.Store(new(atomic.Uint64)) // no view is made of its lists that is kept
+	k.watched = newWatched(s, f.all)
+	k.watched.kin = k
+	o := g.upstreamOptions(s, f.all, k.journal)
+	o.Doubted = k.catalog.doubt
+	o.Noticed = func(n *mcp.Raw) { g.hub.noticed(k.watched, n) }
+	o.Changed = func(changed mcp.Method) {
+		k.apart.Store(true)
+		k.catalog.invalidate(upstream.ListOf(changed))
+		g.hub.listsChanged(&k.member, upstream.ListOf(changed), false)
+	}
+	o.WatchBegan = func(lists upstream.Lists) {
+		k.catalog.invalidate(lists)
+		if again := k.told.Swap(true); !again {
+			lists = 0 // nothing can have been missed of a new instance
+		}
+		g.hub.began(k.watched, lists)
+	}
+	o.StateChanged = func(st upstream.State) {
+		if st == upstream.StateReady && k.up.Swap(true) {
+			k.catalog.recovered()
+			g.hub.recovered(k.watched)
+		}
+	}
+	if key.Name != "" {
+		k.key.Store(&key)
+		o.Key, o.Who = key.Name, whoIs(key)
+	}
+	k.server = upstream.Open(alone(s.Spec), o)
+	k.watched.server = k.server
+	return k
+}
+
+// alone is the server as it runs for one key: one process, whose end the family decides.
+func alone(spec *v1.Server) *v1.Server {
+	one := *spec
+	one.Pool.Min, one.Pool.Max, one.Pool.Spares, one.Pool.Idle = 0, 1, 0, 0
+	return &one
+}
+
+// whoIs is the caller that the references of a server's env, args and cwd stand for.
+func whoIs(key pool.Key) *v1.Caller {
+	p, ok := key.For.(*identity.Principal)
+	if !ok {
+		return nil
+	}
+	return &v1.Caller{Subject: p.Subject, Tenant: p.Tenant, Credential: p.Credential}
+}

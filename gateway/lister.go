@@ -1,0 +1,100 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/upstream"
+)
+
+// A new instance of a server lists what every new instance of it lists, so that the base of a family can give its lists, as long
+// as instances do not differ by whom they are for and the caller's own has not said that its lists changed.
+
+// ownLists tells whether some server of an endpoint has lists for this caller alone.
+func (w *world) ownLists(endpoint string, c caller) bool {
+	if !w.families {
+		return false
+	}
+	for _, m := range w.of(endpoint) {
+		if m.ownLists(c) {
+			return true
+		}
+	}
+	return false
+}
+
+// of are the servers that an endpoint shows.
+func (w *world) of(endpoint string) []*member {
+	if endpoint == "" {
+		return w.order
+	}
+	return []*member{w.members[endpoint]}
+}
+
+// ownLists tells whether a server has lists for this caller alone.
+func (m *member) ownLists(c caller) bool {
+	if m.family == nil {
+		return false
+	}
+	if m.family.personal() {
+		return true
+	}
+	k, up := m.family.pool.Peek(m.family.keyOf(c))
+	return up && k.apart.Load()
+}
+
+// listsFor returns a fresh list of a server as this caller sees it. Only ctx's end is an error.
+func (g *Gateway) listsFor(ctx context.Context, c caller, m *member, method mcp.Method) (*listing, error) {
+	if !m.ownLists(c) {
+		return g.lists(ctx, m, method)
+	}
+	h, err := m.family.hold(ctx, c)
+	if ctx.Err() != nil {
+		h.release()
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		return &listing{own: true, err: err, expires: time.Now().Add(retryList)}, nil
+	}
+	defer h.release()
+	l, err := g.lists(ctx, &h.k.member, method)
+	if err != nil {
+		return nil, err
+	}
+	own := *l
+	own.own, own.public = true, false
+	return &own, nil
+}
+
+// catalogFor is where the lists of a server are, as this caller saw them last; nil where it saw none.
+func (m *member) catalogFor(c caller) *catalog {
+	if !m.ownLists(c) {
+		return m.catalog
+	}
+	if k, up := m.family.pool.Peek(m.family.keyOf(c)); up {
+		return k.catalog
+	}
+	return nil
+}
+
+// lastFor is a list of a server as this caller saw it last; nil when it did not.
+func (m *member) lastFor(c caller, method mcp.Method) *listing {
+	if own := m.catalogFor(c); own != nil {
+		return own.last(method)
+	}
+	return nil
+}
+
+// peerFor is what a server says of itself to this caller.
+func (m *member) peerFor(ctx context.Context, c caller) (*upstream.Peer, error) {
+	if m.family == nil || !m.family.personal() {
+		return m.server.Peer(ctx)
+	}
+	h, err := m.family.hold(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer h.release()
+	return h.k.server.Peer(ctx)
+}
