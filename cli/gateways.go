@@ -13,7 +13,7 @@ import (
 
 // gateways are those that run on this machine with one state directory.
 type gateways struct {
-	StateDir string `placeholder:"DIR" env:"TOOLCRIB_STATE_DIR" help:"State directory of the gateway (default: that of FILE, else the one that serve and run have by default)."`
+	StateDir string `placeholder:"DIR" env:"TOOLCRIB_STATE_DIR" help:"State directory of the gateway (default: that of FILE, else of serve and run)."`
 }
 
 // dir is the state directory that the flag or its variable, the file or the defaults name.

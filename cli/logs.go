@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/control"
@@ -111,6 +110,9 @@ func unknownServer(name string, names []string) error {
 	return failf("no stdio server %q runs here; there is %s", printable(name), strings.Join(names, ", "))
 }
 
+// logTime is the time of day as it was where the gateway runs, which is this machine.
+const logTime = "Jan _2 15:04:05.000"
+
 func logText(w io.Writer, l control.Line) error {
 	if l.Lost > 0 {
 		if _, err := fmt.Fprintf(w, "… %s lost\n", count(l.Lost, "line")); err != nil {
@@ -121,7 +123,7 @@ func logText(w io.Writer, l control.Line) error {
 	if l.Fault {
 		mark = "! "
 	}
-	_, err := fmt.Fprintf(w, "%s [%d] %s%s\n", l.Time.Local().Format(time.StampMilli), l.PID, mark, printable(l.Text))
+	_, err := fmt.Fprintf(w, "%s [%d] %s%s\n", l.Time.Format(logTime), l.PID, mark, printable(l.Text))
 	return err
 }
 

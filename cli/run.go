@@ -13,11 +13,11 @@ import (
 )
 
 type runCmd struct {
-	Listen               string   `short:"l" placeholder:"HOST:PORT" help:"Listen here (default 127.0.0.1:8080; port 0 picks a free port, an empty host is every address). Variable: TOOLCRIB_LISTEN."`
+	Listen               string   `short:"l" placeholder:"HOST:PORT" help:"Listen here (127.0.0.1:8080; port 0 picks a free one, :8080 is all addresses)."`
 	Name                 string   `placeholder:"NAME" help:"Name of the server in logs and metrics (default: the package's or the command's)."`
 	Env                  []string `placeholder:"K=V" sep:"none" help:"Set a variable for COMMAND; K alone passes on your own. May be repeated."`
 	Cwd                  string   `placeholder:"DIR" help:"Start COMMAND in this folder."`
-	APIKey               string   `name:"api-key" env:"TOOLCRIB_API_KEY" placeholder:"KEY" help:"Let in only who sends this key as a bearer token; @FILE reads it from a file. Others can see flags, not the variable."`
+	APIKey               string   `name:"api-key" env:"TOOLCRIB_API_KEY" placeholder:"KEY" help:"Let in only who sends this bearer token; @FILE reads it."`
 	AllowUnauthenticated bool     `help:"Serve on an address that others can reach although no API key is configured."`
 	StateDir             string   `placeholder:"DIR" env:"TOOLCRIB_STATE_DIR" help:"Keep here what outlives the process, and the socket of ps and logs."`
 
@@ -52,7 +52,7 @@ your environment (PATH, HOME and the like); --env adds others. SIGTERM lets
 running calls finish first. It can be the first process of a container.
 
 Other keys of a configuration are set by their variables, such as LOG_LEVEL,
-TOOLCRIB_LOG_FORMAT, TOOLCRIB_LOG_CALLS and TOOLCRIB_DRAIN_TIMEOUT.
+TOOLCRIB_LISTEN, TOOLCRIB_LOG_CALLS and TOOLCRIB_DRAIN_TIMEOUT.
 
 Examples:
 

@@ -164,7 +164,9 @@ func TestLogs(t *testing.T) {
 
 	next, stop = iter.Pull2(c.Logs(t.Context(), "a/b", 1, true))
 	defer stop()
-	_, _, _ = next()
+	if _, err, ok := next(); err != nil || !ok {
+		t.Errorf("the last line: %v", err)
+	}
 	s.Close()
 	if line, err, ok := next(); ok && err == nil {
 		t.Errorf("after the gateway's end: %v", line)

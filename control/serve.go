@@ -105,7 +105,7 @@ func (h *handler) logs(w http.ResponseWriter, r *http.Request) {
 	enc.SetEscapeHTML(false)
 	for line := range all {
 		_ = control.SetWriteDeadline(time.Now().Add(writeTime))
-		if enc.Encode(line) != nil || control.Flush() != nil {
+		if err := enc.Encode(line); err != nil || control.Flush() != nil {
 			return
 		}
 	}
@@ -123,5 +123,7 @@ func (h *handler) names() []string {
 func reply(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // the reader may be gone
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		return // the reader is gone
+	}
 }

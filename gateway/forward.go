@@ -6,6 +6,7 @@ import (
 
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/upstream"
 )
 
 var codeInvalidParams = []byte("-32602")
@@ -93,9 +94,7 @@ func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
 	m, lister := x.member, x.member.lister()
 	facts := lister.catalog.tool(x.name)
 	x.tool = g.metric(m, facts)
-	began := time.Now()
-	p, err := m.server.Peer(ctx)
-	x.call.Timing.Start += time.Since(began)
+	p, err := x.peer(ctx)
 	if err != nil {
 		return err
 	}
@@ -133,6 +132,18 @@ func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
 		x.call.Params = facts.params
 	}
 	return nil
+}
+
+// peer waits for the server of the exchange to be there, which is part of its start.
+func (x *Exchange) peer(ctx context.Context) (*upstream.Peer, error) {
+	s := x.member.server
+	if s.Status().State == upstream.StateReady {
+		return s.Peer(ctx) // at once
+	}
+	began := time.Now()
+	p, err := s.Peer(ctx)
+	x.call.Timing.Start += time.Since(began)
+	return p, err
 }
 
 // mirrorsRefused: the server's idea of the tool's headers is newer than the one that the headers were made by.
