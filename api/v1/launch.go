@@ -226,14 +226,3 @@ func (d *decoder) exposes(line int, path, text string) {
 }
 
 var argument = regexp.MustCompile(`^mcpServers\b.*\.args\[[0-9]+\]$`)
-
-// unpinned warns of packages that may be another one tomorrow.
-func (d *decoder) unpinned(c *Config) {
-	for _, name := range c.ServerNames() {
-		s := c.MCPServers[name]
-		if p, err := ParsePackage(s.Package); err == nil && !p.Exact() {
-			path := childPath("mcpServers", name) + ".package"
-			d.warn(d.lineOf(path), path, strconv.Quote(clip(s.Package))+" names no exact version: until it is pulled, each start may bring another one")
-		}
-	}
-}

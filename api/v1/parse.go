@@ -60,7 +60,6 @@ func Parse(data []byte, opts Options) (*Config, Problems) {
 		return nil, d.problems.sorted()
 	}
 	d.idle(c)
-	d.unpinned(c)
 	for _, w := range d.warnings.sorted() {
 		c.Warnings = append(c.Warnings, w.String())
 	}

@@ -108,13 +108,13 @@ func (l *Launcher) pinned(p policy, reference string, e *Entry, actual *v1.Serve
 	dir := folderOf(l.stateDir, pkg, e)
 	digest := e.Trees[platform()]
 	if digest == "" {
-		return Program{}, fmt.Errorf("package %s %s is pinned in %s, but not for %s: run toolcrib pull", reference, e.Version, p.lock, platform())
+		return Program{}, fmt.Errorf("package %s is pinned in %s, but not for %s: run toolcrib pull", reference, p.lock, platform())
 	}
 	if err := l.trees.check(dir, digest); err != nil {
 		if errors.Is(err, errIncomplete) {
-			return Program{}, fmt.Errorf("package %s %s is pinned in %s, but was not fetched to %s: run toolcrib pull", reference, e.Version, p.lock, dir)
+			return Program{}, fmt.Errorf("package %s is pinned in %s, but was not fetched to %s: run toolcrib pull", reference, p.lock, dir)
 		}
-		return Program{}, fmt.Errorf("package %s %s in %s %w: find out why, then run toolcrib pull, which fetches it anew", reference, e.Version, dir, err)
+		return Program{}, fmt.Errorf("package %s in %s %w: find out why, then run toolcrib pull, which fetches it anew", reference, dir, err)
 	}
 	program := Program{Dir: dir}
 	var own []string
@@ -188,6 +188,9 @@ func (l *Launcher) Needs(spec *v1.Server) (command, problem string) {
 		return "", err.Error()
 	case e == nil:
 		command, _ := launching(pkg)
+		if !pkg.Exact() {
+			return command, "is not pulled and names no exact version: each start asks its registry, and may get another; run toolcrib pull"
+		}
 		return command, "is not pulled: each start asks its registry for it; run toolcrib pull"
 	}
 	dir := folderOf(l.stateDir, pkg, e)

@@ -126,13 +126,14 @@ func text(v any) string {
 }
 
 func (n npm) install(ctx context.Context, t tool, p v1.Package, e *Entry) error {
-	if digestOf(compact(e.NPM)) != e.Digest {
+	lock := compact(e.NPM)
+	if digestOf(lock) != e.Digest {
 		return errors.New("has a lock entry whose digest is not that of its dependencies; take the lock file from version control, or pull with --update")
 	}
 	if err := n.wrapping(t.dir, p.Name, e.Version); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(t.dir, npmLock), e.NPM, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(t.dir, npmLock), lock, 0o644); err != nil {
 		return err
 	}
 	if _, err := t.run(ctx, "npm", append([]string{"ci"}, n.flags(e)...)...); err != nil {

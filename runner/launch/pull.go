@@ -84,7 +84,7 @@ func (l *Puller) pull(ctx context.Context, p v1.Package, env map[string]string) 
 		return nil, err
 	}
 	t := tool{env: environment(l.Environ, env)}
-	entry, err := l.entry(ctx, t, home, p, known)
+	entry, err := l.entry(ctx, t, home, p, known, lock)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (l *Puller) pull(ctx context.Context, p v1.Package, env map[string]string) 
 }
 
 // entry is what is to be installed: what the lock file pins, or else what the registry has.
-func (l *Puller) entry(ctx context.Context, t tool, home string, p v1.Package, known *Entry) (*Entry, error) {
+func (l *Puller) entry(ctx context.Context, t tool, home string, p v1.Package, known *Entry, lock *Lock) (*Entry, error) {
 	if known != nil && !l.Update && (known.Scripts || !l.Scripts) {
 		return known.clone(), nil
 	}
@@ -125,10 +125,7 @@ func (l *Puller) entry(ctx context.Context, t tool, home string, p v1.Package, k
 		return nil, err
 	}
 	e.Scripts = l.Scripts && p.Launcher == v1.LauncherNPX
-	e.Trees = map[string]string{}
-	if known != nil && known.Digest == e.Digest && known.Scripts == e.Scripts {
-		e.Trees = maps.Clone(known.Trees) // the same; what other platforms have stays
-	}
+	e.Trees = lock.trees(p.Launcher, e)
 	if e.Bin == "" {
 		e.Bin = "." // known once it is installed
 	}
@@ -136,6 +133,17 @@ func (l *Puller) entry(ctx context.Context, t tool, home string, p v1.Package, k
 		return nil, errors.New("what the registry gave " + why)
 	}
 	return e, nil
+}
+
+// trees are the digests that are known for a package already, perhaps under another reference to it.
+func (l *Lock) trees(launcher string, e *Entry) map[string]string {
+	trees := map[string]string{}
+	for reference, other := range l.Packages {
+		if strings.HasPrefix(reference, launcher+":") && other != nil && other.Digest == e.Digest && other.Scripts == e.Scripts {
+			maps.Copy(trees, other.Trees)
+		}
+	}
+	return trees
 }
 
 func (e *Entry) clone() *Entry {
