@@ -119,7 +119,8 @@ func (c *runCmd) config() (*v1.Config, error) {
 	}
 	s := config.MCPServers[name]
 	s.Command, s.Package, s.Args, s.Env = server.Command, server.Package, server.Args, server.Env // as they are, whatever they hold
-	config.Launch.Inline = v1.InlineOf(s)                                                         // who typed the command may as well have it run code
+	// Who typed the command may as well have it run code.
+	config.Launch.Inline = v1.InlineOf(s)
 	if c.Isolation == "" && key != "" && s.Personal() == "" {
 		s.Isolation = v1.IsolationShared // all callers have the one key
 	}

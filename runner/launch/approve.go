@@ -2,6 +2,7 @@ package launch
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,11 +31,11 @@ func (l *Lock) Approve(spec *v1.Server) (*Approval, error) {
 	a := &Approval{Command: spec.Command, Package: spec.Package, Env: slices.Sorted(maps.Keys(spec.Env))}
 	if spec.Package != "" {
 		e, err := l.entry(spec.Package)
-		if err != nil {
-			return nil, err
-		}
-		if e == nil {
+		switch {
+		case errors.Is(err, errUnpinned):
 			return nil, fmt.Errorf("package %s was not pulled, so that there is nothing certain to approve: run toolcrib pull", spec.Package)
+		case err != nil:
+			return nil, err
 		}
 		a.Digest = e.Digest
 		if e.Scripts {
@@ -78,7 +79,8 @@ func (a *Approval) differs(now *Approval) string {
 		name    string
 		differs bool
 	}{
-		{"command", a.Command != now.Command}, {"package", a.Package != now.Package},
+		{"command", a.Command != now.Command},
+		{"package", a.Package != now.Package},
 		{"content of the package", a.Package == now.Package && a.Digest != now.Digest},
 		{"names of environment variables", !slices.Equal(a.Env, now.Env)},
 	} {

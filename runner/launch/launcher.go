@@ -90,10 +90,10 @@ func (l *Launcher) Program(name string, spec, actual *v1.Server) (Program, error
 		return Program{Path: actual.Command, Args: actual.Args}, nil
 	}
 	switch entry, err := lock.entry(spec.Package); {
+	case errors.Is(err, errUnpinned):
+		return l.unpinned(name, spec, actual)
 	case err != nil:
 		return Program{}, err
-	case entry == nil:
-		return l.unpinned(name, spec, actual)
 	default:
 		return l.pinned(p, spec.Package, entry, actual)
 	}
@@ -184,9 +184,9 @@ func (l *Launcher) Needs(spec *v1.Server) (command, problem string) {
 	}
 	e, err := lock.entry(spec.Package)
 	switch {
-	case err != nil:
+	case err != nil && !errors.Is(err, errUnpinned):
 		return "", err.Error()
-	case e == nil:
+	case err != nil:
 		command, _ := launching(pkg)
 		if !pkg.Exact() {
 			return command, "is not pulled and names no exact version: each start asks its registry, and may get another; run toolcrib pull"

@@ -104,11 +104,13 @@ func (l *Lock) parse(path string, data []byte) error {
 	return nil
 }
 
-// entry is what is pinned for a reference; nil for nothing.
+var errUnpinned = errors.New("is not pinned")
+
+// entry is what is pinned for a reference; the error is errUnpinned when nothing is.
 func (l *Lock) entry(reference string) (*Entry, error) {
 	e, ok := l.Packages[reference]
 	if !ok {
-		return nil, nil
+		return nil, errUnpinned
 	}
 	if why := e.unfit(reference); why != "" {
 		return nil, fmt.Errorf("the lock file's entry of %s %s: run toolcrib pull --update", reference, why)

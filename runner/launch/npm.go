@@ -39,7 +39,7 @@ func (npm) wrapping(dir, name, version string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, "package.json"), data, 0o644)
+	return put(filepath.Join(dir, "package.json"), data)
 }
 
 const npmLock = "package-lock.json"
@@ -133,7 +133,7 @@ func (n npm) install(ctx context.Context, t tool, p v1.Package, e *Entry) error 
 	if err := n.wrapping(t.dir, p.Name, e.Version); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(t.dir, npmLock), lock, 0o644); err != nil {
+	if err := put(filepath.Join(t.dir, npmLock), lock); err != nil {
 		return err
 	}
 	if _, err := t.run(ctx, "npm", append([]string{"ci"}, n.flags(e)...)...); err != nil {

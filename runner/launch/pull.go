@@ -66,7 +66,7 @@ func (l *Puller) Pull(ctx context.Context, p v1.Package, env map[string]string) 
 
 func (l *Puller) pull(ctx context.Context, p v1.Package, env map[string]string) (*Pulled, error) {
 	home := filepath.Join(l.StateDir, packagesDir, p.Launcher)
-	if err := os.MkdirAll(home, 0o755); err != nil {
+	if err := os.MkdirAll(home, public); err != nil {
 		return nil, err
 	}
 	// One pull at a time of this state directory and kind: what two servers share is then fetched once.
@@ -80,7 +80,7 @@ func (l *Puller) pull(ctx context.Context, p v1.Package, env map[string]string) 
 		return nil, err
 	}
 	known, err := lock.entry(p.String())
-	if err != nil && !l.Update {
+	if err != nil && !errors.Is(err, errUnpinned) && !l.Update {
 		return nil, err
 	}
 	t := tool{env: environment(l.Environ, env)}
@@ -167,7 +167,7 @@ func (l *Puller) place(ctx context.Context, t tool, p v1.Package, e *Entry) (Out
 	if err := os.RemoveAll(t.dir); err != nil {
 		return "", err
 	}
-	if err := os.Mkdir(t.dir, 0o755); err != nil {
+	if err := os.Mkdir(t.dir, public); err != nil {
 		return "", err
 	}
 	err := fetchers[p.Launcher].install(ctx, t, p, e)

@@ -61,7 +61,7 @@ var remedies = map[string]string{
 
 // lookPath finds a program in the PATH of an environment.
 func lookPath(name string, env []string) (string, error) {
-	for _, dir := range strings.Split(variable(env, "PATH"), string(os.PathListSeparator)) {
+	for dir := range strings.SplitSeq(variable(env, "PATH"), string(os.PathListSeparator)) {
 		if dir == "" || dir[0] != '/' {
 			continue
 		}
@@ -91,7 +91,9 @@ func without(env []string, names ...string) []string {
 }
 
 // registryVariables are how a server's own environment names its registry.
-var registryVariables = []string{"npm_config_", "NPM_CONFIG_", "UV_", "PIP_", "GOPROXY", "GONOSUMDB", "GOPRIVATE", "GOINSECURE", "GOSUMDB", "GOAUTH", "NETRC", "PATH"}
+var registryVariables = []string{
+	"npm_config_", "NPM_CONFIG_", "UV_", "PIP_", "GOPROXY", "GONOSUMDB", "GOPRIVATE", "GOINSECURE", "GOSUMDB", "GOAUTH", "NETRC", "PATH",
+}
 
 // environment is that of the person who pulls, with what a server says of its registry.
 func environment(base []string, server map[string]string) []string {
@@ -103,6 +105,14 @@ func environment(base []string, server map[string]string) []string {
 	}
 	slices.Sort(env[len(base):])
 	return env
+}
+
+// public: packages are read by servers that run as other users.
+const public = 0o755
+
+// put writes a file of a package.
+func put(path string, data []byte) error {
+	return os.WriteFile(path, data, public&^0o111)
 }
 
 // fetcher gets packages of one kind. Its methods are called with an empty folder, which is that of the package.

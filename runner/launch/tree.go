@@ -184,7 +184,7 @@ type trees struct {
 type tree struct {
 	mu     sync.Mutex // one look at a time; others wait for it
 	digest string
-	print  string
+	looks  string
 	at     time.Time
 }
 
@@ -213,16 +213,16 @@ func (t *trees) check(dir, digest string) error {
 	if one.digest == digest && t.now().Sub(one.at) < fresh {
 		return nil
 	}
-	print, err := fingerprint(dir)
+	looks, err := fingerprint(dir)
 	if err != nil {
 		return errIncomplete
 	}
-	if one.digest != digest || one.print != print {
+	if one.digest != digest || one.looks != looks {
 		one.digest = ""
 		if err := verify(dir, digest); err != nil {
 			return err
 		}
-		one.digest, one.print = digest, print
+		one.digest, one.looks = digest, looks
 	}
 	one.at = t.now()
 	return nil

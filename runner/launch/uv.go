@@ -26,7 +26,7 @@ const (
 )
 
 func (uv) resolve(ctx context.Context, t tool, p v1.Package) (*Entry, error) {
-	if err := os.WriteFile(filepath.Join(t.dir, wanted), []byte(p.Spec()+"\n"), 0o644); err != nil {
+	if err := put(filepath.Join(t.dir, wanted), []byte(p.Spec()+"\n")); err != nil {
 		return nil, err
 	}
 	out, err := t.run(ctx, "uv", "pip", "compile", wanted, "--universal", "--generate-hashes", "--no-header", "--no-annotate", "--quiet")
@@ -103,7 +103,7 @@ func (u uv) install(ctx context.Context, t tool, p v1.Package, e *Entry) error {
 	if err := hashed(e.Requirements); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(t.dir, requirements), []byte(text+"\n"), 0o644); err != nil {
+	if err := put(filepath.Join(t.dir, requirements), []byte(text+"\n")); err != nil {
 		return err
 	}
 	if _, err := t.run(ctx, "uv", "venv", "--no-project", venv); err != nil {
