@@ -15,7 +15,7 @@ func TestAwaitExitWithoutPidfd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := spawn("/bin/sh", Command{Path: "sh", Args: []string{"-c", "read x; exit 5"}}, p.child)
+		c, err := spawn(spawning{path: "/bin/sh", argv: []string{"sh", "-c", "read x; exit 5"}, files: p.child[:], group: &group{}}, Command{})
 		p.closeChild()
 		if err != nil {
 			t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ type keeper struct {
 
 	mu     sync.Mutex
 	groups map[int]struct{}
+	facts  []string      // lines that say what else there is to clean up
 	guard  *guardProcess // nil when none runs
 	timer  *time.Timer   // of the next start after a failure, or of the end of an idle guard
 	pause  time.Duration // before the next start
@@ -83,6 +85,27 @@ func (k *keeper) add(pgid int) {
 	k.tell("+", pgid)
 }
 
+// know has the guard know what to clean up besides the groups.
+func (k *keeper) know(facts func() []string) {
+	if k == nil {
+		return
+	}
+	all := facts()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, fact := range all {
+		if slices.Contains(k.facts, fact) {
+			continue
+		}
+		if k.facts = append(k.facts, fact); len(k.facts) > maxFacts {
+			k.facts = slices.Delete(k.facts, 1, 2) // a directory of long ago; the first is the marker
+		}
+		if k.guard != nil {
+			k.say(fact)
+		}
+	}
+}
+
 // remove ends the guard over a group, before its number may become another's.
 func (k *keeper) remove(pgid int) {
 	if k == nil {
@@ -101,8 +124,10 @@ func (k *keeper) remove(pgid int) {
 
 // tell writes one line to the guard. A guard that cannot be told is killed; watch starts another,
 // which is told everything.
-func (k *keeper) tell(sign string, pgid int) {
-	if k.guard.write([]byte(sign+strconv.Itoa(pgid)+"\n")) != nil {
+func (k *keeper) tell(sign string, pgid int) { k.say(sign + strconv.Itoa(pgid)) }
+
+func (k *keeper) say(line string) {
+	if k.guard.write([]byte(line+"\n")) != nil {
 		_ = syscall.Kill(k.guard.pid, syscall.SIGKILL)
 	}
 }
@@ -203,7 +228,7 @@ func (k *keeper) start() {
 	k.stopTimer()
 	g, err := startGuard(k.argv)
 	if err == nil {
-		var all []byte
+		all := []byte(strings.Join(k.facts, "\n") + "\n")
 		for pgid := range k.groups {
 			all = append(append(append(all, '+'), strconv.Itoa(pgid)...), '\n')
 		}

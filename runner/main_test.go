@@ -25,6 +25,10 @@ func TestMain(m *testing.M) {
 		runner.Guard(os.Stdin)
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == "confine-for-test" {
+		fmt.Fprintln(os.Stderr, runner.Confine())
+		os.Exit(126)
+	}
 	if role, ok := os.LookupEnv(childEnv); ok {
 		name, arg, _ := strings.Cut(role, " ")
 		play := roles[name]
@@ -39,6 +43,8 @@ func TestMain(m *testing.M) {
 }
 
 func guardArgv() []string { return []string{os.Args[0], "guard-for-test"} }
+
+func confineArgv() []string { return []string{os.Args[0], "confine-for-test"} }
 
 // command is the test binary in a role.
 func command(role string) runner.Command {

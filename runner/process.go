@@ -22,6 +22,10 @@ type Command struct {
 	Args   []string // arguments, without the program's own name
 	Env    []string // the whole environment, as from [Environ]; nothing is inherited
 	Dir    string   // working directory; empty for the program's own
+
+	User    string   // "name", "name:group", "uid" or "uid:gid" to run as, which takes root; empty for the program's own
+	Limits  Limits   // what its processes may use
+	Sandbox *Sandbox // what they may reach; nil for everything
 }
 
 // Options say how a process is kept.
@@ -30,7 +34,9 @@ type Options struct {
 	MaxLine int           // longest line Read returns, in bytes; 0 for 16 MiB
 	Grace   time.Duration // how long each step of Stop waits for the next; 0 for 2 s
 	Journal *Journal      // gets the lines the server prints for people to read; nil for none
+	Dirs    Dirs          // folders of its own
 	Guard   []string      // argv of the guard process, which must call [Guard] on its stdin; empty for none
+	Confine []string      // argv of the launcher, which must call [Confine]; without it users, sandboxes and some limits are refused
 }
 
 func (o Options) withDefaults() Options {
@@ -55,6 +61,7 @@ type Process struct {
 	log     *slog.Logger
 	pid     int
 	guard   *keeper
+	place   *place
 
 	stdin *os.File
 	out   *outlet // writes to stdin
@@ -70,36 +77,43 @@ type Process struct {
 	cause  error // why the process was made to end
 
 	done chan struct{}
-	err  error // set before done is closed
+	err  error         // set before done is closed
+	left chan struct{} // closed when nothing of the instance is left, also of its directories
 }
 
-// Start starts a server in a process group of its own. The error names the command and a remedy.
-// The process must be ended with [Process.Stop], unless it ends by itself.
+// Start starts a server in a process group of its own, confined as the command says. The error names
+// the command and a remedy. The process must be ended with [Process.Stop], unless it ends by itself.
 func Start(c Command, o Options) (*Process, error) {
 	o = o.withDefaults()
 	path, err := c.resolve()
 	if err != nil {
 		return nil, err
 	}
+	secret := c.Env // what is added to it is no secret
+	place, err := settle(&c, path, o)
+	if err != nil {
+		return nil, err
+	}
 	pipes, err := newPipes()
 	if err != nil {
-		return nil, c.failed(path, err)
+		return nil, errors.Join(c.failed(path, err), place.leave())
 	}
-	child, err := spawn(path, c, pipes.child)
+	guard := guardOf(o.Guard, o.Log)
+	guard.know(homes.facts)
+	child, err := place.start(path, c, pipes.child)
 	pipes.closeChild()
 	if err != nil {
 		pipes.closeParent()
-		return nil, c.failed(path, err)
+		return nil, errors.Join(c.failed(path, err), place.leave())
 	}
 	p := &Process{
-		command: c, options: o, pid: child.pid,
+		command: c, options: o, pid: child.pid, guard: guard, place: place,
 		log:   o.Log.With("server", c.Server, "pid", child.pid),
 		stdin: pipes.stdin, out: newOutlet(pipes.stdin), lines: &lines{in: newInlet(pipes.stdout), max: o.MaxLine},
-		pumped: make(chan struct{}), done: make(chan struct{}),
+		pumped: make(chan struct{}), done: make(chan struct{}), left: make(chan struct{}),
 	}
-	p.guard = guardOf(o.Guard, o.Log)
 	p.guard.add(p.pid)
-	p.stderr = newTail(newInlet(pipes.stderr), p.pid, c.Env, o, p.log)
+	p.stderr = newTail(newInlet(pipes.stderr), p.pid, secret, o, p.log)
 	p.log.Debug("server process started", "command", path)
 	go p.pump()
 	go p.wait(child)
@@ -134,9 +148,24 @@ func (p *Process) Err() error {
 }
 
 // Stop ends the process as the specification orders: it closes stdin, waits, sends SIGTERM to the
-// group, waits, and sends SIGKILL to the group. It returns when the process was reaped. When ctx ends
-// first, SIGKILL comes at once. The error is for a process that even SIGKILL did not end in time.
+// group, waits, and sends SIGKILL to the group. It returns when the process was reaped and nothing is
+// left of the instance. When ctx ends first, SIGKILL comes at once. The error is for a process that
+// even SIGKILL did not end in time, or for directories that could not be removed in time.
 func (p *Process) Stop(ctx context.Context) error {
+	if err := p.stop(ctx); err != nil {
+		return err
+	}
+	timer := time.NewTimer(leaveWait)
+	defer timer.Stop()
+	select {
+	case <-p.left:
+		return nil
+	case <-timer.C:
+		return errors.New(p.name() + ": the directories of the process take long to be removed")
+	}
+}
+
+func (p *Process) stop(ctx context.Context) error {
 	p.because(ErrStopped)
 	_ = p.stdin.Close()
 	if p.within(ctx, p.options.Grace) {
@@ -152,6 +181,9 @@ func (p *Process) Stop(ctx context.Context) error {
 	}
 	return errors.New(p.name() + ": process does not end, though it was killed; it may hang in the kernel (see its state in /proc)")
 }
+
+// leaveWait bounds how long Stop waits for what is removed after the end.
+const leaveWait = 5 * time.Second
 
 // killWait bounds the wait for a killed process: one that hangs in a system call cannot be killed.
 const killWait = 10 * time.Second
@@ -210,6 +242,12 @@ func signalGroup(pgid int, s syscall.Signal) {
 func (p *Process) wait(c child) {
 	c.awaitExit()
 	p.signal(syscall.SIGKILL)
+	if over := p.place.group.verdict(); over != nil {
+		p.because(over)
+	}
+	if err := p.place.group.end(); err != nil {
+		p.log.Warn("processes of the server may be left", "error", err)
+	}
 	p.guard.remove(p.pid)
 	status := p.reap()
 	c.release()
@@ -229,6 +267,10 @@ func (p *Process) wait(c child) {
 	p.err = e
 	p.log.Debug("server process ended", "state", e.State())
 	close(p.done)
+	if err := p.place.vacate(); err != nil {
+		p.log.Warn("what the server left behind cannot be removed", "error", err)
+	}
+	close(p.left)
 }
 
 func (p *Process) reap() syscall.WaitStatus {

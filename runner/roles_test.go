@@ -128,15 +128,21 @@ func family(arg string) {
 }
 
 // stray leaves a descendant in a session of its own that holds stdout and stderr open, prints its id
-// and exits.
-func stray(string) {
+// and exits, or with the argument "stay" lives on. With "bare" the descendant has no environment.
+func stray(arg string) {
 	cmd := exec.Command("sleep", "3600")
+	if arg == "bare" {
+		cmd.Env = []string{}
+	}
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		panic(err)
 	}
 	fmt.Println(cmd.Process.Pid)
+	if arg == "stay" {
+		time.Sleep(time.Hour)
+	}
 }
 
 // listDescriptors prints what it inherited: the descriptors that survived its exec.
@@ -158,11 +164,18 @@ func listDescriptors(string) {
 }
 
 // parent is a program in the middle: it runs the role "family" under a guard, or without one, passes
-// on the ids that role prints, and its own guard's, and waits to be killed.
+// on the ids that role prints, and waits to be killed. Each server has a directory of its own. With
+// "nogroups" there are no control groups, with "strays" the servers also leave strays, whose ids come last.
 func parent(arg string) {
-	o := runner.Options{}
-	if arg == "guard" {
+	o := runner.Options{Dirs: runner.Dirs{Temp: true, Work: true}}
+	if strings.Contains(arg, "guard") {
 		o.Guard = guardArgv()
+	}
+	if strings.Contains(arg, "nogroups") {
+		runner.WithoutControlGroups()
+	}
+	if strings.Contains(arg, "strays") {
+		defer strays(o)
 	}
 	for range 3 {
 		p, err := runner.Start(command("family"), o)
@@ -176,6 +189,24 @@ func parent(arg string) {
 			}
 			fmt.Printf("%s\n", line.B)
 		}
+	}
+	if !strings.Contains(arg, "strays") {
+		fmt.Println("ready")
+		<-context.Background().Done()
+	}
+}
+
+func strays(o runner.Options) {
+	for range 3 {
+		p, err := runner.Start(command("stray stay"), o)
+		if err != nil {
+			panic(err)
+		}
+		var line mcp.Buffer
+		if err := p.Read(&line); err != nil {
+			panic(err)
+		}
+		fmt.Printf("%s\n", line.B)
 	}
 	fmt.Println("ready")
 	<-context.Background().Done()

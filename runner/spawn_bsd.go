@@ -13,9 +13,9 @@ import (
 type child struct{ pid int }
 
 // launch starts a process. There is no parent-death signal here: the guard process stands in for it.
-func launch(path string, argv []string, attr *syscall.ProcAttr) (child, error) {
+func launch(s spawning, attr *syscall.ProcAttr) (child, error) {
 	attr.Sys = &syscall.SysProcAttr{Setpgid: true}
-	pid, err := syscall.ForkExec(path, argv, attr)
+	pid, err := syscall.ForkExec(s.path, s.argv, attr)
 	return child{pid: pid}, err
 }
 

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"runtime"
@@ -57,24 +58,53 @@ type child struct {
 	fd  *os.File // pidfd, nil where the kernel has none
 }
 
-// launch forks on the starter's thread, so that the child dies with the program.
-func launch(path string, argv []string, attr *syscall.ProcAttr) (child, error) {
+// launch forks on the starter's thread, so that the child dies with the program, right into the control
+// group of its instance. A kernel that refuses that has the child moved there at once.
+func launch(s spawning, attr *syscall.ProcAttr) (child, error) {
 	fd := -1
 	attr.Sys = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &fd}
-	var pid int
-	var err error
+	if s.namespaces {
+		attr.Sys.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET
+		attr.Sys.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}}
+		attr.Sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
+	}
+	group := s.group.open()
+	defer closeAll(group)
+	if group != nil {
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(group.Fd())
+	}
+	pid, err := fork(s, attr)
+	if err != nil && group != nil {
+		attr.Sys.UseCgroupFD = false
+		pid, err = fork(s, attr)
+	}
+	if err != nil {
+		return child{}, err
+	}
+	c := child{pid: pid, fd: pollable(fd)}
+	s.group.began(pid)
+	if err := s.group.join(pid, attr.Sys.UseCgroupFD); err != nil {
+		signalGroup(pid, syscall.SIGKILL)
+		c.awaitExit()
+		reap(pid)
+		c.release()
+		return child{}, fmt.Errorf("control group: %w", err)
+	}
+	return c, nil
+}
+
+func fork(s spawning, attr *syscall.ProcAttr) (pid int, err error) {
 	forked := make(chan struct{})
 	starts.hold() <- func() {
+		defer close(forked)
 		closeOnExec()
-		pid, err = syscall.ForkExec(path, argv, attr)
-		close(forked)
+		pid, err = syscall.ForkExec(s.path, s.argv, attr)
 	}
 	<-forked
 	if err != nil {
 		starts.release()
-		return child{}, err
 	}
-	return child{pid: pid, fd: pollable(fd)}, nil
+	return pid, err
 }
 
 // closeOnExec marks all descriptors above stderr, so that a child gets none that the program was

@@ -139,6 +139,8 @@ func (c Command) remedy() string {
 // failed explains an error of the system on starting path.
 func (c Command) failed(path string, err error) error {
 	switch {
+	case errors.Is(err, errLauncher):
+		return c.refused("command %q cannot start: %w", path, err)
 	case errors.Is(err, syscall.ENOENT):
 		return c.refused("command %q cannot start: the interpreter in its first line, or its loader, does not exist: install it (%w)", path, err)
 	case errors.Is(err, syscall.ENOEXEC):
