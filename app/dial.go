@@ -16,6 +16,7 @@ import (
 // DialOptions are what a Conn needs besides its server.
 type DialOptions struct {
 	Guard   []string
+	Confine []string
 	Log     *slog.Logger
 	Version string
 	// Launch decides what is started for a command or a package.
@@ -33,7 +34,7 @@ const pagesMost = 10_000
 
 // Dial connects to a server and finds its era.
 func Dial(ctx context.Context, name string, spec *v1.Server, o DialOptions) (*Conn, error) {
-	s := upstream.Open(spec, upstream.Options{Name: name, Version: o.Version, Log: o.Log, Guard: o.Guard, Launch: o.Launch})
+	s := upstream.Open(spec, upstream.Options{Name: name, Version: o.Version, Log: o.Log, Guard: o.Guard, Confine: o.Confine, Launch: o.Launch})
 	p, err := s.Peer(ctx)
 	if err != nil {
 		s.Close()

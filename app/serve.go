@@ -41,7 +41,9 @@ type Options struct {
 	// AllowUnauthenticated lets an address that is not loopback serve callers without a key.
 	AllowUnauthenticated bool
 	// Guard is the argv of the guard process for children of stdio servers; nil for none.
-	Guard   []string
+	Guard []string
+	// Confine is the argv of the launcher that confines children; nil refuses servers that need it.
+	Confine []string
 	Version string
 	// Stderr takes the log.
 	Stderr io.Writer
@@ -173,7 +175,9 @@ func (s *server) build(c *v1.Config) error {
 		return err
 	}
 	s.launch = launch.New(c, s.log)
-	s.gw = gateway.New(gateway.Options{Version: s.o.Version, Log: s.log, Metrics: s.metrics, Guard: s.o.Guard, Launch: s.launch, Node: s.node, Ring: s.ring.Load})
+	s.gw = gateway.New(gateway.Options{
+		Version: s.o.Version, Log: s.log, Metrics: s.metrics, Guard: s.o.Guard, Confine: s.o.Confine, Launch: s.launch, Node: s.node, Ring: s.ring.Load,
+	})
 	s.metrics.Processes(s.processes)
 	s.front = front.New(front.Options{Gateway: s.gw, Node: s.node, Log: s.log, Metrics: s.metrics, Ring: ring, Loopback: s.loopback, Life: s.life})
 	if err := s.gw.Apply(plan.Compile(c)); err != nil {

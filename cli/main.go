@@ -41,6 +41,7 @@ type commands struct {
 	Example  exampleCmd  `cmd:"" help:"Be a small MCP server to try things with."`
 	Version  versionCmd  `cmd:"" help:"Show the version."`
 	Guard    guardCmd    `cmd:"" hidden:"" help:"Kill the process groups named on standard input when it ends. Used by serve and run."`
+	Confine  confineCmd  `cmd:"" hidden:"" help:"Confine this process and become the command of a server. Used by serve and run."`
 }
 
 // system is what a command may touch of the world outside.

@@ -49,7 +49,7 @@ func serve(ctx context.Context, sys *system, o app.Options) error {
 	if err := checkListen(o.Listen); err != nil {
 		return err
 	}
-	o.Guard = guardCommand()
+	o.Guard, o.Confine = guardCommand(), confineCommand()
 	o.Version = version()
 	o.Stderr = sys.stderr
 	o.Ready = func(baseURL string) {

@@ -187,7 +187,9 @@ func (t *target) with(ctx context.Context, sys *system, f func(context.Context, 
 	}
 	limited, cancel := context.WithTimeout(ctx, t.Timeout)
 	defer cancel()
-	conn, err := app.Dial(limited, name, server, app.DialOptions{Guard: guardCommand(), Version: version(), Launch: launch.New(t.config, warnings(sys))})
+	conn, err := app.Dial(limited, name, server, app.DialOptions{
+		Guard: guardCommand(), Confine: confineCommand(), Version: version(), Launch: launch.New(t.config, warnings(sys)),
+	})
 	if err != nil {
 		return t.explain(ctx, err)
 	}

@@ -32,6 +32,8 @@ type Options struct {
 	Guard []string
 	// Launch decides what is started for stdio servers; nil starts commands as they are.
 	Launch *launch.Launcher
+	// Confine is the argv of the launcher that confines children; nil refuses servers that need it.
+	Confine []string
 	// Node is this replica among the others, and Ring gives the present keys of sealed tokens. Without them the gateway is
 	// alone, and nothing that it seals outlives it.
 	Node *cluster.Node
@@ -244,7 +246,7 @@ func openServer(s *plan.Server, o upstream.Options) *upstream.Server {
 // upstreamOptions are what is the same for all instances of a server.
 func (g *Gateway) upstreamOptions(s *plan.Server, p *plan.Plan, j *runner.Journal) upstream.Options {
 	return upstream.Options{
-		Name: s.Name, Version: g.o.Version, Log: g.o.Log, Guard: g.o.Guard, Launch: g.o.Launch, Journal: j,
+		Name: s.Name, Version: g.o.Version, Log: g.o.Log, Guard: g.o.Guard, Confine: g.o.Confine, Launch: g.o.Launch, Journal: j,
 		MaxBytes: int(p.Config.Messages.MaxBytes), MaxDepth: p.Config.Messages.MaxDepth,
 		Restarted: func() { g.o.Metrics.Restart(s.Name) },
 		Started:   func(took time.Duration, err error) { g.o.Metrics.Started(s.Name, took, err) },

@@ -47,3 +47,8 @@ func (*sandboxed) ownNamespaces() bool { return false }
 
 // canSandbox tells why nothing can be confined here.
 func canSandbox() error { return errors.New("sandbox takes Linux: remove it here") }
+
+// Usage cannot be had here.
+func (p *Process) Usage() (Usage, error) {
+	return Usage{}, errors.New(p.name() + ": the use of resources takes Linux")
+}

@@ -127,11 +127,13 @@ func (p *Process) PID() int { return p.pid }
 func (p *Process) Stderr() []string { return p.stderr.last() }
 
 // Fault puts a line that the server printed to stdout, and that is no message, into the journal. Only
-// the beginning of a long one is kept.
-func (p *Process) Fault(line []byte) {
+// the beginning of a long one is kept. It returns the line as it may be shown.
+func (p *Process) Fault(line []byte) string {
+	text := p.stderr.clean(line[:min(len(line), tailLine)])
 	if j := p.options.Journal; j.admit() {
-		j.keep(Line{PID: p.pid, Text: p.stderr.clean(line[:min(len(line), tailLine)]), Fault: true})
+		j.keep(Line{PID: p.pid, Text: text, Fault: true})
 	}
+	return text
 }
 
 // Done is closed when the process has ended and was reaped, and no member of its group is left.

@@ -31,6 +31,7 @@ func (f fakeConduit) Done() <-chan struct{} { return f.done }
 func (f fakeConduit) Err() error            { return errStopped }
 func (f fakeConduit) words() *words         { return streamWords }
 func (f fakeConduit) fate() string          { return "" }
+func (f fakeConduit) Fault([]byte) string   { return "" }
 
 // TestStreamsAreTidied: only those end that nobody used for a time and that have no call, waiting ones included.
 func TestStreamsAreTidied(t *testing.T) {

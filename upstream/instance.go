@@ -24,6 +24,8 @@ type conduit interface {
 	Stop(ctx context.Context) error
 	Done() <-chan struct{}
 	Err() error
+	// Fault is told of what is no message, and returns it as it may be logged.
+	Fault(line []byte) string
 	// words says how its ends are called; fate how it ended, as any caller may read it.
 	words() *words
 	fate() string
@@ -177,7 +179,7 @@ func (in *instance) message(buf *mcp.Buffer) {
 	m.Own(buf)
 	if e := mcp.Scan(m.Body, &m.Message, in.s.limits()); e != nil {
 		in.garbage.Add(1)
-		in.s.warnings.warn(in.s.log, in.p.words().message+" is no MCP message", "error", e.Message, "line", clip(m.Body))
+		in.s.warnings.warn(in.s.log, in.p.words().message+" is no MCP message", "error", e.Message, "line", clip(in.p.Fault(m.Body)))
 		m.Free()
 		return
 	}
@@ -212,7 +214,7 @@ func (in *instance) batch(m *mcp.Raw) {
 	}
 }
 
-func clip(b []byte) string {
+func clip[T []byte | string](b T) string {
 	if len(b) > 200 {
 		return string(b[:200]) + "…"
 	}

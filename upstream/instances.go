@@ -46,12 +46,22 @@ func (s *Server) Instances() []Instance {
 }
 
 func (l *stdioLink) instances() []Instance {
+	all, conduits := l.roll()
+	for i, c := range conduits {
+		if p, ok := c.(pipes); ok {
+			all[i].Usage, _ = p.Usage() // which an instance that just ended has not
+		}
+	}
+	return all
+}
+
+// roll is who is there, with the conduits of the first of them.
+func (l *stdioLink) roll() (all []Instance, conduits []conduit) {
 	r := l.roster
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := make([]Instance, 0, len(r.seats)+1)
 	for _, st := range r.seats {
-		all = append(all, l.shown(st.in))
+		all, conduits = append(all, l.shown(st.in)), append(conduits, st.in.p)
 	}
 	if r.opening != nil {
 		all = append(all, Instance{
@@ -59,7 +69,7 @@ func (l *stdioLink) instances() []Instance {
 			Restarts: int(l.restarts.Load()),
 		})
 	}
-	return all
+	return all, conduits
 }
 
 func (l *stdioLink) shown(in *instance) Instance {

@@ -21,5 +21,8 @@ func (s *Server) launching() (runner.Command, runner.Options, error) {
 		Server: s.opts.Name, Path: program.Path, Args: program.Args, Dir: spec.Cwd,
 		Env: runner.Environ(os.LookupEnv, program.Environ(spec.Env)),
 	}
-	return c, runner.Options{Log: s.opts.Log, MaxLine: s.opts.MaxBytes, Guard: s.opts.Guard, Journal: s.opts.Journal}, nil
+	confine(&c, spec)
+	return c, runner.Options{
+		Log: s.opts.Log, MaxLine: s.opts.MaxBytes, Guard: s.opts.Guard, Confine: s.opts.Confine, Journal: s.opts.Journal, Dirs: s.folders(spec, program.Args),
+	}, nil
 }

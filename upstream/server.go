@@ -117,6 +117,8 @@ type Options struct {
 	// Launch decides what is started for a command or a package; nil starts commands as they are and leaves packages to
 	// their launchers.
 	Launch *launch.Launcher
+	// Confine is the argv of the launcher that confines children; nil refuses servers that need it.
+	Confine []string
 	// Journal keeps what the server's processes print; may be nil.
 	Journal *runner.Journal
 	// MaxBytes and MaxDepth bound a message; zero means the defaults of mcp.Limits.

@@ -191,6 +191,9 @@ func (st *sseStream) Err() error { return context.Cause(st.ctx) }
 
 func (st *sseStream) words() *words { return streamWords }
 
+// Fault implements conduit.
+func (st *sseStream) Fault(line []byte) string { return clip(line) }
+
 func (st *sseStream) fate() string {
 	if err := st.Err(); err != nil {
 		return err.Error()

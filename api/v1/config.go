@@ -133,7 +133,10 @@ type Server struct {
 	// is a secret of the caller, from auth.apiKeys.
 	Env map[string]string `json:"env,omitempty" scalar:"any" refers:"caller"`
 	// Cwd is the working directory of the command. Default: the folder where
-	// the gateway was started. A leading ~/ is the home directory.
+	// the gateway was started; for an instance that is not shared or has a
+	// sandbox a new empty folder, which is removed afterwards, unless an argument
+	// is a relative path to something in the former. A leading ~/ is the home
+	// directory.
 	Cwd string `json:"cwd,omitempty" refers:"caller"`
 	// URL is the http or https address of a running server. The keys serverUrl
 	// and httpUrl mean the same.

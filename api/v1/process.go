@@ -32,12 +32,15 @@ type Pool struct {
 }
 
 // Resources bound what one instance of a server may use, descendants included.
-// Where the system has no control groups that the gateway may use, limits of
-// processes and a watch over the instance stand in for them.
+// They take Linux. Where the gateway has no control group that it may divide (of
+// systemd it gets one with Delegate=yes), limits of processes and a watch over
+// the instance stand in for it.
 type Resources struct {
-	// Memory is how much resident memory an instance may have; 0 sets no bound.
+	// Memory is how much resident memory an instance may have; 0 sets no bound. An
+	// instance that wants more is killed.
 	Memory Size `json:"memory,omitzero" example:"512Mi" min:"0"`
 	// Pids is how many processes and threads an instance may have; 0 sets no bound.
+	// In a control group it cannot start more; else it is killed for it.
 	Pids int `json:"pids,omitzero" example:"64" min:"0" max:"1000000"`
 	// CPU is how many CPUs an instance may use: "0.5", "2" or "500m"; 0 sets no
 	// bound. It takes a control group.
@@ -52,15 +55,17 @@ type Resources struct {
 // that is not allowed here is refused, and a kernel that cannot do it makes the
 // server fail.
 type Sandbox struct {
-	// Read are the files and folders that may be read and executed, besides those
-	// of the system (/usr, /lib, /etc and the like) and the command itself. A
-	// leading ~/ is the home directory.
+	// Read are the files and folders that may be read and executed, besides the
+	// system's programs and libraries, the files of /etc that programs need and
+	// that hold no secrets, and the command with its package. A leading ~/ is the
+	// home directory.
 	Read []string `json:"read,omitempty" example:"/data"`
 	// Write are the files and folders that may be read and written, besides the
 	// instance's own working and temporary directories.
 	Write []string `json:"write,omitempty" example:"/data/out"`
-	// Network is what may be reached: none, loopback (TCP and UDP within an own
-	// network namespace or by address, as the kernel can) or any.
+	// Network is what may be reached: none, also no sockets of other programs;
+	// loopback, which is one of the instance's own, for its processes to talk to
+	// each other; or any.
 	Network string `json:"network,omitempty" default:"none" enum:"none,loopback,any"`
 }
 

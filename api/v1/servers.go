@@ -90,6 +90,7 @@ func (k *checker) started(path string, s *Server) {
 		}
 		k.noNUL(child, value)
 	}
+	k.confined(path, s)
 	if len(s.Headers) > 0 {
 		k.fail(path+".headers", "are for servers with a url; give a command its settings under env")
 	}

@@ -37,7 +37,7 @@ func Main(m *testing.M) {
 		case childCommand:
 			child(os.Args[2])
 			return
-		case "serve", "guard":
+		case "serve", "guard", "confine":
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 			code := cli.Main(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 			stop()

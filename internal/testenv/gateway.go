@@ -98,7 +98,7 @@ func Try(t testing.TB, c Config, stateDir string, o Options) (*Gateway, error) {
 	g.cancel = cancel
 	ready := make(chan string, 1)
 	o.File, o.Version, o.Stderr = g.File, "test", &g.log
-	o.Guard = []string{self, "guard"}
+	o.Guard, o.Confine = []string{self, "guard"}, []string{self, "confine"}
 	o.Ready = func(url string) { ready <- url }
 	go func() {
 		defer close(g.ended)
