@@ -31,7 +31,11 @@ func (c *runCmd) probe(ctx context.Context, sys *system) error {
 	if err != nil {
 		return &exitError{ExitFailed, err}
 	}
-	reasons, err := ready(ctx, at)
+	key, err := c.key()
+	if err != nil {
+		return &exitError{ExitFailed, err}
+	}
+	reasons, err := ready(ctx, at, key)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("%s does not answer within %s", at, probeTime)
 	}
@@ -81,11 +85,15 @@ func local(base string) (string, error) {
 	return u.String(), nil
 }
 
-// ready returns nil when the gateway at base can do its work, perhaps with what it cannot do.
-func ready(ctx context.Context, base string) (reasons []string, err error) {
+// ready returns nil when the gateway at base can do its work, perhaps with what it cannot do. Where there is a key, it takes
+// it to be told why.
+func ready(ctx context.Context, base, key string) (reasons []string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/health/ready", nil)
 	if err != nil {
 		return nil, err
+	}
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // no proxy stands before this machine
 	resp, err := client.Do(req)
