@@ -37,7 +37,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start":  start,
-			"stop":   stop,
+			"halt":   halt,
 			"status": status,
 		},
 	})
@@ -133,12 +133,12 @@ func (s *serving) watch(out io.ReadCloser, url chan<- string) {
 	s.output = text.String()
 }
 
-// stop ends what start started with SIGTERM and wants exit code 0. The output
+// halt ends what start started with SIGTERM and wants exit code 0. The output
 // is then in the file output.
-func stop(ts *testscript.TestScript, neg bool, args []string) {
+func halt(ts *testscript.TestScript, neg bool, args []string) {
 	s := current(ts)
 	if neg || len(args) > 0 || s.cmd == nil {
-		ts.Fatalf("usage: stop, after start")
+		ts.Fatalf("usage: halt, after start")
 	}
 	ts.Check(s.cmd.Process.Signal(syscall.SIGTERM))
 	state, err := s.cmd.Process.Wait()

@@ -164,3 +164,37 @@ func TestOwnersSight(t *testing.T) {
 		return len(all) == 1 && all[0].PID == s.Children()[1].PID && all[0].Restarts == 1
 	})
 }
+
+// TestKeysAreHashed: who shares an instance can be told apart, and is not named.
+func TestKeysAreHashed(t *testing.T) {
+	t.Parallel()
+	s := testenv.StdioServer(t, testenv.Script{Tools: []string{testenv.Tool("echo")}})
+	c := testenv.One(s)
+	c.More = map[string]any{"auth": twoKeys}
+	g := testenv.Serve(t, c)
+	for _, key := range []string{aliceKey, bobKey} {
+		client := g.Modern("/mcp")
+		client.Key = key
+		client.Tool("one__echo", "{}")
+	}
+	all, err := control.Find(t.Context(), g.StateDir)
+	if err != nil || len(all) != 1 {
+		t.Fatalf("found %d gateways: %v", len(all), err)
+	}
+	defer all[0].Close()
+	keys := map[string]int{}
+	for _, in := range all[0].Report.Instances {
+		if in.Isolation != "principal" {
+			t.Errorf("%+v", in)
+		}
+		if in.Key != "" {
+			keys[in.Key]++
+		}
+		if len(in.Key) != 0 && len(in.Key) != 8 || strings.Contains(in.Key, "alice") {
+			t.Errorf("key %q", in.Key)
+		}
+	}
+	if len(keys) != 2 {
+		t.Errorf("keys %v, want two", keys)
+	}
+}
