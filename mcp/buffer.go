@@ -5,12 +5,11 @@ import (
 	"sync"
 )
 
-// Sizes of pooled buffers: powers of four from 4 KiB to 4 MiB.
+// Sizes of pooled buffers: powers of two from 4 KiB to 4 MiB.
 const (
 	smallestBits = 12
 	largestBits  = 22
-	stepBits     = 2
-	classes      = (largestBits-smallestBits)/stepBits + 1
+	classes      = largestBits - smallestBits + 1
 )
 
 // Buffer is a pooled byte slice.
@@ -22,7 +21,7 @@ var pools [classes]sync.Pool
 func GetBuffer(size int) *Buffer {
 	c := 0
 	if size > 1<<smallestBits {
-		c = (bits.Len(uint(size-1)) - smallestBits + stepBits - 1) / stepBits
+		c = bits.Len(uint(size-1)) - smallestBits
 	}
 	if c >= classes {
 		return &Buffer{B: make([]byte, 0, size)}
@@ -30,7 +29,7 @@ func GetBuffer(size int) *Buffer {
 	if b, _ := pools[c].Get().(*Buffer); b != nil {
 		return b
 	}
-	return &Buffer{B: make([]byte, 0, 1<<(smallestBits+c*stepBits))}
+	return &Buffer{B: make([]byte, 0, 1<<(smallestBits+c))}
 }
 
 // Free gives the buffer back; neither it nor its bytes may be used after. A
@@ -45,5 +44,5 @@ func (b *Buffer) Free() {
 		return
 	}
 	b.B = b.B[:0]
-	pools[(n-smallestBits)/stepBits].Put(b)
+	pools[n-smallestBits].Put(b)
 }
