@@ -72,7 +72,7 @@ func BenchmarkPipe(b *testing.B) {
 
 // BenchmarkCopy is what the time of framing 16 MiB is held against.
 func BenchmarkCopy(b *testing.B) {
-	from, to := make([]byte, 16<<20), make([]byte, 16<<20)
+	from, to := bytes.Repeat([]byte("x"), 16<<20), make([]byte, 16<<20) // memory never written to is all the same page
 	b.SetBytes(16 << 20)
 	for b.Loop() {
 		copy(to, from)

@@ -85,6 +85,27 @@ func FuzzLines(f *testing.F) {
 	})
 }
 
+// A child that fills its pipe gets a larger one; any other keeps the usual one.
+func TestFullPipeIsWidened(t *testing.T) {
+	for size, want := range map[int]int{chunkSize - 1: chunkSize, chunkSize: widePipe} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closeAll(r, w)
+		if _, err := w.Write(make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+		in := newInlet(r)
+		if err := in.fill(); err != nil || len(in.data) != size {
+			t.Fatal(len(in.data), err)
+		}
+		if got, err := unix.FcntlInt(w.Fd(), unix.F_GETPIPE_SZ, 0); got != want || err != nil {
+			t.Errorf("after %d bytes the pipe holds %d, %v, want %d", size, got, err, want)
+		}
+	}
+}
+
 func describe(e *LineTooLong) string {
 	return fmt.Sprintf("%d bytes from %q to %q", e.Size, e.Head, e.Tail)
 }

@@ -50,8 +50,13 @@ func closeAll(files ...*os.File) {
 // is in the pipe by then, and no pipe holds more than this unless it was asked for as root.
 const afterEnd = 1 << 20
 
-// chunkSize is how much is read at once. A pipe holds 64 KiB.
-const chunkSize = 64 << 10
+const (
+	// chunkSize is how much is read at once. A pipe holds 64 KiB.
+	chunkSize = 64 << 10
+	// widePipe is how much is read at once from a child that has once filled its pipe, and what its pipe
+	// then holds, where the system allows: else both wake one another several times for each large message.
+	widePipe = 256 << 10
+)
 
 // inlet is our end of a pipe a child writes to. One goroutine reads it at a time. It holds a buffer
 // only while there is unread data, so that an idle child costs none. After the child's end it yields
@@ -63,6 +68,7 @@ type inlet struct {
 	over atomic.Bool
 	left int // bytes still taken after the end
 	gone bool
+	size int // of a chunk
 
 	// The read in progress; poll is try, kept so that a read allocates no closure.
 	poll  func(fd uintptr) bool
@@ -73,7 +79,7 @@ type inlet struct {
 }
 
 func newInlet(f *os.File) *inlet {
-	in := &inlet{file: f, left: afterEnd}
+	in := &inlet{file: f, left: afterEnd, size: chunkSize}
 	in.poll = in.try
 	in.raw, in.err = f.SyscallConn()
 	in.gone = in.err != nil // only of a closed file
@@ -165,9 +171,9 @@ func (in *inlet) try(fd uintptr) bool {
 	dst := in.dst
 	if dst == nil {
 		if in.chunk == nil {
-			in.chunk = mcp.GetBuffer(chunkSize)
+			in.chunk = mcp.GetBuffer(in.size)
 		}
-		dst = in.chunk.B[:chunkSize]
+		dst = in.chunk.B[:cap(in.chunk.B)]
 	}
 	n, err := syscall.Read(int(fd), dst)
 	for errors.Is(err, syscall.EINTR) {
@@ -175,6 +181,10 @@ func (in *inlet) try(fd uintptr) bool {
 	}
 	if n > 0 {
 		in.n = n
+		if n >= chunkSize && in.size < widePipe { // it was full
+			in.size = widePipe
+			widen(fd, widePipe)
+		}
 		return true
 	}
 	in.drop()

@@ -154,13 +154,14 @@ func (e *LineTooLong) add(b []byte) {
 }
 
 // grow makes room for n more bytes. It at least doubles what it grows, so that a line of any size is
-// copied twice at most on the way, but goes no further than the longest line.
+// copied twice at most on the way, but goes no further than the longest line, and there at once when
+// little is missing: what is allocated last is touched only as far as it is used.
 func (r *lines) grow(m *mcp.Buffer, n int) {
 	if cap(m.B)-len(m.B) >= n {
 		return
 	}
 	size, longest := max(len(m.B)+n, 2*cap(m.B)), r.max+chunkSize
-	if 2*size > longest {
+	if 4*size > longest {
 		size = max(len(m.B)+n, longest)
 	}
 	larger := mcp.GetBuffer(size)

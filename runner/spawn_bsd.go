@@ -45,3 +45,6 @@ func (c child) awaitExit() {
 		}
 	}
 }
+
+// widen does nothing: these systems make pipes larger by themselves.
+func widen(uintptr, int) {}

@@ -115,6 +115,9 @@ func closeOnExec() { _ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOE
 // release tells that the child was reaped.
 func (c child) release() { starts.release() }
 
+// widen has a pipe hold more. A system that has none to spare leaves it as it is.
+func widen(fd uintptr, size int) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, size) }
+
 // pollable wraps a pidfd for the runtime's poller, so that waiting for a child takes no OS thread.
 func pollable(fd int) *os.File {
 	if fd < 0 {
