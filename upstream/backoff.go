@@ -33,7 +33,7 @@ func (b *backoff) pause(ctx context.Context, s *Server, again string) error {
 		return nil
 	}
 	if givenUp {
-		e := s.errorf(errs.Unavailable, "crashed more than %d times within %s (restarts.max, restarts.window) and is given up; "+
+		e := s.errorf(errs.Unavailable, "crashed or failed to start more than %d times within %s (restarts.max, restarts.window) and is given up; "+
 			"it %s at %s, or when its configuration changes; last: %w", b.most, b.window, again, at.Format(time.TimeOnly), last)
 		e.RetryAfter = wait
 		return e

@@ -87,6 +87,10 @@ func (l *stdioLink) start(ctx context.Context, st *seat) error {
 			return err
 		}
 	}
+	command, options, err := l.s.launching()
+	if err != nil {
+		return err // that nothing was started is no crash
+	}
 	if l.broke.Swap(false) {
 		l.restarts.Add(1)
 		if l.s.opts.Restarted != nil {
@@ -94,7 +98,7 @@ func (l *stdioLink) start(ctx context.Context, st *seat) error {
 		}
 	}
 	began := time.Now()
-	err := l.launch(ctx, st)
+	err = l.launch(ctx, st, command, options)
 	if l.s.opts.Started != nil && ctx.Err() == nil {
 		l.s.opts.Started(time.Since(began), err)
 	}
@@ -115,13 +119,9 @@ func (l *stdioLink) start(ctx context.Context, st *seat) error {
 }
 
 // launch starts a child and finds its era.
-func (l *stdioLink) launch(ctx context.Context, st *seat) error {
+func (l *stdioLink) launch(ctx context.Context, st *seat, command runner.Command, options runner.Options) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(l.s.spec.Timeouts.Start))
 	defer cancel()
-	command, options, err := l.s.launching()
-	if err != nil {
-		return err
-	}
 	p, err := runner.Start(command, options)
 	if err != nil {
 		return errs.E("", errs.Unavailable, "%w", err)

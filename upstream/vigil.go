@@ -11,6 +11,9 @@ import (
 	"github.com/toolcrib/toolcrib/runner"
 )
 
+// fillTime is how often it is looked whether as many instances run as are always to run.
+const fillTime = 5 * time.Second
+
 // missesMost is how many questions whether it lives an instance may leave without an answer.
 const missesMost = 2
 
@@ -79,6 +82,7 @@ func (v *vigil) keep(ctx context.Context) error {
 				return nil
 			}
 			v.ask(ctx)
+			v.l.roster.turn() // others may be wanted that could not be started before
 			t.Reset(v.due())
 		}
 	}
@@ -108,6 +112,9 @@ func (v *vigil) due() time.Duration {
 	}
 	if v.every > 0 {
 		next = min(next, max(max(used, v.asked)+v.every-now, v.every/4))
+	}
+	if v.l.roster.least > 1 {
+		next = min(next, fillTime)
 	}
 	return max(next, time.Millisecond)
 }
