@@ -94,6 +94,20 @@ func (c *catalog) doubt(lists upstream.Lists) {
 	}
 }
 
+// age makes all lists stale for as long as the server can be asked for others.
+func (c *catalog) age() {
+	c.mu.Lock()
+	for _, s := range c.slots {
+		if s.cur != nil {
+			l := *s.cur
+			l.expires = time.Now()
+			s.cur = &l
+		}
+	}
+	c.mu.Unlock()
+	c.changed()
+}
+
 // listsOf are the kinds whose change makes a list stale.
 var listsOf = map[mcp.Method]upstream.Lists{
 	mcp.MethodToolsList: upstream.ListTools, mcp.MethodPromptsList: upstream.ListPrompts,

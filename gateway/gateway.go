@@ -206,6 +206,7 @@ func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member
 		g.hub.listsChanged(m, upstream.ListOf(changed), false)
 	}
 	o.Doubted = m.catalog.doubt
+	o.Woken = m.catalog.age
 	o.Noticed = func(n *mcp.Raw) { g.hub.noticed(m.watched, n) }
 	o.WatchBegan = func(lists upstream.Lists) {
 		m.catalog.invalidate(lists)

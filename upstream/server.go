@@ -127,6 +127,9 @@ type Options struct {
 	Changed func(mcp.Method)
 	// Doubted is called when lists may have changed, and Changed is likely to follow; nil ignores it.
 	Doubted func(Lists)
+	// Woken is called when there is a process again after the last one was stopped since nobody called: it may list other things.
+	// Nil ignores it.
+	Woken func()
 	// Noticed is called with what the server says of resources and tasks that are watched, which is valid only during the
 	// call; nil ignores it.
 	Noticed func(*mcp.Raw)
@@ -407,10 +410,10 @@ func (s *Server) slept(p *Peer) {
 	}
 }
 
-// woke records that there is a process again, which may list other things than the one before.
+// woke records that there is a process again.
 func (s *Server) woke(p *Peer) {
-	if s.opts.Doubted != nil {
-		s.opts.Doubted(AllLists)
+	if s.opts.Woken != nil {
+		s.opts.Woken()
 	}
 	s.setReady(p)
 }

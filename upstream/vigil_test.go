@@ -31,12 +31,12 @@ func TestSleep(t *testing.T) {
 		s := testenv.StdioServer(t, testenv.Script{Era: era, Tools: []string{testenv.Tool("ask")}})
 		var mu sync.Mutex
 		var states []upstream.State
-		doubted := upstream.Lists(0)
+		woken := 0
 		crashes := 0
 		srv := openWith(t, s, upstream.Options{
 			Name:         "one",
 			StateChanged: func(st upstream.State) { mu.Lock(); states = append(states, st); mu.Unlock() },
-			Doubted:      func(l upstream.Lists) { mu.Lock(); doubted |= l; mu.Unlock() },
+			Woken:        func() { mu.Lock(); woken++; mu.Unlock() },
 			Crashed:      func(string) { mu.Lock(); crashes++; mu.Unlock() },
 			Restarted:    func() { mu.Lock(); crashes++; mu.Unlock() },
 		}, briefly)
@@ -54,7 +54,7 @@ func TestSleep(t *testing.T) {
 		if r := plain(t, srv).tool(`{}`); r.text() != "done" {
 			t.Errorf("%+v", r)
 		}
-		testenv.Eventually(t, "waking", func() bool { mu.Lock(); defer mu.Unlock(); return doubted == upstream.AllLists })
+		testenv.Eventually(t, "waking", func() bool { mu.Lock(); defer mu.Unlock(); return woken == 1 })
 		asleep(t, srv)
 		mu.Lock()
 		defer mu.Unlock()

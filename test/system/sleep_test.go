@@ -29,13 +29,13 @@ func TestSleepingServer(t *testing.T) {
 				if n := len(client.Call("tools/list", ``).Names("tools")); n != 3 {
 					t.Errorf("%d tools", n)
 				}
+				client.Call("prompts/list", ``)
 			}
 			list()
 			for wakes := range 2 {
 				testenv.Eventually(t, "sleep", asleep)
 				for range 5 {
 					list()
-					client.Call("prompts/list", ``)
 				}
 				if n := len(s.Children()); n != wakes+1 || !asleep() {
 					t.Errorf("%d processes were started", n)
