@@ -223,7 +223,11 @@ func (s *server) warn(c *v1.Config) {
 // ring takes the seal keys from the configuration, else from the state directory, where the first start makes one.
 func ring(c *v1.Config, stateDir string) (*seal.Ring, error) {
 	if len(c.Seal.Keys) == 0 {
-		return seal.LoadOrCreate(filepath.Join(stateDir, sealFileName))
+		r, err := seal.LoadOrCreate(filepath.Join(stateDir, sealFileName))
+		if err != nil {
+			return nil, fmt.Errorf("%w; set stateDir (TOOLCRIB_STATE_DIR) to a folder that can be written to, or seal.keys", err)
+		}
+		return r, nil
 	}
 	var keys [][]byte
 	for _, text := range c.Seal.Keys {
