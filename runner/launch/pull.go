@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -52,6 +53,9 @@ func folderOf(stateDir string, p v1.Package, e *Entry) string {
 		kind = "-scripts"
 	}
 	digest := strings.TrimPrefix(e.Digest, digestKind)
+	if abs, err := filepath.Abs(stateDir); err == nil { // servers have working directories of their own
+		stateDir = abs
+	}
 	return filepath.Join(stateDir, packagesDir, p.Launcher, name+"@"+e.Version+"-"+digest[:min(12, len(digest))]+kind)
 }
 
@@ -164,20 +168,34 @@ func (l *Puller) place(ctx context.Context, t tool, p v1.Package, e *Entry) (Out
 	case !errors.Is(err, errIncomplete) && e.Trees[platform()] != "":
 		outcome = Mended
 	}
-	if err := os.RemoveAll(t.dir); err != nil {
-		return "", err
+	return outcome, l.renew(ctx, t, p, e)
+}
+
+// renew installs a package in its folder. What was there comes back when that fails: somebody may want to see what
+// had become of it.
+func (l *Puller) renew(ctx context.Context, t tool, p v1.Package, e *Entry) error {
+	old := filepath.Join(filepath.Dir(t.dir), ".old-"+filepath.Base(t.dir))
+	if err := os.RemoveAll(old); err != nil {
+		return err
+	}
+	if err := os.Rename(t.dir, old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	if err := os.Mkdir(t.dir, public); err != nil {
-		return "", err
+		return err
 	}
 	err := fetchers[p.Launcher].install(ctx, t, p, e)
 	if err == nil {
 		err = l.seal(t.dir, e)
 	}
-	if err != nil {
-		return "", errors.Join(err, os.RemoveAll(t.dir))
+	if err == nil {
+		return os.RemoveAll(old)
 	}
-	return outcome, nil
+	err = errors.Join(err, os.RemoveAll(t.dir))
+	if back := os.Rename(old, t.dir); back != nil && !errors.Is(back, fs.ErrNotExist) {
+		err = errors.Join(err, back)
+	}
+	return err
 }
 
 func (l *Puller) seal(dir string, e *Entry) error {

@@ -41,17 +41,20 @@ func (t tool) run(ctx context.Context, name string, args ...string) ([]byte, err
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("%s was stopped: %w", name, context.Cause(ctx))
 	case err != nil:
-		return nil, fmt.Errorf("%s %s: %w\n%s", name, args[0], err, complaint(stderr.Bytes()))
+		return nil, fmt.Errorf("%s %s: %w%s", name, args[0], err, complaint(stderr.Bytes()))
 	}
 	return stdout.Bytes(), nil
 }
 
 func complaint(stderr []byte) string {
 	text := strings.TrimSpace(string(stderr))
-	if len(text) > outputMost {
+	switch {
+	case text == "":
+		return ""
+	case len(text) > outputMost:
 		text = "…" + strings.ToValidUTF8(text[len(text)-outputMost:], "")
 	}
-	return text
+	return "\n" + text
 }
 
 var remedies = map[string]string{
