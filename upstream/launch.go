@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"os"
+	"slices"
 
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/runner"
@@ -22,6 +23,9 @@ func (s *Server) launching() (runner.Command, runner.Options, error) {
 		Env: runner.Environ(os.LookupEnv, program.Environ(spec.Env)),
 	}
 	confine(&c, spec)
+	if c.Sandbox != nil && program.Dir != "" {
+		c.Sandbox.Read = append(slices.Clip(c.Sandbox.Read), program.Dir)
+	}
 	return c, runner.Options{
 		Log: s.opts.Log, MaxLine: s.opts.MaxBytes, Guard: s.opts.Guard, Confine: s.opts.Confine, Journal: s.opts.Journal, Dirs: s.folders(spec, program.Args),
 	}, nil

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -88,19 +89,20 @@ func TestInlineCode(t *testing.T) {
 	server := testenv.StdioServer(t, testenv.Script{Tools: testenv.Tools(1)})
 	g := testenv.Serve(t, testenv.One(server))
 	client := g.Legacy("/mcp")
-	if r := client.Tool("tool0000", "{}"); r.Result() == nil {
+	if r := client.Tool("one__tool0000", "{}"); r.Result() == nil {
 		t.Fatal(r)
 	}
 	marker := filepath.Join(t.TempDir(), "ran")
-	for _, entry := range []map[string]any{
+	for i, entry := range []map[string]any{
 		{"command": "npx", "args": []string{"-c", "touch " + marker}},
 		{"command": "/bin/sh", "args": []string{"-ec", "touch " + marker}},
 		{"command": "env", "args": []string{"python3", "-c", "open('" + marker + "', 'w')"}},
 		{"command": "node", "args": []string{"-e", "require('fs').writeFileSync('" + marker + "', '')"}},
 	} {
-		g.Configure(testenv.Config{Servers: map[string]*testenv.Server{"one": server}, Entries: map[string]any{"evil": entry}})
-		testenv.Eventually(t, "the refusal", func() bool { return strings.Contains(g.Log(), "mcpServers.evil.args") })
-		if r := client.Tool("tool0000", "{}"); r.Result() == nil {
+		name := "evil" + strconv.Itoa(i)
+		g.Configure(testenv.Config{Servers: map[string]*testenv.Server{"one": server}, Entries: map[string]any{name: entry}})
+		testenv.Eventually(t, "the refusal", func() bool { return strings.Contains(g.Log(), "mcpServers."+name+".args") })
+		if r := client.Tool("one__tool0000", "{}"); r.Result() == nil {
 			t.Fatal(r)
 		}
 	}
