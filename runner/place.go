@@ -45,20 +45,20 @@ func (p *place) bound(c Command, path string, as *account) error {
 	left := p.group.watched()
 	confine := &confinement{Path: path, Argv: append([]string{c.Path}, c.Args...), Parent: os.Getpid(), User: as, Files: c.Limits.Files}
 	confine.Data = dataLimit(left.Memory)
-	if as != nil && left.Pids > 0 {
-		confine.Procs = uint64(left.Pids + processesOf(as.UID)) //nolint:gosec // G115: not negative
+	var err error
+	if confine.Procs, err = procLimit(left.Pids, as); err != nil {
+		return err
 	}
 	if c.Sandbox != nil {
 		if err := canSandbox(); err != nil {
 			return err
 		}
-		var err error
 		if confine.Sandbox, err = c.Sandbox.prepare(c, path, p.own); err != nil {
 			return err
 		}
 		confine.Sandbox.Own = confine.Sandbox.ownNamespaces()
 	}
-	needed := confine.Files > 0 || confine.Data > 0 || as != nil || c.Sandbox != nil
+	needed := confine.Files > 0 || confine.Data > 0 || confine.Procs > 0 || as != nil || c.Sandbox != nil
 	if !needed && (len(p.argv) == 0 || !p.group.late()) {
 		return nil
 	}
@@ -76,6 +76,23 @@ func dataLimit(memory uint64) uint64 {
 		return 0
 	}
 	return 2*memory + 256<<20
+}
+
+// procLimit is the bound of the processes of the user where no control group bounds those of the
+// instance: it stops what forks faster than the watch looks. The system does not hold root to it.
+func procLimit(pids int, as *account) (uint64, error) {
+	if pids == 0 {
+		return 0, nil
+	}
+	uid := os.Geteuid()
+	if as != nil {
+		uid = as.UID
+	}
+	if uid == 0 {
+		return 0, errors.New("resources.pids: root's processes can be bounded in a control group only, and there is none that this program may make: " +
+			"give the server another user, delegate a control group (systemd: Delegate=yes), or remove resources.pids")
+	}
+	return uint64(processesOf(uid) + 2*pids + 64), nil //nolint:gosec // G115: not negative
 }
 
 // start starts the command in its place.

@@ -3,7 +3,9 @@ package runner
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -83,12 +85,16 @@ func marked(pid int, id string) bool {
 	return false
 }
 
-// killMarked kills all processes that carry the marker, and their descendants, and reports whether
-// there were any. Nothing is killed that was started before since.
-func killMarked(id string, since uint64) (found bool) {
+// catch finds the processes that carry the marker, and their descendants, and stops them, so that none
+// can start more. Those started before since are others.
+func catch(id string, since uint64) []int {
 	var all []stat
 	ours := map[int]bool{}
 	self := os.Getpid()
+	take := func(pid int) {
+		ours[pid] = true
+		_ = syscall.Kill(pid, syscall.SIGSTOP)
+	}
 	processes(func(pid int) {
 		s, err := readStat(pid)
 		if err != nil || s.zombie() || s.start < since || pid == self {
@@ -96,23 +102,38 @@ func killMarked(id string, since uint64) (found bool) {
 		}
 		all = append(all, s)
 		if marked(pid, id) {
-			ours[pid] = true
+			take(pid)
 		}
 	})
 	for more := len(ours) > 0; more; {
 		more = false
 		for _, s := range all {
 			if ours[s.parent] && !ours[s.pid] {
-				ours[s.pid], more = true, true
+				take(s.pid)
+				more = true
 			}
 		}
 	}
-	for _, s := range all {
-		if ours[s.pid] {
-			_ = syscall.Kill(s.pid, syscall.SIGKILL)
+	return slices.Collect(maps.Keys(ours))
+}
+
+// endMarked kills what carries the marker until nothing does. It stops all first and kills then, for
+// what is killed makes room for what still forks.
+func endMarked(id string, since uint64, deadline time.Time) {
+	for time.Now().Before(deadline) {
+		caught := catch(id, since)
+		if len(caught) == 0 {
+			return
 		}
+		for before := 0; len(caught) > before && time.Now().Before(deadline); {
+			before = len(caught)
+			caught = catch(id, since)
+		}
+		for _, pid := range caught {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		time.Sleep(time.Millisecond)
 	}
-	return len(ours) > 0
 }
 
 // processesOf counts the processes and threads of a user.
@@ -126,11 +147,4 @@ func processesOf(uid int) (n int) {
 		}
 	})
 	return n
-}
-
-// endMarked kills what carries the marker until nothing does.
-func endMarked(id string, since uint64, deadline time.Time) {
-	for killMarked(id, since) && time.Now().Before(deadline) {
-		time.Sleep(2 * time.Millisecond)
-	}
 }

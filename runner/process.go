@@ -115,6 +115,7 @@ func Start(c Command, o Options) (*Process, error) {
 	p.guard.add(p.pid)
 	p.stderr = newTail(newInlet(pipes.stderr), p.pid, secret, o, p.log)
 	p.log.Debug("server process started", "command", path)
+	watched.add(p)
 	go p.pump()
 	go p.wait(child)
 	return p, nil
@@ -243,6 +244,7 @@ func signalGroup(pgid int, s syscall.Signal) {
 // the group's number from being given away, reaps it, and lets Err and Done tell.
 func (p *Process) wait(c child) {
 	c.awaitExit()
+	watched.remove(p)
 	p.signal(syscall.SIGKILL)
 	if over := p.place.group.verdict(); over != nil {
 		p.because(over)

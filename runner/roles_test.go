@@ -40,6 +40,9 @@ var roles = map[string]func(arg string){
 	"stray":    stray,
 	"parent":   parent,
 	"pour":     pour,
+	"bomb":     bomb,
+	"hog":      hog,
+	"status":   func(string) { status() },
 }
 
 func number(s string) int {
@@ -210,4 +213,57 @@ func strays(o runner.Options) {
 	}
 	fmt.Println("ready")
 	<-context.Background().Done()
+}
+
+// bomb starts a thousand processes as fast as it can, with the argument "sessions" each in a session of
+// its own. It is finite, in case nothing stops it.
+func bomb(arg string) {
+	fmt.Println("here")
+	for range 1000 {
+		cmd := exec.Command("sleep", "20")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: arg == "sessions"}
+		_ = cmd.Start()
+	}
+	_, _ = io.Copy(os.Stdout, os.Stdin)
+}
+
+// hog takes so many MiB in steps, in a process of its own with the argument "child", and echoes then.
+func hog(arg string) {
+	size, child, _ := strings.Cut(arg, " ")
+	if child != "" {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), childEnv+"=hog "+size)
+		cmd.Stdin, cmd.Stdout = os.Stdin, os.Stdout
+		_ = cmd.Run()
+		_, _ = io.Copy(os.Stdout, os.Stdin)
+		return
+	}
+	var all [][]byte
+	for range number(size) {
+		b := make([]byte, 1<<20)
+		for i := 0; i < len(b); i += 4096 {
+			b[i] = 1
+		}
+		all = append(all, b)
+	}
+	fmt.Println("took", len(all))
+	_, _ = io.Copy(os.Stdout, os.Stdin)
+}
+
+// status prints who it is: user, group, other groups, no_new_privs, capabilities, and the limit on files.
+func status() {
+	text, _ := os.ReadFile("/proc/thread-self/status")
+	var out []string
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(line, ":")
+		switch name {
+		case "Uid", "Gid", "Groups", "NoNewPrivs", "CapEff", "CapBnd", "Seccomp":
+			out = append(out, name+"="+strings.Join(strings.Fields(value), ","))
+		}
+	}
+	var files syscall.Rlimit
+	_ = syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files)
+	out = append(out, fmt.Sprintf("files=%d home=%s user=%s", files.Max, os.Getenv("HOME"), os.Getenv("USER")))
+	fmt.Println(strings.Join(out, " "))
+	_, _ = io.Copy(io.Discard, os.Stdin)
 }

@@ -1,0 +1,194 @@
+package runner_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/toolcrib/toolcrib/runner"
+)
+
+// confined starts a command with a launcher and directories of its own.
+func confined(t *testing.T, c runner.Command) *runner.Process {
+	t.Helper()
+	p, err := runner.Start(c, runner.Options{Confine: confineArgv(), Guard: guardArgv(), Dirs: runner.Dirs{Temp: true, Work: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(t, p) })
+	return p
+}
+
+// An instance over its memory is killed, whichever of its processes took it, and the error says so.
+func TestMemoryLimit(t *testing.T) {
+	withAndWithoutGroups(t, func(t *testing.T) {
+		neighbour := start(t, "echo", runner.Options{})
+		for _, how := range []string{"", " child"} {
+			c := command("hog 4000" + how)
+			c.Limits.Memory = 128 << 20
+			p := confined(t, c)
+			if e := ended(t, p); e.Reason() != "memory" || !strings.Contains(e.Error(), "over resources.memory (128Mi)") {
+				t.Errorf("%v", e)
+			}
+			c = command("hog 20" + how)
+			c.Limits.Memory = 256 << 20
+			if got := read(t, confined(t, c)); got != "took 20" {
+				t.Errorf("got %q", got)
+			}
+		}
+		write(t, neighbour, "well")
+		if got := read(t, neighbour); got != "well" {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+// A fork bomb under the limit hurts itself only: its forks fail, or it is killed.
+func TestPidsLimit(t *testing.T) {
+	withAndWithoutGroups(t, func(t *testing.T) {
+		neighbour := start(t, "echo", runner.Options{})
+		bounded := strings.HasSuffix(t.Name(), "/groups") && runner.HasControlGroups("pids")
+		if !bounded && os.Geteuid() != 0 {
+			t.Skip("only root has the user to spare")
+		}
+		for _, how := range []string{"", " sessions"} {
+			c := command("bomb" + how)
+			c.Limits.Pids = 40
+			if !bounded {
+				c.Path, c.User = reachable(t), "61234:61234"
+			}
+			p := confined(t, c)
+			if got := read(t, p); got != "here" {
+				t.Errorf("got %q", got)
+			}
+			if bounded {
+				eventually(t, "the bomb reaches its limit", func() bool { u, err := p.Usage(); return err != nil || u.Processes > 30 })
+				if u, err := p.Usage(); err == nil && u.Processes > 40 {
+					t.Errorf("%+v", u)
+				}
+			} else if e := ended(t, p); e.Reason() != "pids" || !strings.Contains(e.Error(), "over resources.pids (40)") {
+				t.Errorf("%v", e)
+			}
+			write(t, neighbour, "well")
+			if got := read(t, neighbour); got != "well" {
+				t.Errorf("got %q", got)
+			}
+			stop(t, p)
+			if n := running("61234"); n != 0 {
+				t.Errorf("%d processes are left", n)
+			}
+		}
+	})
+}
+
+// Root's processes cannot be held without a control group.
+func TestPidsLimitOfRoot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("not root")
+	}
+	defer runner.WithoutControlGroups()()
+	c := command("echo")
+	c.Limits.Pids = 40
+	if _, err := runner.Start(c, runner.Options{Confine: confineArgv()}); err == nil || !strings.Contains(err.Error(), "give the server another user") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// running counts the processes of a user.
+func running(uid string) (n int) {
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		status, _ := os.ReadFile("/proc/" + e.Name() + "/status")
+		if strings.Contains(string(status), "\nUid:\t"+uid+"\t") && !strings.Contains(string(status), "State:\tZ") {
+			n++
+		}
+	}
+	return n
+}
+
+func TestFilesLimit(t *testing.T) {
+	c := command("status")
+	c.Limits.Files = 77
+	if got := read(t, confined(t, c)); !strings.Contains(got, "files=77 ") {
+		t.Errorf("got %q", got)
+	}
+	c.Limits.Files = 3
+	if _, err := runner.Start(c, runner.Options{Confine: confineArgv()}); err == nil || !strings.Contains(err.Error(), "resources.files is 3: a process needs at least 8") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCPULimit(t *testing.T) {
+	c := command("echo")
+	c.Limits.CPU = 0.5
+	if runner.HasControlGroups("cpu") {
+		p := confined(t, c)
+		write(t, p, "x")
+		if got := read(t, p); got != "x" {
+			t.Errorf("got %q", got)
+		}
+		stop(t, p)
+	}
+	defer runner.WithoutControlGroups()()
+	_, err := runner.Start(c, runner.Options{Confine: confineArgv()})
+	if err == nil || !strings.Contains(err.Error(), "resources.cpu takes a control group") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		c := command("status")
+		c.User = "nobody"
+		if _, err := runner.Start(c, runner.Options{Confine: confineArgv()}); err == nil || !strings.Contains(err.Error(), "only root may start servers as another user") {
+			t.Errorf("got %v", err)
+		}
+		t.Skip("only root can do the rest")
+	}
+	for user, want := range map[string]string{
+		"nobody":        "Uid=65534,65534,65534,65534 Gid=65534,65534,65534,65534 Groups= ",
+		"nobody:daemon": "Uid=65534,65534,65534,65534 Gid=1,1,1,1 Groups= ",
+		"12345:54321":   "Uid=12345,12345,12345,12345 Gid=54321,54321,54321,54321 Groups= ",
+	} {
+		c := command("status")
+		c.Path, c.User = reachable(t), user
+		got := read(t, confined(t, c))
+		if !strings.HasPrefix(got, want) || !strings.Contains(got, "CapEff=0000000000000000") || !strings.Contains(got, "NoNewPrivs=1") {
+			t.Errorf("%s: got %q", user, got)
+		}
+		if user == "nobody" && !strings.Contains(got, " home=/nonexistent ") {
+			t.Errorf("%s: got %q", user, got)
+		}
+	}
+	for user, want := range map[string]string{
+		"no-such-user-here": "there is no such user here", "4242": "there is no such user here", "nobody:no-such-group": `there is no group "no-such-group" here`,
+	} {
+		c := command("status")
+		c.User = user
+		if _, err := runner.Start(c, runner.Options{Confine: confineArgv()}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v", user, err)
+		}
+	}
+}
+
+// reachable is the test binary in a place where other users may execute it.
+func reachable(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("/tmp", "reachable")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	path := dir + "/server"
+	if err := os.WriteFile(path, data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
