@@ -109,7 +109,8 @@ func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
 	}
 	x.tool = g.metric(m, facts)
 	if facts != nil && facts.app && x.joined() {
-		return errs.E("gateway", errs.NotFound, "unknown tool %.128q: it is for the server's own app, at /servers/%s/mcp", x.world.members[m.Name].Prefix+string(x.name), m.Name)
+		return errs.E("gateway", errs.NotFound, "unknown tool %.128q: it is for the server's own app, at /servers/%s/mcp",
+			x.world.members[m.Name].Prefix+string(x.name), m.Name)
 	}
 	if x.asTask(p, facts) {
 		x.beTask()
