@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -218,7 +219,7 @@ func TestServeLines(t *testing.T) {
 		`{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18"}}`,
 		`{"jsonrpc":"2.0","method":"notifications/initialized"}`,
 		``,
-		`{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"sleep","arguments":{"ms":1}}}`,
+		`{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"sleep","arguments":{"ms":100}}}`,
 		`{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"echo","arguments":{"text":"a\"b"}}}`,
 	}, "\n") + "\n"
 	var out bytes.Buffer
@@ -373,7 +374,9 @@ func TestRun(t *testing.T) {
 // What the benchmark writes for the gateway must be what the gateway reads.
 func TestConfigs(t *testing.T) {
 	w := &world{dir: t.TempDir(), key: newKey(), upstream: target{addr: "127.0.0.1:7000"}}
-	for name, servers := range w.configs() {
+	all := w.configs()
+	maps.Copy(all, w.isolatedConfigs())
+	for name, servers := range all {
 		text, err := w.config(name, "127.0.0.1:8080", servers)
 		if err != nil {
 			t.Fatal(err)

@@ -32,6 +32,7 @@ import (
 var roles = map[string]func(args []string) error{
 	"upstream": upstreamMain,
 	"stdio":    stdioMain,
+	"pour":     pourMain,
 	"proxy":    proxyMain,
 	"load":     loadMain,
 }
@@ -73,7 +74,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	set.IntVar(&o.rounds, "rounds", 5, "rounds")
 	set.Float64Var(&o.seconds, "seconds", 1, "seconds of each measurement")
 	set.IntVar(&o.conns, "conns", 32, "connections of the small calls")
-	set.StringVar(&o.only, "only", "", "beginnings of the names of what to measure, with commas: call-mm call-ll call-lm call-ml slow big list100 list1000 stdio stdiobig start many sessions parked streams listen")
+	set.StringVar(&o.only, "only", "", "beginnings of the names of what to measure, with commas: call-mm call-ll call-lm call-ml slow big list100 list1000 stdio stdiobig start many instances spares sleep framing sessions parked streams listen")
 	set.BoolVar(&o.quick, "quick", false, "one short round: shows that everything works, its figures say little")
 	set.StringVar(&o.gateway, "gateway", "", "gateway program; built from ./cmd/toolcrib when empty, left out when none")
 	set.StringVar(&o.peers, "peers", "", "folder whose node_modules has supergateway and mcp-proxy; installed with npm when empty, left out when none")
@@ -83,10 +84,10 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	if err := set.Parse(args); err != nil {
 		return nil, err
 	}
-	o.shots, o.held, o.streams = 5, 1000, 5000
+	o.shots, o.held, o.streams, o.instances = 5, 1000, 5000, 100
 	if o.quick {
 		o.rounds, o.seconds, o.conns, o.shots, o.held, o.wait = 1, min(o.seconds, 0.1), min(o.conns, 8), 1, 200, time.Second
-		o.streams = 200
+		o.streams, o.instances = 200, 10
 	}
 	if o.rounds < 1 || o.rounds > 1000 || o.seconds <= 0 || o.seconds > 600 || o.conns < 1 || o.conns > 1000 {
 		return nil, fmt.Errorf("-rounds 1 to 1000, -seconds up to 600, -conns 1 to 1000")

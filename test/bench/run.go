@@ -10,18 +10,19 @@ import (
 
 // settings are the flags.
 type settings struct {
-	rounds  int
-	seconds float64
-	conns   int
-	only    string
-	quick   bool
-	gateway string
-	peers   string
-	wait    time.Duration // for memory to be given back
-	shots   int           // repetitions of what is measured once a start
-	held    int           // legacy sessions held open, and calls parked
-	streams int           // listen streams held open
-	log     io.Writer
+	rounds    int
+	seconds   float64
+	conns     int
+	only      string
+	quick     bool
+	gateway   string
+	peers     string
+	wait      time.Duration // for memory to be given back
+	shots     int           // repetitions of what is measured once a start
+	held      int           // legacy sessions held open, and calls parked
+	streams   int           // listen streams held open
+	instances int           // sessions that have a process of their own
+	log       io.Writer
 }
 
 func (s *settings) window() time.Duration { return time.Duration(s.seconds * float64(time.Second)) }

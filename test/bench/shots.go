@@ -16,6 +16,10 @@ type shot struct {
 var shots = []shot{
 	{"start", (*world).shootStart},
 	{"many", (*world).shootMany},
+	{"instances", (*world).shootInstances},
+	{"spares", (*world).shootSpares},
+	{"sleep", (*world).shootSleep},
+	{"framing", (*world).shootFraming},
 	{"sessions", (*world).shootSessions},
 	{"parked", (*world).shootParked},
 	{"streams", (*world).shootStreams},
