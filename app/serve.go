@@ -120,6 +120,7 @@ func Serve(ctx context.Context, o Options) error {
 	blind()
 	stop()
 	s.tasks.Wait()
+	s.gw.Yield()
 	s.leave() // and with it ends what the gateway still does for other replicas
 	s.gw.Close()
 	return err

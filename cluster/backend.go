@@ -9,6 +9,8 @@ import (
 var (
 	// ErrGone says that no replica of that id listens: it has ended, and with it what it held.
 	ErrGone = errors.New("replica is gone")
+	// ErrUnsent says that a call was not even begun: no replica of that id listened.
+	ErrUnsent = errors.New("replica never got it")
 	// ErrDown says that the backend cannot be reached at the moment.
 	ErrDown = errors.New("cluster backend is not reachable")
 	// ErrHeld says that another holds the lease.
@@ -56,6 +58,8 @@ type Store interface {
 	Lock(ctx context.Context, name, owner string, ttl time.Duration) error
 	// Unlock gives a lease back if owner holds it.
 	Unlock(ctx context.Context, name, owner string) error
+	// Owner tells who holds a lease; it is empty when nobody does.
+	Owner(ctx context.Context, name string) (string, error)
 }
 
 // Callbacks are what a backend tells a replica that joined.

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"sync"
 
 	"github.com/toolcrib/toolcrib/errs"
@@ -50,6 +51,9 @@ func (n *Node) Call(ctx context.Context, replica, kind string, request []byte, n
 		if _, failed := c.take(); failed != nil {
 			return nil, failed // the node was closed meanwhile, which says more
 		}
+		if errors.Is(err, ErrGone) {
+			err = &unsent{err}
+		}
 		return nil, err
 	}
 	n.mu.Lock()
@@ -57,6 +61,11 @@ func (n *Node) Call(ctx context.Context, replica, kind string, request []byte, n
 	n.mu.Unlock()
 	return n.await(ctx, c, note)
 }
+
+// unsent is the end of a call that nobody got.
+type unsent struct{ error }
+
+func (e *unsent) Unwrap() []error { return []error{e.error, ErrUnsent} }
 
 func (n *Node) callSelf(ctx context.Context, kind string, request []byte, note func([]byte)) ([]byte, error) {
 	n.mu.Lock()

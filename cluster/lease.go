@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
@@ -36,6 +37,15 @@ func (n *Node) Acquire(ctx context.Context, name string, ttl time.Duration) (*Le
 		return nil, err
 	}
 	return l, nil
+}
+
+// Holder is the replica that holds a lease; it is empty when none does.
+func (n *Node) Holder(ctx context.Context, name string) (replica string, err error) {
+	owner, err := n.o.Backend.Owner(ctx, name)
+	if i := strings.LastIndexByte(owner, '.'); i >= 0 {
+		owner = owner[:i]
+	}
+	return owner, said(err, "")
 }
 
 // Renew prolongs the lease by its time from now; with ErrHeld when another has taken it since.

@@ -81,9 +81,13 @@ func (h *Handler) hear(body []byte) {
 	}
 	s := &session{expires: time.Unix(0, int64(binary.BigEndian.Uint64(body[idLen:])))}
 	copy(s.id[:], body)
+	s.name()
 	what, value := told(body[idLen+8]), string(body[idLen+8+1:])
 	switch what {
 	case toldEnded:
+		if seen := h.opened.find(s.id); seen != nil {
+			s = seen
+		}
 		h.over(s)
 		return
 	case toldCancel:
@@ -226,7 +230,7 @@ func (h *Handler) endSession(ctx context.Context, s *session) error {
 func (h *Handler) over(s *session) {
 	h.sessions.end(s)
 	h.running.cancelAll(s.id)
-	h.o.Gateway.Leave(s.key)
+	h.o.Gateway.Leave(s.own, s.key)
 }
 
 // subscribe adds to the resources that a session wants to hear of; most bounds them.

@@ -34,7 +34,9 @@ func handlers(t *testing.T, n int) []*Handler {
 	for i := range all {
 		node := cluster.New(cluster.Options{Backend: shared, Ring: func() *seal.Ring { return ring }})
 		t.Cleanup(node.Close)
-		all[i] = New(Options{Node: node, Log: slog.New(slog.DiscardHandler), Ring: ring})
+		gw := gateway.New(gateway.Options{Node: node})
+		t.Cleanup(gw.Close)
+		all[i] = New(Options{Gateway: gw, Node: node, Log: slog.New(slog.DiscardHandler), Ring: ring})
 	}
 	return all
 }

@@ -30,8 +30,8 @@ type session struct {
 	version      string
 	info         []byte // raw JSON; nil when it was too long
 	capabilities []byte // raw ClientCapabilities; nil when the client declared none
-	key          string // names it within all callers
-	own          string // is key, when servers may ask it something; empty when it may be one with others of its principal
+	key          string // names it
+	own          string // names it at servers, when they may ask it something; empty when it may be one with others of its principal
 	expires      time.Time
 
 	local               bool   // held by a stream of this replica, so that no other has to know of it
@@ -55,7 +55,7 @@ func (v *visit) initialize(r *http.Request) error {
 	v.sink.header("Mcp-Session-Id", token) // now: a server that starts slowly may have the answer streamed
 	if err := v.describe(r.Context(), version); err != nil {
 		v.sink.header("Mcp-Session-Id", "")
-		v.h.o.Gateway.Leave(s.key)
+		v.h.o.Gateway.Leave(s.own, s.key)
 		return err
 	}
 	v.h.opened.put(token, s) // no other replica can know anything of it yet
@@ -113,9 +113,9 @@ func (v *visit) newSession(version string) *session {
 
 // name tells the session apart at servers: they may remember what its client answers.
 func (s *session) name() {
-	s.key = s.principal + " " + hex.EncodeToString(s.id[:])
+	s.key = hex.EncodeToString(s.id[:])
 	if upstream.AbilitiesOf(s.capabilities) != 0 {
-		s.own = s.key
+		s.own = s.principal + " " + s.key
 	}
 }
 

@@ -95,7 +95,7 @@ func (st *stream) serve() {
 	st.watching.Wait()
 	if st.session != nil {
 		st.h.sessions.forget(st.session.id)
-		st.h.o.Gateway.Leave(st.session.key)
+		st.h.o.Gateway.Leave(st.session.own, st.session.key)
 	}
 }
 
@@ -205,7 +205,7 @@ func (st *stream) initialize(ctx context.Context, v *visit) error {
 		st.mu.Lock()
 		st.session = nil
 		st.mu.Unlock()
-		st.h.o.Gateway.Leave(s.key)
+		st.h.o.Gateway.Leave(s.own, s.key)
 		return err
 	}
 	st.listen(v, s)

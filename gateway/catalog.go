@@ -359,6 +359,11 @@ func (g *Gateway) page(ctx context.Context, m *member, method mcp.Method, cursor
 		return nil, err
 	}
 	defer out.Free()
+	return m.keep(method, &out)
+}
+
+// keep makes a page of a list outlive the answer it came with.
+func (m *member) keep(method mcp.Method, out *mcp.Raw) (*mcp.Raw, error) {
 	if out.Kind == mcp.KindError {
 		if out.ErrorCode == mcp.CodeMethodNotFound {
 			return nil, errNoMethod

@@ -22,9 +22,8 @@ func (h *hold) release() {
 	}
 }
 
-// hold takes the instance of a caller into use, and starts one where there is none.
-func (f *family) hold(ctx context.Context, c caller) (hold, error) {
-	key := f.keyOf(c)
+// holdHere takes the instance of a key into use, at this replica.
+func (f *family) holdHere(ctx context.Context, key pool.Key) (hold, error) {
 	k, err := f.pool.Acquire(ctx, key)
 	if err != nil {
 		return hold{}, err
@@ -38,24 +37,6 @@ func instance(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 		return false, nil
 	}
 	return g.enter(ctx, x)
-}
-
-// enter makes the instance of the caller the one that the request goes to, until the exchange ends.
-func (g *Gateway) enter(ctx context.Context, x *Exchange) (bool, error) {
-	f := x.member.family
-	if x.held.k != nil && x.held.k.f == f {
-		x.member = &x.held.k.member // the request is made again
-		return false, nil
-	}
-	x.held.release()
-	began := time.Now()
-	h, err := f.hold(ctx, x.who())
-	x.call.Timing.Start += time.Since(began)
-	if err != nil {
-		return false, err
-	}
-	x.held, x.member = h, &h.k.member
-	return false, nil
 }
 
 const (

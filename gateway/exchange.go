@@ -51,6 +51,7 @@ type Exchange struct {
 	parked  uint64            // the call that waits at its server for answers; 0 for none
 	holder  *upstream.Server  // that has the parked call to be resumed
 	held    hold              // the caller's own instance, where it has one
+	handed  bool              // over by another replica, as this one has the instance
 
 	about    *task   // that the request is about, or that is waited for in its place; nil for none
 	progress float64 // that the client was told of
@@ -65,7 +66,7 @@ func (x *Exchange) Reset() {
 	x.Header, x.Endpoint, x.Client, x.Principal, x.Notify = nil, "", upstream.Client{}, nil, nil
 	x.world, x.member, x.name, x.tool = nil, nil, nil, nil
 	x.state, x.answers, x.rounds, x.parked, x.holder = nil, nil, 0, 0, nil
-	x.about, x.progress = nil, 0
+	x.about, x.progress, x.handed = nil, 0, false
 	x.call = upstream.Call{}
 	x.rename = rename
 }
@@ -79,17 +80,16 @@ type stage struct {
 	run  func(context.Context, *Gateway, *Exchange) (done bool, err error)
 }
 
-// Leave ends what servers keep for a session (Exchange.Within) that is over.
-func (g *Gateway) Leave(session string) {
-	if session == "" {
-		return
-	}
+// Leave ends what servers keep for a session that is over: session and within as the exchanges of its client have them.
+func (g *Gateway) Leave(session, within string) {
 	w := g.acquire()
 	defer g.release(w)
 	for _, m := range w.order {
-		m.server.Leave(session)
-		if m.family != nil {
-			m.family.leave(session)
+		if session != "" {
+			m.server.Leave(session)
+		}
+		if m.family != nil && within != "" {
+			m.family.leave(within)
 		}
 	}
 }

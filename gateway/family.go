@@ -17,9 +17,10 @@ import (
 type caller struct {
 	principal *identity.Principal
 	within    string // as Exchange.Within
+	handed    bool   // over by another replica, since this one has the instance
 }
 
-func (x *Exchange) who() caller { return caller{x.Principal, x.Within} }
+func (x *Exchange) who() caller { return caller{x.Principal, x.Within, x.handed} }
 
 // family is a server whose callers do not all share an instance: besides the member of the world, which gives the lists and
 // never carries a call, there is a kin for each isolation key.
@@ -47,7 +48,10 @@ func (g *Gateway) found(m *member, p *plan.Plan) {
 		Op: `server "` + m.Name + `"`, Max: s.Max, Min: s.Min, Spares: s.Spares, Idle: time.Duration(s.Idle),
 		Queue: s.Queue, Wait: time.Duration(s.Wait), Share: g.share, Alike: !f.personal(),
 		Start: f.start,
-		Adopt: func(k *kin, key pool.Key) { k.key.Store(&key) },
+		Adopt: func(k *kin, key pool.Key) {
+			k.key.Store(&key)
+			k.claim.Store(g.owners.retain(f.leaseOf(key.Name), k))
+		},
 	})
 }
 
@@ -68,6 +72,10 @@ func (f *family) keyOf(c caller) pool.Key {
 // start opens the instance of a key, or a spare, and waits until it is up.
 func (f *family) start(ctx context.Context, key pool.Key) (*kin, error) {
 	k := f.open(key)
+	if err := f.secure(ctx, k, key); err != nil {
+		k.Close()
+		return nil, err
+	}
 	peer, err := k.server.Peer(ctx)
 	if f.personal() {
 		f.record(peer, err)
@@ -112,6 +120,10 @@ type kin struct {
 	told  atomic.Bool              // its watch began before
 	uses  atomic.Int64             // of what is watched at it
 	tasks pins
+	// claim is that of the cluster's lease; nil where there is none.
+	claim atomic.Pointer[claim]
+	// foreign: another replica has an instance of the same key by now.
+	foreign atomic.Bool
 }
 
 // Busy implements pool.Instance.
@@ -122,6 +134,7 @@ func (k *kin) Close() {
 	k.f.g.hub.scatter(k.watched)
 	k.f.g.parking.endAt(k.server)
 	k.server.Close()
+	k.f.g.owners.drop(k.claim.Load(), true)
 }
 
 // serves tells whether the instance is that of a caller.

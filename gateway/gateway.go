@@ -46,8 +46,9 @@ type Gateway struct {
 	info  []byte // serverInfo, raw JSON
 	world atomic.Pointer[world]
 
-	hub   hub
-	share *pool.Share // of all isolated servers
+	hub    hub
+	share  *pool.Share // of all isolated servers
+	owners owners
 
 	mu      sync.Mutex // one Apply at a time
 	retired sync.WaitGroup
@@ -120,6 +121,7 @@ func New(o Options) *Gateway {
 		o.Node = cluster.New(cluster.Options{Backend: memory.New(), Ring: o.Ring, Log: o.Log})
 	}
 	g := &Gateway{o: o, closing: make(chan struct{}), parking: parking{metrics: o.Metrics}, share: pool.NewShare(0, 0)}
+	g.owners.g = g
 	o.Node.Handle(exchangeKind, g.fromElsewhere)
 	none := make(chan struct{})
 	close(none)
@@ -342,6 +344,18 @@ func (g *Gateway) Close() {
 	}
 	wg.Wait()
 	g.retired.Wait()
+}
+
+// Yield ends the instances that callers have of their own, so that other replicas can start them at once. No exchange may be
+// under way.
+func (g *Gateway) Yield() {
+	var wg sync.WaitGroup
+	for _, m := range g.world.Load().order {
+		if m.family != nil {
+			wg.Go(m.family.pool.Close)
+		}
+	}
+	wg.Wait()
 }
 
 // Status tells the state of every server, by name.

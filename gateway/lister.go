@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/toolcrib/toolcrib/mcp"
@@ -54,8 +55,15 @@ func (g *Gateway) listsFor(ctx context.Context, c caller, m *member, method mcp.
 		h.release()
 		return nil, context.Cause(ctx)
 	}
+	if at, there := errors.AsType[*remote](err); there {
+		l, err := g.listsAt(ctx, c, m, method, at.replica)
+		if err == nil || ctx.Err() != nil {
+			return l, err
+		}
+		return failedList(err), nil
+	}
 	if err != nil {
-		return &listing{own: true, err: err, expires: time.Now().Add(retryList)}, nil
+		return failedList(err), nil
 	}
 	defer h.release()
 	l, err := g.lists(ctx, &h.k.member, method)
@@ -65,6 +73,33 @@ func (g *Gateway) listsFor(ctx context.Context, c caller, m *member, method mcp.
 	own := *l
 	own.own, own.public = true, false
 	return &own, nil
+}
+
+func failedList(err error) *listing {
+	return &listing{own: true, err: err, expires: time.Now().Add(retryList)}
+}
+
+// listsAt has the replica that runs the caller's instance say what it lists.
+func (g *Gateway) listsAt(ctx context.Context, c caller, m *member, method mcp.Method, replica string) (*listing, error) {
+	x := &Exchange{Endpoint: m.Name, Principal: c.principal, Within: c.within, Client: upstream.Client{Modern: true}}
+	x.In.Body = []byte(`{"jsonrpc":"2.0","id":1,"method":"` + method.String() + `","params":{}}`)
+	if e := x.In.Scan(mcp.Limits{}); e != nil {
+		return nil, e
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(m.Spec.Timeouts.Start+m.Spec.Timeouts.List))
+	defer cancel()
+	if err := g.send(ctx, x, replica, true); err != nil {
+		return nil, err
+	}
+	defer x.Out.Free()
+	page, err := m.keep(method, &x.Out)
+	if err != nil {
+		return nil, err
+	}
+	l := &listing{own: true, pages: 1, first: *page}
+	l.take(g, m, method, &upstream.Peer{Modern: true}, page, map[string]bool{})
+	l.expires = time.Now().Add(time.Duration(shorter(-1, page, 0)) * time.Millisecond)
+	return l, nil
 }
 
 // catalogFor is where the lists of a server are, as this caller saw them last; nil where it saw none.
@@ -92,6 +127,12 @@ func (m *member) peerFor(ctx context.Context, c caller) (*upstream.Peer, error) 
 		return m.server.Peer(ctx)
 	}
 	h, err := m.family.hold(ctx, c)
+	if _, elsewhere := errors.AsType[*remote](err); elsewhere {
+		if p := m.family.peer.Load(); p != nil {
+			return p, nil
+		}
+		return &upstream.Peer{Modern: true}, nil // nothing is known of it here, so that nothing is ruled out
+	}
 	if err != nil {
 		return nil, err
 	}

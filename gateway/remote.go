@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
+	"strings"
 	"time"
 
 	"github.com/toolcrib/toolcrib/cluster"
@@ -26,17 +28,35 @@ type letter struct {
 	Tenant    string            `json:"tenant,omitempty"`
 	Groups    []string          `json:"groups,omitempty"`
 	Client    upstream.Client   `json:"client"`
+	Header    http.Header       `json:"header,omitempty"`
 	Body      []byte            `json:"body"`
 	State     []byte            `json:"state,omitempty"`
 	Answers   []upstream.Answer `json:"answers,omitempty"`
+	Handed    bool              `json:"handed,omitempty"`
 }
 
-// elsewhere has another replica serve the exchange. What the server says meanwhile comes back as it does here.
+// elsewhere has another replica serve the exchange, which continues something there. What the server says meanwhile comes back
+// as it does here.
 func (g *Gateway) elsewhere(ctx context.Context, x *Exchange, replica string) error {
+	err := g.send(ctx, x, replica, false)
+	switch {
+	case errors.Is(err, cluster.ErrGone):
+		lost := errs.E("gateway", errs.Lost, "the interaction with the server was lost: the replica that held it is gone. "+
+			"The call may have been carried out in part; send the request again without requestState and inputResponses to start anew")
+		lost.Err = err
+		return lost
+	case errors.Is(err, cluster.ErrDown):
+		return errs.E("gateway", errs.Unavailable, "the replica that holds the interaction cannot be reached now: %w; send the same request again later", err)
+	}
+	return err
+}
+
+// send sends the exchange to another replica and takes its answer. handed says that it goes there for its instance.
+func (g *Gateway) send(ctx context.Context, x *Exchange, replica string, handed bool) error {
 	l := letter{
 		Endpoint: x.Endpoint, Session: x.Session, Within: x.Within, Anonymous: x.Principal == identity.Anonymous,
 		Subject: x.Principal.Subject, Tenant: x.Principal.Tenant, Groups: x.Principal.Groups,
-		Client: x.Client, Body: x.In.Body, State: x.state,
+		Client: x.Client, Header: mirrors(x.Header), Body: x.In.Body, State: x.state, Handed: handed,
 	}
 	if x.state != nil || !x.Client.Modern {
 		l.Answers = x.answers // a modern client's stand in the body
@@ -46,22 +66,29 @@ func (g *Gateway) elsewhere(ctx context.Context, x *Exchange, replica string) er
 		return errs.E("gateway", errs.Internal, "%w", err)
 	}
 	answer, err := g.o.Node.Call(ctx, replica, exchangeKind, request, x.noteFromElsewhere)
-	switch {
-	case errors.Is(err, cluster.ErrGone):
-		lost := errs.E("gateway", errs.Lost, "the interaction with the server was lost: the replica that held it is gone. "+
-			"The call may have been carried out in part; send the request again without requestState and inputResponses to start anew")
-		lost.Err = err
-		return lost
-	case errors.Is(err, cluster.ErrDown):
-		return errs.E("gateway", errs.Unavailable, "the replica that holds the interaction cannot be reached now: %w; send the same request again later", err)
-	case err != nil:
+	if err != nil {
 		return err
 	}
+	x.Out.Free()
 	x.Out.Body = answer
 	if e := x.Out.Scan(wide(answer)); e != nil {
 		return errs.E("gateway", errs.Internal, "answer of another replica is not valid: %w", e)
 	}
 	return nil
+}
+
+// mirrors are the headers that a server's definitions may ask for.
+func mirrors(h http.Header) http.Header {
+	var out http.Header
+	for name, values := range h {
+		if strings.HasPrefix(name, "Mcp-Param-") {
+			if out == nil {
+				out = http.Header{}
+			}
+			out[name] = values
+		}
+	}
+	return out
 }
 
 func wide(body []byte) mcp.Limits {
@@ -84,7 +111,8 @@ func (g *Gateway) fromElsewhere(ctx context.Context, request []byte, note func([
 	if err := json.Unmarshal(request, &l); err != nil {
 		return nil, errs.E("gateway", errs.Internal, "letter of another replica: %w", err)
 	}
-	x := &Exchange{Endpoint: l.Endpoint, Session: l.Session, Within: l.Within, Client: l.Client, state: l.State, answers: l.Answers}
+	x := &Exchange{Endpoint: l.Endpoint, Session: l.Session, Within: l.Within, Client: l.Client, Header: l.Header, state: l.State, answers: l.Answers}
+	x.handed = l.Handed
 	x.Notify = func(n *mcp.Raw) { note(n.Append(nil)) }
 	x.In.Body = l.Body
 	if e := x.In.Scan(wide(l.Body)); e != nil {

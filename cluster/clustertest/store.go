@@ -94,8 +94,14 @@ func testLeases(t *testing.T, s *suite) {
 	if err := first.Renew(ctx); err != nil {
 		t.Error(err)
 	}
+	if holder, err := s.b.Holder(ctx, name); err != nil || holder != s.a.ID() {
+		t.Errorf("held by %q, %v", holder, err)
+	}
 	if err := first.Release(ctx); err != nil {
 		t.Error(err)
+	}
+	if holder, err := s.b.Holder(ctx, name); err != nil || holder != "" {
+		t.Errorf("after release held by %q, %v", holder, err)
 	}
 	brief, err := s.b.Acquire(ctx, name, 50*time.Millisecond)
 	if err != nil {

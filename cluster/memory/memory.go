@@ -234,3 +234,13 @@ func (b *Backend) Unlock(_ context.Context, name, owner string) error {
 	}
 	return nil
 }
+
+// Owner implements cluster.Backend.
+func (b *Backend) Owner(_ context.Context, name string) (string, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if l := b.leases[name]; time.Now().Before(l.expires) {
+		return l.owner, nil
+	}
+	return "", nil
+}

@@ -74,3 +74,15 @@ func (b *Backend) Lock(ctx context.Context, name, owner string, ttl time.Duratio
 func (b *Backend) Unlock(ctx context.Context, name, owner string) error {
 	return b.script(ctx, unlockScript, nil, leaseKey(name), owner)
 }
+
+// Owner implements cluster.Backend.
+func (b *Backend) Owner(ctx context.Context, name string) (owner string, err error) {
+	err = b.do(ctx, leaseKey(name), 0, func(ctx context.Context, l *link) error {
+		owner, err = l.commands.Do(ctx, l.commands.B().Get().Key(leaseKey(name)).Build()).ToString()
+		if rueidis.IsRedisNil(err) {
+			owner, err = "", nil
+		}
+		return err
+	})
+	return owner, err
+}

@@ -1,0 +1,147 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/cluster"
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/runner/pool"
+)
+
+// remote says that the instance of a caller runs at another replica.
+type remote struct{ replica string }
+
+func (r *remote) Error() string { return "the caller's instance runs at another replica" }
+
+// hold takes the instance of a caller into use, and starts one where there is none. A *remote error tells that it is at another
+// replica.
+func (f *family) hold(ctx context.Context, c caller) (hold, error) {
+	key := f.keyOf(c)
+	if f.g.o.Node.Alone() {
+		return f.holdHere(ctx, key)
+	}
+	k, up := f.pool.Peek(key)
+	if up && !k.foreign.Load() && k.claim.Load() != nil {
+		return f.holdHere(ctx, key)
+	}
+	o := &f.g.owners
+	cl, replica, err := o.claim(ctx, f.leaseOf(key.Name))
+	switch {
+	case err != nil && f.doesWithout(err):
+		return f.holdHere(ctx, key)
+	case err != nil:
+		return hold{}, err
+	case replica != "":
+		if up {
+			k.disown() // it was started while nobody could be asked
+		}
+		if c.handed {
+			return hold{}, moved()
+		}
+		return hold{}, &remote{replica}
+	}
+	defer o.drop(cl, true)
+	h, err := f.holdHere(ctx, key)
+	if err == nil && h.k.claim.Load() == nil {
+		h.k.keep(o.retain(cl.name, h.k))
+	}
+	return h, err
+}
+
+// keep has an instance keep a claim until it is closed, unless it has one.
+func (k *kin) keep(c *claim) {
+	if !k.claim.CompareAndSwap(nil, c) {
+		k.f.g.owners.drop(c, true)
+	}
+}
+
+// secure has an instance that is about to start keep the lease of its key.
+func (f *family) secure(ctx context.Context, k *kin, key pool.Key) error {
+	if key.Name == "" || f.g.o.Node.Alone() {
+		return nil
+	}
+	o := &f.g.owners
+	cl, replica, err := o.claim(ctx, f.leaseOf(key.Name)) // that who asks for the instance has most likely
+	switch {
+	case err != nil && f.doesWithout(err):
+		return nil
+	case err != nil:
+		return err
+	case replica != "":
+		return moved()
+	}
+	k.claim.Store(o.retain(cl.name, k))
+	o.drop(cl, true)
+	return nil
+}
+
+// doesWithout tells whether an instance is started although nobody can say whether another replica has one. That of a session
+// is not: it would know nothing of the session.
+func (f *family) doesWithout(err error) bool {
+	away := errors.Is(err, cluster.ErrDown) || errors.Is(err, cluster.ErrFull)
+	return away && f.plan.Isolation != v1.IsolationSession
+}
+
+// blinkMost is how long the cluster's backend may be away before a call is told.
+const blinkMost = 2 * time.Second
+
+// enter makes the instance of the caller the one that the request goes to, until the exchange ends; or another replica, which has
+// the instance, serves it.
+func (g *Gateway) enter(ctx context.Context, x *Exchange) (done bool, err error) {
+	f := x.member.family
+	if x.held.k != nil && x.held.k.f == f {
+		x.member = &x.held.k.member // the request is made again
+		return false, nil
+	}
+	x.held.release()
+	began := time.Now()
+	limit := began.Add(time.Duration(f.plan.Pool.Wait))
+	for {
+		h, err := f.hold(ctx, x.who())
+		if err == nil {
+			x.call.Timing.Start += time.Since(began)
+			x.held, x.member = h, &h.k.member
+			return false, nil
+		}
+		if at, there := errors.AsType[*remote](err); there {
+			if err = g.handOver(ctx, x, f, at.replica); err == nil {
+				return true, nil
+			}
+		}
+		brief := errors.Is(err, cluster.ErrDown) && errs.Of(err).Op == "cluster" && time.Since(began) < blinkMost
+		if !brief && !again(err) || x.handed || time.Now().After(limit) {
+			return false, err
+		}
+		if err := pause(ctx, leaseAgain); err != nil {
+			return false, err
+		}
+	}
+}
+
+// again tells whether an instance is found soon that was not there: nothing was done yet.
+func again(err error) bool {
+	return isMoved(err) || errors.Is(err, cluster.ErrUnsent) || errors.Is(err, errVacant)
+}
+
+// handOver has the replica serve the exchange that has the instance of its caller.
+func (g *Gateway) handOver(ctx context.Context, x *Exchange, f *family, replica string) error {
+	err := g.send(ctx, x, replica, true)
+	switch {
+	case err == nil:
+		return nil
+	case again(err):
+		g.owners.forget(f.leaseOf(f.keyOf(x.who()).Name))
+		return err
+	case errors.Is(err, cluster.ErrGone):
+		lost := errs.E(`server "`+f.plan.Name+`"`, errs.Lost, "the replica that ran the caller's instance is gone, and with it what the instance kept. "+
+			"The call may have been carried out; call again for a new instance")
+		lost.Err = err
+		return lost
+	case errors.Is(err, cluster.ErrDown):
+		return errs.E(`server "`+f.plan.Name+`"`, errs.Unavailable, "the replica that runs the caller's instance cannot be reached now: %w; call again later", err)
+	}
+	return err
+}

@@ -1,0 +1,128 @@
+package system_test
+
+import (
+	"encoding/json"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/toolcrib/toolcrib/internal/testenv"
+)
+
+// isolatedFleet is a fleet of two replicas with one isolated server, whose callers have keys.
+func isolatedFleet(t *testing.T, s *testenv.Server, more map[string]any) *testenv.Fleet {
+	t.Helper()
+	c := testenv.FleetConfig{Config: isolated(s, more), Redis: testenv.StartRedis(t).URL(), Replicas: 2}
+	return testenv.ServeFleet(t, c)
+}
+
+// fleetClient is a client of the fleet with a key, which every request may reach another replica with.
+func fleetClient(t *testing.T, f *testenv.Fleet, era testenv.Era, key string) *testenv.Client {
+	t.Helper()
+	c := testenv.NewClient(t, f.URL+"/mcp", era)
+	c.Key, c.Capabilities = key, "{}"
+	if era == testenv.Legacy {
+		c.Initialize(testenv.LegacyVersion)
+	}
+	return c
+}
+
+// TestFleetSessions: behind a balancer without memory, each session has one process in the whole fleet, which ends with it.
+func TestFleetSessions(t *testing.T) {
+	t.Parallel()
+	needsProc(t)
+	s := testenv.StdioServer(t, reporter(testenv.Legacy))
+	f := isolatedFleet(t, s, map[string]any{"isolation": "session"})
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	owner := map[int]int{}
+	for i := range 6 {
+		wg.Go(func() {
+			c := fleetClient(t, f, testenv.Legacy, aliceKey)
+			first := who(t, c)
+			mu.Lock()
+			if other, taken := owner[first.PID]; taken {
+				t.Errorf("sessions %d and %d share process %d", i, other, first.PID)
+			}
+			owner[first.PID] = i
+			mu.Unlock()
+			var calls sync.WaitGroup
+			for range 10 {
+				calls.Go(func() {
+					if r := who(t, c); r.PID != first.PID {
+						t.Errorf("session %d has processes %d and %d", i, first.PID, r.PID)
+					}
+				})
+			}
+			calls.Wait()
+			if r := who(t, c); r.Counter != 12 {
+				t.Errorf("session %d: its process counts %d calls", i, r.Counter)
+			}
+			if c.Delete() != 204 {
+				t.Errorf("session %d not deleted", i)
+			}
+			testenv.Eventually(t, "the end of the session's process", func() bool { return !testenv.Alive(first.PID) })
+		})
+	}
+	wg.Wait()
+	if served := f.Served(); served[0] == 0 || served[1] == 0 {
+		t.Errorf("the replicas served %v", served)
+	}
+}
+
+// TestFleetPrincipals: a principal's lists and calls come from one process, whichever replica is asked.
+func TestFleetPrincipals(t *testing.T) {
+	t.Parallel()
+	script := reporter(testenv.Legacy)
+	script.On["tools/list"] = func(c *testenv.Call) {
+		c.Complete(`"tools":[` + testenv.Tool("who") + "," + testenv.Tool("of_"+c.Child.Var("SECRET")) + "]")
+	}
+	s := testenv.StdioServer(t, script)
+	f := isolatedFleet(t, s, map[string]any{"env": map[string]any{"SECRET": "${credential:own}", "GORACE": "atexit_sleep_ms=0"}})
+	for key, secret := range map[string]string{aliceKey: "secret-of-alice", bobKey: "secret-of-bob"} {
+		pids := map[int]bool{}
+		for n := range 8 {
+			for _, era := range testenv.Eras {
+				c := f.At(n%2, fleetClient(t, f, era, key))
+				if names := strings.Join(c.Call("tools/list", "").Names("tools"), " "); names != "one__who one__of_"+secret {
+					t.Errorf("%s sees %q", secret, names)
+				}
+				r := who(t, c)
+				if r.Secret != secret {
+					t.Errorf("%s got %+v", secret, r)
+				}
+				pids[r.PID] = true
+			}
+		}
+		if len(pids) != 1 {
+			t.Errorf("%s has the processes %v", secret, pids)
+		}
+	}
+	if n := len(s.Children()); n != 2 {
+		t.Errorf("%d processes were started for two principals", n)
+	}
+}
+
+// TestFleetTakesOver: when a replica dies, another one starts the instances that it had.
+func TestFleetTakesOver(t *testing.T) {
+	t.Parallel()
+	s := testenv.StdioServer(t, reporter(testenv.Modern))
+	f := isolatedFleet(t, s, map[string]any{"isolation": "principal"})
+	c := fleetClient(t, f, testenv.Modern, aliceKey)
+	first := who(t, f.At(0, c))
+	if again := who(t, f.At(1, c)); again.PID != first.PID {
+		t.Errorf("%d at one replica, %d at the other", first.PID, again.PID)
+	}
+	f.Kill(0)
+	var next report
+	testenv.Eventually(t, "another instance", func() bool {
+		r := f.At(1, c).Tool("one__who", "{}")
+		if _, text := r.Error(); text != "" && !strings.Contains(text, "is gone, and with it what the instance kept") {
+			t.Errorf("%v", r)
+		}
+		return json.Unmarshal([]byte(r.Texts()), &next) == nil
+	})
+	if next.PID == first.PID || next.Counter != 1 {
+		t.Errorf("%+v after %+v", next, first)
+	}
+}
