@@ -104,7 +104,7 @@ func (l *launcher) run(c confinement) error {
 	}
 	_, err = l.spec.Write(spec)
 	_ = l.spec.Close()
-	if err != nil {
+	if err != nil && !errors.Is(err, syscall.EPIPE) {
 		return fmt.Errorf("%w: it does not take what it is to do: %w", errLauncher, err)
 	}
 	return l.outcome()

@@ -19,6 +19,14 @@ func confined(t *testing.T, c runner.Command) *runner.Process {
 	return p
 }
 
+// wantRefused checks that a command is not started, and that the error says why.
+func wantRefused(t *testing.T, c runner.Command, why string) {
+	t.Helper()
+	if _, err := runner.Start(c, runner.Options{Confine: confineArgv()}); err == nil || !strings.Contains(err.Error(), why) {
+		t.Errorf("got %v, want: %s", err, why)
+	}
+}
+
 // An instance over its memory is killed, whichever of its processes took it, and the error says so.
 func TestMemoryLimit(t *testing.T) {
 	withAndWithoutGroups(t, func(t *testing.T) {
@@ -86,12 +94,10 @@ func TestPidsLimitOfRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("not root")
 	}
-	defer runner.WithoutControlGroups()()
+	t.Cleanup(runner.WithoutControlGroups())
 	c := command("echo")
 	c.Limits.Pids = 40
-	if _, err := runner.Start(c, runner.Options{Confine: confineArgv()}); err == nil || !strings.Contains(err.Error(), "give the server another user") {
-		t.Errorf("got %v", err)
-	}
+	wantRefused(t, c, "give the server another user")
 }
 
 // running counts the processes of a user.
@@ -113,9 +119,7 @@ func TestFilesLimit(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	c.Limits.Files = 3
-	if _, err := runner.Start(c, runner.Options{Confine: confineArgv()}); err == nil || !strings.Contains(err.Error(), "resources.files is 3: a process needs at least 8") {
-		t.Errorf("got %v", err)
-	}
+	wantRefused(t, c, "resources.files is 3: a process needs at least 8")
 }
 
 func TestCPULimit(t *testing.T) {
@@ -129,20 +133,15 @@ func TestCPULimit(t *testing.T) {
 		}
 		stop(t, p)
 	}
-	defer runner.WithoutControlGroups()()
-	_, err := runner.Start(c, runner.Options{Confine: confineArgv()})
-	if err == nil || !strings.Contains(err.Error(), "resources.cpu takes a control group") {
-		t.Errorf("got %v", err)
-	}
+	t.Cleanup(runner.WithoutControlGroups())
+	wantRefused(t, c, "resources.cpu takes a control group")
 }
 
 func TestUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		c := command("status")
 		c.User = "nobody"
-		if _, err := runner.Start(c, runner.Options{Confine: confineArgv()}); err == nil || !strings.Contains(err.Error(), "only root may start servers as another user") {
-			t.Errorf("got %v", err)
-		}
+		wantRefused(t, c, "only root may start servers as another user")
 		t.Skip("only root can do the rest")
 	}
 	for user, want := range map[string]string{
@@ -165,9 +164,7 @@ func TestUser(t *testing.T) {
 	} {
 		c := command("status")
 		c.User = user
-		if _, err := runner.Start(c, runner.Options{Confine: confineArgv()}); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: got %v", user, err)
-		}
+		wantRefused(t, c, want)
 	}
 }
 

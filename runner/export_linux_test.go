@@ -9,6 +9,9 @@ func WithoutControlGroups() (restore func()) {
 		panic("there are processes")
 	}
 	old := homes.tree
+	if old == nil {
+		old = newTree()
+	}
 	homes.tree = &tree{bases: map[string]string{}, limits: map[string]error{}}
 	return func() {
 		homes.mu.Lock()

@@ -94,7 +94,11 @@ func read(tb testing.TB, p *runner.Process) string {
 	m := mcp.GetBuffer(0)
 	defer m.Free()
 	if err := p.Read(m); err != nil {
-		tb.Fatalf("Read: %v", err)
+		select {
+		case <-p.Done():
+		case <-time.After(time.Second):
+		}
+		tb.Fatalf("Read: %v (%v)", err, p.Err())
 	}
 	return string(m.B)
 }

@@ -143,14 +143,14 @@ func interpreter(path string) string {
 }
 
 // packageOf is the directory of the package that a file is part of, empty when it is a file by itself:
-// what holds its node_modules, the installation whose bin it lies in, or the nearest directory above it
+// what holds its node_modules, the installation whose bin, or version manager whose shims it lies in, or the nearest directory above it
 // with the description of a package.
 func packageOf(file string) string {
 	if before, _, ok := strings.Cut(file, "/node_modules/"); ok {
 		return before + "/node_modules"
 	}
 	dir := filepath.Dir(file)
-	if above := filepath.Dir(dir); filepath.Base(dir) == "bin" && ofOnePackage(above) {
+	if above := filepath.Dir(dir); (filepath.Base(dir) == "bin" || filepath.Base(dir) == "shims") && ofOnePackage(above) {
 		return above
 	}
 	for range 4 {

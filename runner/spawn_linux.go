@@ -64,6 +64,7 @@ func launch(s spawning, attr *syscall.ProcAttr) (child, error) {
 	fd := -1
 	attr.Sys = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &fd}
 	if s.namespaces {
+		attr.Sys.AmbientCaps = []uintptr{unix.CAP_NET_ADMIN} // for its loopback
 		attr.Sys.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET
 		attr.Sys.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}}
 		attr.Sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}

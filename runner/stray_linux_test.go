@@ -18,7 +18,7 @@ func withAndWithoutGroups(t *testing.T, test func(t *testing.T)) {
 		test(t)
 	})
 	t.Run("without", func(t *testing.T) {
-		defer runner.WithoutControlGroups()()
+		t.Cleanup(runner.WithoutControlGroups())
 		test(t)
 	})
 }
