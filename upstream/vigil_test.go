@@ -134,43 +134,51 @@ func TestWokenByAWatch(t *testing.T) {
 	}
 }
 
-// TestCrashBudget: a server that crashed more often than it may is given up until the window is over, with what it printed last;
-// then it is tried once.
+// TestCrashBudget: a server that crashed more often than it may is given up, with what it printed last, and calls are refused at
+// once; when the window is over it is tried again.
 func TestCrashBudget(t *testing.T) {
 	t.Parallel()
 	script := testenv.Script{Tools: []string{testenv.Tool("ask")}, On: map[string]func(*testenv.Call){"server/discover": func(c *testenv.Call) {
 		c.Child.Complain("no such table: users\n")
 		c.Child.Exit(3)
 	}}}
-	s := testenv.StdioServer(t, script)
-	var crashes atomic.Int32
-	srv := opening(t, s, upstream.Options{Name: "one", Crashed: func(why string) {
-		if why == "start" {
-			crashes.Add(1)
+	start := func(t *testing.T, window time.Duration) (*testenv.Server, *upstream.Server, *atomic.Int32) {
+		s := testenv.StdioServer(t, script)
+		crashes := new(atomic.Int32)
+		srv := opening(t, s, upstream.Options{Name: "one", Crashed: func(why string) {
+			if why == "start" {
+				crashes.Add(1)
+			}
+		}}, func(s *v1.Server) { s.Restarts = v1.Restarts{Max: 2, Window: v1.Duration(window)} })
+		testenv.Eventually(t, "giving up", func() bool { return strings.Contains(srv.Status().Reason, "given up") })
+		return s, srv, crashes
+	}
+	t.Run("within", func(t *testing.T) {
+		t.Parallel()
+		s, srv, crashes := start(t, time.Hour)
+		st := srv.Status()
+		for _, want := range []string{"restarts.max", "restarts.window", "no such table: users", "exit status 3", "again at"} {
+			if !strings.Contains(st.Reason, want) {
+				t.Errorf("%q lacks %q", st.Reason, want)
+			}
 		}
-	}}, func(s *v1.Server) { s.Restarts = v1.Restarts{Max: 2, Window: v1.Duration(3 * time.Second)} })
-	testenv.Eventually(t, "giving up", func() bool { return strings.Contains(srv.Status().Reason, "given up") })
-	st := srv.Status()
-	for _, want := range []string{"restarts.max", "restarts.window", "no such table: users", "exit status 3", "again at"} {
-		if !strings.Contains(st.Reason, want) {
-			t.Errorf("%q lacks %q", st.Reason, want)
+		for range 3 {
+			r := plain(t, srv).tool(`{}`)
+			if e := errs.Of(r.err); e == nil || e.Kind != errs.Unavailable || e.RetryAfter <= 0 || !strings.Contains(e.Msg, "given up") {
+				t.Errorf("%+v", r)
+			}
 		}
-	}
-	n := len(s.Children())
-	for range 3 {
-		r := plain(t, srv).tool(`{}`)
-		if e := errs.Of(r.err); e == nil || e.Kind != errs.Unavailable || e.RetryAfter <= 0 || !strings.Contains(e.Msg, "given up") {
-			t.Errorf("%+v", r)
+		if n := len(s.Children()); st.State != upstream.StateFailed || n != 3 || crashes.Load() != 3 {
+			t.Errorf("%s, %d processes, %d crashes", st.State, n, crashes.Load())
 		}
-	}
-	if more := len(s.Children()); st.State != upstream.StateFailed || more != n {
-		t.Errorf("%s, %d processes, later %d", st.State, n, more)
-	}
-	s.AwaitChild(n + 1)
-	testenv.Eventually(t, "giving up again", func() bool { return int(crashes.Load()) == n+1 })
-	if r := plain(t, srv).tool(`{}`); !strings.Contains(errs.Of(r.err).Msg, "given up") || len(s.Children()) != n+1 {
-		t.Errorf("after a trial: %+v, %d processes", r, len(s.Children()))
-	}
+	})
+	t.Run("after", func(t *testing.T) {
+		t.Parallel()
+		s, _, crashes := start(t, 5*time.Second)
+		n := int(crashes.Load())
+		s.AwaitChild(n + 1)
+		testenv.Eventually(t, "the end of the trial", func() bool { return int(crashes.Load()) > n })
+	})
 }
 
 // TestRestartAfterACrash in the middle of a call: that call is told, the next one finds another process.

@@ -116,6 +116,7 @@ func (h *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(code)
 		return
 	}
+	defer x.end()
 	s.take(r.Context(), rec, &Call{HTTP: x})
 }
 
@@ -126,6 +127,14 @@ type Exchange struct {
 	code    int
 	stream  bool
 	started bool
+	over    bool
+}
+
+// end has what is sent from now on, by others than the handler, not be sent any more.
+func (x *Exchange) end() {
+	x.mu.Lock()
+	x.over = true
+	x.mu.Unlock()
 }
 
 // Status answers with a status and a body of a content type, and ends the answer.
@@ -141,6 +150,9 @@ func (x *Exchange) Status(code int, kind, body string) {
 func (x *Exchange) Events(raw string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if x.over {
+		return
+	}
 	x.start()
 	_, _ = io.WriteString(x.w, raw) // as above
 	_ = http.NewResponseController(x.w).Flush()
