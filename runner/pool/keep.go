@@ -5,6 +5,10 @@ import "time"
 // lookAgain is how often it is looked whether those who wait can go on: nobody tells when an instance is not busy any more.
 const lookAgain = 100 * time.Millisecond
 
+// afterHandover is how long the next spare is not started, so that its start does not slow down the call for which the
+// last one was handed over.
+const afterHandover = 20 * time.Millisecond
+
 // keep stops what is idle, keeps spares, and has those who wait go on.
 func (p *Pool[T]) keep() {
 	timer := time.NewTimer(0)
@@ -40,6 +44,9 @@ func (p *Pool[T]) look() (next time.Time) {
 	}
 	if p.lacking() {
 		next = sooner(next, p.failures.next())
+		if p.spareFrom.After(time.Now()) {
+			next = sooner(next, p.spareFrom)
+		}
 	}
 	p.planned = next
 	pressing, tenant := p.pressing, p.pressed
@@ -81,6 +88,9 @@ func (p *Pool[T]) lacking() bool { return len(p.spares)+p.warming < p.o.Spares }
 
 // refill starts spares, when nobody needs the room.
 func (p *Pool[T]) refill() {
+	if time.Now().Before(p.spareFrom) {
+		return
+	}
 	for p.lacking() && len(p.queue) == 0 && p.total < p.o.Max && p.failures.ready("") && p.o.Share.spare() {
 		p.warming++
 		p.total++

@@ -60,19 +60,21 @@ type Pool[T Instance] struct {
 	kick   chan struct{} // has room for one
 	wg     sync.WaitGroup
 
-	mu       sync.Mutex
-	closed   bool
-	slots    map[string]*slot[T]
-	spares   []T
-	warming  int // spares that are being started
-	total    int // of instances: of keys, spares, and those that start or end
-	closing  int // of those: end
-	queue    []*waiter[T]
-	waiting  int       // in queue and for starts
-	planned  time.Time // when keep looks next; zero for never
-	pressing bool      // somebody lacks room under the ceilings
-	pressed  string    // of this tenant; empty where it is that of all
-	failures failures
+	mu      sync.Mutex
+	closed  bool
+	slots   map[string]*slot[T]
+	spares  []T
+	warming int // spares that are being started
+	// spareFrom is when the next spare may be started.
+	spareFrom time.Time
+	total     int // of instances: of keys, spares, and those that start or end
+	closing   int // of those: end
+	queue     []*waiter[T]
+	waiting   int       // in queue and for starts
+	planned   time.Time // when keep looks next; zero for never
+	pressing  bool      // somebody lacks room under the ceilings
+	pressed   string    // of this tenant; empty where it is that of all
+	failures  failures
 }
 
 type state byte

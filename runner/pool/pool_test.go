@@ -299,7 +299,15 @@ func TestSpares(t *testing.T) {
 		if took := time.Since(began); took != 0 {
 			t.Errorf("took %s", took)
 		}
-		time.Sleep(11 * time.Second)
+		time.Sleep(10 * time.Millisecond)
+		if n := y.starts(); n != 2 {
+			t.Errorf("%d more are started while their calls begin", n-2)
+		}
+		time.Sleep(time.Second)
+		if n := y.starts(); n != 4 {
+			t.Errorf("%d more are started after that", n-2)
+		}
+		time.Sleep(10 * time.Second)
 		get(t, p, key("c"))
 		time.Sleep(time.Minute)
 		if c := p.Counts(); c.Instances != 4 || c.Spares != 1 || y.top > 4 {

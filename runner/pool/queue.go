@@ -184,7 +184,8 @@ func (p *Pool[T]) room(key Key) (*slot[T], lack) {
 		p.spares = p.spares[:n-1]
 		p.o.Adopt(s.inst, key)
 		p.slots[key.Name] = s
-		p.poke() // for another spare
+		p.plan(afterHandover) // for another spare
+		p.spareFrom = time.Now().Add(afterHandover)
 		return s, lackNothing
 	}
 	if !p.failures.ready(p.scope(key)) {
