@@ -2,8 +2,10 @@ package testenv
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -61,4 +63,47 @@ func Processes(argument string) []int {
 		}
 	}
 	return pids
+}
+
+// Descendant is a process below another one.
+type Descendant struct {
+	PID    int
+	Zombie bool // it has ended, and nobody has waited for it
+}
+
+// Parent is the process that a process is a child of; 0 when it is gone.
+func Parent(pid int) int {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	_, parent := lineage(stat)
+	return parent
+}
+
+// lineage reads the state and the parent in a stat file.
+func lineage(stat []byte) (state string, parent int) {
+	_, _ = fmt.Sscan(string(stat[bytes.LastIndexByte(stat, ')')+1:]), &state, &parent) // a name may hold anything
+	return state, parent
+}
+
+// Descendants are the processes below a process, at any depth; it needs /proc.
+func Descendants(root int) []Descendant {
+	files, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is right
+	children := map[int][]Descendant{}
+	for _, file := range files {
+		stat, err := os.ReadFile(file)
+		if err != nil {
+			continue // it is gone meanwhile
+		}
+		state, parent := lineage(stat)
+		d := Descendant{Zombie: state == "Z"}
+		_, _ = fmt.Sscan(string(stat), &d.PID)
+		children[parent] = append(children[parent], d)
+	}
+	all := children[root]
+	for i := 0; i < len(all); i++ {
+		all = append(all, children[all[i].PID]...)
+	}
+	return all
 }

@@ -5,5 +5,7 @@ package system_test
 // crowd is how many sessions and parked calls must leave nothing behind.
 const (
 	crowd = 10_000
-	raced = false
+	// lifecycles is how many sessions come and go, each with a process.
+	lifecycles = 5000
+	raced      = false
 )

@@ -5,5 +5,7 @@ package system_test
 // crowd is how many sessions and parked calls must leave nothing behind: fewer under the race detector, which makes each dear.
 const (
 	crowd = 2000
-	raced = true
+	// lifecycles is how many sessions come and go, each with a process.
+	lifecycles = 200
+	raced      = true
 )
