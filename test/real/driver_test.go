@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -156,12 +157,23 @@ func driveGo(t *testing.T, _ *parts, to target, era string, steps []step) report
 	return r
 }
 
+// bearer sends a key with each request, unless it is empty.
+type bearer string
+
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	if b != "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "Bearer "+string(b))
+	}
+	return http.DefaultTransport.RoundTrip(r)
+}
+
 func transportTo(to target) mcp.Transport {
 	if strings.HasSuffix(to.URL, "/sse") {
 		return &mcp.SSEClientTransport{Endpoint: to.URL}
 	}
 	if to.URL != "" {
-		return &mcp.StreamableClientTransport{Endpoint: to.URL}
+		return &mcp.StreamableClientTransport{Endpoint: to.URL, HTTPClient: &http.Client{Transport: bearer(to.Key)}}
 	}
 	cmd := exec.Command(to.Command, to.Args...)
 	cmd.Env = os.Environ()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -163,6 +164,10 @@ type server struct {
 	Cwd     string            `json:"cwd,omitempty"`
 	Prefix  *string           `json:"prefix,omitempty"`
 	URL     string            `json:"url,omitempty"`
+
+	Isolation string `json:"isolation,omitempty"`
+	// Key is what a client of it sends as a bearer token.
+	Key string `json:"-"`
 }
 
 // gateway starts the gateway in front of servers and gives its base URL.
@@ -174,16 +179,20 @@ func gateway(t *testing.T, servers map[string]server) string {
 
 func startGateway(t *testing.T, servers map[string]server) (base string, process *os.Process) {
 	t.Helper()
+	return startWith(t, map[string]any{"mcpServers": servers})
+}
+
+// startWith starts the gateway with these keys of its configuration.
+func startWith(t *testing.T, config map[string]any) (base string, process *os.Process) {
+	t.Helper()
 	binary, err := gatewayBinary()
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	file, err := json.Marshal(map[string]any{
-		"mcpServers": servers,
-		"stateDir":   filepath.Join(dir, "state"),
-		"log":        map[string]string{"level": "debug"},
-	})
+	all := map[string]any{"stateDir": filepath.Join(dir, "state"), "log": map[string]string{"level": "debug"}}
+	maps.Copy(all, config)
+	file, err := json.Marshal(all)
 	if err != nil {
 		t.Fatal(err)
 	}
