@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,36 +21,35 @@ type tree struct {
 	name   string               // of the program's group in each hierarchy
 	all    map[string]hierarchy // "": version 2, others by controller of version 1
 	bases  map[string]string    // the program's groups that exist, by the same key
+	locks  map[string]*os.File  // of those: a group without is nobody's any more
 	limits map[string]error     // controllers asked for in version 2: nil where there, else why not
 }
 
 func newTree() *tree {
-	t := &tree{all: hierarchies(), bases: map[string]string{}, limits: map[string]error{}}
-	self, err := readStat(os.Getpid())
-	if err != nil {
+	t := &tree{all: hierarchies(), bases: map[string]string{}, locks: map[string]*os.File{}, limits: map[string]error{}}
+	if _, err := readStat(os.Getpid()); err != nil {
 		t.all = nil // without /proc nothing could be cleaned up
 	}
-	t.name = fmt.Sprintf("%s%d-%d", groupPrefix, self.pid, self.start)
+	t.name = fmt.Sprintf("%s%d-%s", groupPrefix, os.Getpid(), rand.Text())
 	for _, h := range t.all {
-		sweep(h.own, t.name)
+		sweep(h.own)
 	}
 	return t
 }
 
-// sweep removes the groups of programs that are gone.
-func sweep(dir, own string) {
+// sweep removes the groups of programs that are gone. A program that lives is told by its lock: the number of one in another
+// namespace says nothing here.
+func sweep(dir string) {
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
-		rest, ok := strings.CutPrefix(e.Name(), groupPrefix)
-		pid, start, ok2 := strings.Cut(rest, "-")
-		id, err := strconv.Atoi(pid)
-		if !ok || !ok2 || err != nil || e.Name() == own {
+		if !strings.HasPrefix(e.Name(), groupPrefix) || !e.IsDir() {
 			continue
 		}
-		if s, err := readStat(id); err == nil && strconv.FormatUint(s.start, 10) == start {
-			continue
+		path := filepath.Join(dir, e.Name())
+		if lock, err := lockDir(path, syscall.LOCK_NB); err == nil && lock != nil {
+			_ = removeGroup(path) // fails, and does no harm, while processes are in it
+			_ = lock.Close()
 		}
-		removeGroup(filepath.Join(dir, e.Name())) // fails, and does no harm, while processes are in it
 	}
 }
 
@@ -59,14 +59,26 @@ func (t *tree) base(key string) (string, error) {
 	if !ok {
 		return "", fs.ErrNotExist
 	}
-	dir := filepath.Join(h.own, t.name)
-	if err := os.Mkdir(dir, 0o755); err == nil && h.unified {
-		clear(t.limits)
-	} else if err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", err
+	if dir, ok := t.bases[key]; ok {
+		return dir, nil
 	}
-	t.bases[key] = dir
-	return dir, nil
+	dir := filepath.Join(h.own, t.name)
+	for range 10 {
+		if err := os.Mkdir(dir, 0o755); err == nil && h.unified {
+			clear(t.limits)
+		} else if err != nil && !errors.Is(err, fs.ErrExist) {
+			return "", err
+		}
+		lock, err := lockDir(dir, 0)
+		if err != nil {
+			return "", err
+		}
+		if lock != nil {
+			t.bases[key], t.locks[key] = dir, lock
+			return dir, nil
+		}
+	}
+	return "", fmt.Errorf("the control group %s is removed again and again", dir)
 }
 
 // controls reports whether groups of version 2 can be given limits of this controller, which it sees to.
@@ -212,7 +224,9 @@ func (t *tree) clear() {
 	defer t.mu.Unlock()
 	for key, dir := range t.bases {
 		if removeGroup(dir) == nil {
+			_ = t.locks[key].Close()
 			delete(t.bases, key)
+			delete(t.locks, key)
 		}
 	}
 }
