@@ -86,13 +86,16 @@ func (e *estate) noteGroup(add bool, id string) {
 // clear ends all that is left of the program's instances.
 func (e *estate) clear() {
 	deadline := time.Now().Add(guardKill)
-	killGroups(e.groups, deadline)
+	for pgid := range e.groups {
+		_ = syscall.Kill(-pgid, syscall.SIGKILL) // the rest need not wait until their leaders are reaped
+	}
 	for _, tree := range e.trees {
 		clearTree(tree, deadline)
 	}
 	if e.marker != "" {
 		endMarked(e.marker, 0, deadline)
 	}
+	killGroups(e.groups, deadline)
 	for _, folder := range e.folders {
 		if lock, err := lockDir(folder, syscall.LOCK_NB); err == nil && lock != nil {
 			_ = removeTree(folder)
