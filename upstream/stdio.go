@@ -192,6 +192,9 @@ func (p pipes) words() *words { return pipeWords }
 func (p pipes) fate() string {
 	<-p.Done()
 	if e, ok := errors.AsType[*runner.ExitError](p.Err()); ok {
+		if over, ok := errors.AsType[*runner.OverLimit](e.Cause); ok {
+			return over.Error() + ", " + e.State()
+		}
 		return e.State()
 	}
 	return "unknown"
