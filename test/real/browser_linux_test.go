@@ -1,10 +1,8 @@
 package real_test
 
 import (
-	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -68,7 +66,7 @@ func TestBrowser(t *testing.T) {
 					t.Fatalf("step %d: %+v %s", i, s.Error, text)
 				}
 			}
-			all := descendants(t, process.Pid)
+			all := testenv.Descendants(process.Pid)
 			if len(all) < 8 {
 				t.Fatalf("processes %v, want a guard, a server and those of a browser", all)
 			}
@@ -77,39 +75,10 @@ func TestBrowser(t *testing.T) {
 			}
 			from := time.Now()
 			waitUntil(t, "the end of all processes", stopTimeout, func() bool {
-				all = slices.DeleteFunc(all, func(pid int) bool { return !testenv.Alive(pid) })
+				all = slices.DeleteFunc(all, func(d testenv.Descendant) bool { return !testenv.Alive(d.PID) })
 				return len(all) == 0
 			})
 			t.Logf("they were gone %v after the signal", time.Since(from).Round(time.Millisecond))
 		})
 	}
-}
-
-// descendants are the processes below a process, at any depth.
-func descendants(t *testing.T, root int) []int {
-	t.Helper()
-	files, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	children := map[int][]int{}
-	for _, file := range files {
-		stat, err := os.ReadFile(file)
-		if err != nil {
-			continue // it ended meanwhile
-		}
-		var state string
-		var pid, parent int
-		head, tail, _ := strings.Cut(string(stat), " (")
-		tail = tail[strings.LastIndex(tail, ")")+1:] // a name may hold anything
-		_, _ = fmt.Sscan(head, &pid)
-		_, _ = fmt.Sscan(tail, &state, &parent)
-		children[parent] = append(children[parent], pid)
-	}
-	var all []int
-	for next := []int{root}; len(next) > 0; next = next[1:] {
-		all = append(all, children[next[0]]...)
-		next = append(next, children[next[0]]...)
-	}
-	return all
 }

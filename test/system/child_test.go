@@ -103,8 +103,8 @@ func needsProc(t *testing.T) {
 	}
 }
 
-// program starts the program itself and returns the URL of its aggregated endpoint.
-func program(t *testing.T, servers map[string]any) (*exec.Cmd, string) {
+// program starts the program itself, by another one if that is given, and returns the URL of its aggregated endpoint.
+func program(t *testing.T, servers map[string]any, by ...string) (*exec.Cmd, string) {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "mcp.json")
@@ -119,7 +119,8 @@ func program(t *testing.T, servers map[string]any) (*exec.Cmd, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(context.Background(), self, "serve", file)
+	by = append(by, self, "serve", file)
+	cmd := exec.CommandContext(context.Background(), by[0], by[1:]...)
 	var log testenv.Log
 	cmd.Stderr = &log
 	out, err := cmd.StdoutPipe()

@@ -164,12 +164,13 @@ var tools = map[string]func(*server, *message){
 	"echo": func(s *server, m *message) {
 		s.result(m, `"content":[{"type":"text","text":"done"}],"structuredContent":`, string(m.Params.Arguments))
 	},
-	"who":   (*server).who,
-	"big":   (*server).big,
-	"sleep": (*server).sleep,
-	"flee":  (*server).flee,
-	"bomb":  (*server).bomb,
-	"hog":   (*server).hog,
+	"who":    (*server).who,
+	"big":    (*server).big,
+	"sleep":  (*server).sleep,
+	"flee":   (*server).flee,
+	"bomb":   (*server).bomb,
+	"hog":    (*server).hog,
+	"litter": (*server).litter,
 }
 
 func toolList() string {
@@ -238,15 +239,23 @@ func (s *server) flee(m *message) {
 	s.text(m, fmt.Sprint(cmd.Process.Pid))
 }
 
-// bomb starts processes that start processes, until the system refuses.
+// bomb starts a process that starts three, each of which starts three, and so on.
 func (s *server) bomb(m *message) {
-	for range max(m.args().N, 1) {
-		if err := again("bomb").Start(); err != nil {
-			s.text(m, err.Error())
-			return
-		}
+	if err := again("bomb").Start(); err != nil {
+		s.text(m, err.Error())
+		return
 	}
-	s.text(m, "no limit")
+	time.Sleep(time.Duration(m.args().N) * time.Millisecond)
+	s.text(m, "done")
+}
+
+// litter has a process start another, which is nobody's when the first has ended.
+func (s *server) litter(m *message) {
+	if err := again("litter").Run(); err != nil {
+		s.text(m, err.Error())
+		return
+	}
+	s.text(m, "done")
 }
 
 // hog takes n MiB of memory and touches it.
@@ -286,11 +295,22 @@ var behaviours = map[string]func(*server){
 	},
 	"fled": func(*server) { forever() },
 	"bomb": func(*server) {
-		for again("bomb").Start() == nil {
-			continue
+		const depth = 6 // 364 processes in all: a system without limits gets over it
+		for range 3 {
+			if strings.Count(strings.Join(os.Args, " "), "bomb") < depth && again("bomb").Start() != nil {
+				break
+			}
 		}
-		forever()
+		time.Sleep(20 * time.Second)
+		os.Exit(0)
 	},
+	"litter": func(*server) {
+		if err := again("rubbish").Start(); err != nil {
+			panic(err)
+		}
+		os.Exit(0)
+	},
+	"rubbish": func(*server) { os.Exit(0) },
 }
 
 func stubborn(*server) { signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP) }
