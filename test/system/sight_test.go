@@ -144,18 +144,19 @@ func TestOwnersSight(t *testing.T) {
 			t.Fatal(err)
 		}
 		got = append(got, fmt.Sprint(line.PID == child.PID, " ", line.Text))
-		if len(got) == 1 {
-			child.Complain("third\n")
-		} else {
+		if len(got) > 1 {
 			break
 		}
+		child.Complain("third\n")
 	}
 	if len(got) != 2 || strings.Contains(strings.Join(got, ""), "\x1b") || got[1] != "true third" {
 		t.Errorf("lines %q", got)
 	}
 
 	ctx := testenv.Within(t, testenv.Patience)
-	go func() { _, _ = g.Modern("/mcp").Try(ctx, testenv.Request{Method: "tools/call", Members: `"name":"one__hang"`, ID: "7"}) }()
+	go func() {
+		_, _ = g.Modern("/mcp").Try(ctx, testenv.Request{Method: "tools/call", Members: `"name":"one__hang"`, ID: "7"})
+	}()
 	testenv.Eventually(t, "the call in flight is shown", func() bool { return look().Report.Instances[0].InFlight == 1 })
 	child.Kill()
 	s.AwaitChild(2)
