@@ -32,6 +32,14 @@ func TestSleepingServer(t *testing.T) {
 				client.Call("prompts/list", ``)
 			}
 			list()
+			told := func() (n int) {
+				for _, method := range []string{"tools", "prompts", "resources"} {
+					n += len(ear.Heard("notifications/" + method + "/list_changed"))
+				}
+				return n
+			}
+			testenv.Eventually(t, "sleep", asleep)
+			before := told() // when it came up
 			for wakes := range 2 {
 				testenv.Eventually(t, "sleep", asleep)
 				for range 5 {
@@ -44,10 +52,9 @@ func TestSleepingServer(t *testing.T) {
 					t.Errorf("a call that wakes it: %v", r)
 				}
 			}
-			for _, method := range []string{"tools", "prompts", "resources"} {
-				if n := len(ear.Heard("notifications/" + method + "/list_changed")); n != 0 {
-					t.Errorf("told %d times that %s changed", n, method)
-				}
+			testenv.Eventually(t, "sleep at last", asleep)
+			if n := told() - before; n != 0 {
+				t.Errorf("told %d times that lists changed", n)
 			}
 		})
 	}
