@@ -69,7 +69,10 @@ func (l *Puller) Pull(ctx context.Context, p v1.Package, env map[string]string) 
 }
 
 func (l *Puller) pull(ctx context.Context, p v1.Package, env map[string]string) (*Pulled, error) {
-	home := filepath.Join(l.StateDir, packagesDir, p.Launcher)
+	home, err := filepath.Abs(filepath.Join(l.StateDir, packagesDir, p.Launcher))
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(home, public); err != nil {
 		return nil, err
 	}
