@@ -100,7 +100,7 @@ func (g *Gateway) enter(ctx context.Context, x *Exchange) (done bool, err error)
 	began := time.Now()
 	limit := began.Add(time.Duration(f.plan.Pool.Wait))
 	for {
-		h, err := f.hold(ctx, x.who())
+		h, err := f.holdTelling(ctx, x)
 		if err == nil {
 			x.call.Timing.Start += time.Since(began)
 			x.held, x.member = h, &h.k.member
@@ -117,6 +117,34 @@ func (g *Gateway) enter(ctx context.Context, x *Exchange) (done bool, err error)
 		}
 		if err := pause(ctx, leaseAgain); err != nil {
 			return false, err
+		}
+	}
+}
+
+// tellAfter is how often a call that waits for its instance tells its client so.
+const tellAfter = time.Second
+
+// holdTelling is hold for an exchange, whose client is told that it waits if it wants to hear of progress.
+func (f *family) holdTelling(ctx context.Context, x *Exchange) (hold, error) {
+	x.call.In, x.call.Client, x.call.Notify = &x.In, &x.Client, x.Notify
+	if _, up := f.pool.Peek(f.keyOf(x.who())); up || !x.call.WantsProgress() {
+		return f.hold(ctx, x.who())
+	}
+	var h hold
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		h, err = f.hold(ctx, x.who())
+	}()
+	tick := time.NewTicker(tellAfter)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return h, err
+		case <-tick.C:
+			x.call.Waited("waiting for an instance of server " + f.plan.Name)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -270,6 +271,9 @@ func (w *Watch) placeAt(ctx context.Context, m *member, key string) error {
 		return w.hub.add(w, m.Name, nil, key)
 	}
 	h, err := m.family.hold(ctx, w.who)
+	if _, elsewhere := errors.AsType[*remote](err); elsewhere {
+		return errs.E("gateway", errs.Unsupported, "the caller's instance of server %q runs at another replica, where it cannot be watched from here", m.Name)
+	}
 	if err != nil {
 		return err
 	}

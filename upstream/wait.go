@@ -54,7 +54,7 @@ func (r *roster) wait(ctx context.Context, c *Call, w *waiter) (*seat, error) {
 	defer limit.Stop()
 	tick := time.NewTicker(progressTime)
 	defer tick.Stop()
-	if !c.wantsProgress() {
+	if !c.WantsProgress() {
 		tick.Stop()
 	}
 	for {
@@ -211,8 +211,8 @@ func (r *roster) overloaded(format string, number any) error {
 	return e
 }
 
-// wantsProgress tells whether the client asked to hear of progress.
-func (c *Call) wantsProgress() bool {
+// WantsProgress tells whether the client asked to hear of progress.
+func (c *Call) WantsProgress() bool {
 	return c != nil && c.Notify != nil && c.In.GetMeta(mcp.MetaProgressToken).Present()
 }
 
@@ -232,11 +232,11 @@ func (r *roster) report(c *Call, w *waiter) {
 	if starts {
 		text = "starting server " + r.s.opts.Name
 	}
-	c.waited(text)
+	c.Waited(text)
 }
 
-// waited tells the client of a call that it waits.
-func (c *Call) waited(text string) {
+// Waited tells the client of a call that it waits.
+func (c *Call) Waited(text string) {
 	c.told += progressStep
 	b := append([]byte(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":`), c.In.GetMeta(mcp.MetaProgressToken).Of(c.In.Body)...)
 	b = strconv.AppendFloat(append(b, `,"progress":`...), c.told, 'f', 6, 64)

@@ -19,7 +19,7 @@ var callerRef = regexp.MustCompile(`\$\{(principal\.subject|principal\.tenant|cr
 const (
 	refSubject    = "principal.subject"
 	refTenant     = "principal.tenant"
-	refCredential = "credential:"
+	refCredential = "credential:" //nolint:gosec // not one itself
 )
 
 // isCallerRef tells whether what stands between ${ and } refers to the caller.

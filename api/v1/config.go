@@ -67,7 +67,7 @@ type Config struct {
 	// keys. Default: $XDG_STATE_HOME/toolcrib, else ~/.local/state/toolcrib. A
 	// leading ~/ is the home directory. A change takes effect after a restart.
 	StateDir string `json:"stateDir,omitempty" example:"/var/lib/toolcrib" env:"TOOLCRIB_STATE_DIR"`
-	// Runner bounds the processes of all servers with a command together.
+	// Runner bounds the instances of all isolated servers together.
 	Runner Runner `json:"runner,omitzero"`
 	// Launch says which programs may be started as servers.
 	Launch Launch `json:"launch,omitzero"`

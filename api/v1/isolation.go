@@ -181,7 +181,8 @@ func (d *decoder) lacking(c *Config) {
 			path := childPath("mcpServers", name) + "." + at.key
 			for _, key := range c.Auth.APIKeys {
 				if _, has := key.Credentials[credential]; !has {
-					d.warn(d.lineOf(path), path, fmt.Sprintf("has ${%s}, which %q of auth.apiKeys lacks, so that its calls of this server are refused", at.ref, clip(key.Name)))
+					d.warn(d.lineOf(path), path, fmt.Sprintf("has ${%s}, which %q of auth.apiKeys lacks, so that its calls of this server are refused",
+						at.ref, clip(key.Name)))
 				}
 			}
 		}

@@ -88,9 +88,11 @@ type Liveness struct {
 	Timeout Duration `json:"timeout,omitzero" default:"10s" min:"1ms"`
 }
 
-// Runner bounds the processes of all servers together.
+// Runner bounds the instances of all isolated servers together, besides the one
+// of each that gives its lists. Those of shared servers are bounded by pool.max.
 type Runner struct {
-	// MaxInstances is how many instances of all servers may run at this replica.
+	// MaxInstances is how many instances of isolated servers may run at this
+	// replica. Where one more is needed, the one that was unused longest is stopped.
 	MaxInstances int `json:"maxInstances,omitzero" default:"500" min:"1" max:"100000" env:"TOOLCRIB_RUNNER_MAX_INSTANCES"`
 	// MaxPerTenant is how many of them may belong to one tenant.
 	MaxPerTenant int `json:"maxPerTenant,omitzero" default:"200" min:"1" max:"100000"`

@@ -127,9 +127,16 @@ func (k *checker) localOnly(path string, s *Server) {
 		key string
 		set bool
 	}{
-		{"args", len(s.Args) > 0}, {"env", len(s.Env) > 0}, {"cwd", s.Cwd != ""}, {"isolation", s.Isolation != ""}, {"pool", s.Pool != none.Pool},
-		{"resources", s.Resources != none.Resources}, {"sandbox", s.Sandbox != nil}, {"user", s.User != ""},
-		{"restarts", s.Restarts != none.Restarts}, {"liveness", s.Liveness != none.Liveness},
+		{"args", len(s.Args) > 0},
+		{"env", len(s.Env) > 0},
+		{"cwd", s.Cwd != ""},
+		{"isolation", s.Isolation != ""},
+		{"pool", s.Pool != none.Pool},
+		{"resources", s.Resources != none.Resources},
+		{"sandbox", s.Sandbox != nil},
+		{"user", s.User != ""},
+		{"restarts", s.Restarts != none.Restarts},
+		{"liveness", s.Liveness != none.Liveness},
 	} {
 		if local.set {
 			k.fail(path+"."+local.key, "is for servers with a command; this one has a url")

@@ -51,15 +51,12 @@ func (fs failures) ready(scope string) bool {
 	return f == nil || !time.Now().Before(f.until)
 }
 
-func (fs *failures) add(scope string, err error) {
-	if *fs == nil {
-		*fs = failures{}
-	}
-	f := (*fs)[scope]
+func (fs failures) add(scope string, err error) {
+	f := fs[scope]
 	if f == nil {
 		fs.forget()
 		f = &failure{}
-		(*fs)[scope] = f
+		fs[scope] = f
 	}
 	f.err = err
 	f.pause = min(max(2*f.pause, pauseFirst), pauseMost)

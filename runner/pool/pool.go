@@ -98,11 +98,11 @@ type slot[T Instance] struct {
 
 // New makes a pool, whose spares are started at once.
 func New[T Instance](o Options[T]) *Pool[T] {
-	p := &Pool[T]{o: o, kick: make(chan struct{}, 1), slots: map[string]*slot[T]{}}
+	p := &Pool[T]{o: o, kick: make(chan struct{}, 1), slots: map[string]*slot[T]{}, failures: failures{}}
 	if p.o.Share == nil {
 		p.o.Share = NewShare(o.Max, o.Max)
 	}
-	p.life, p.cancel = context.WithCancel(context.Background())
+	p.life, p.cancel = context.WithCancel(context.Background()) //nolint:gosec // Close calls it
 	p.o.Share.enter(p)
 	p.wg.Go(p.keep)
 	p.poke()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/toolcrib/toolcrib/internal/testenv"
 )
@@ -418,4 +419,59 @@ func TestOwnSubscription(t *testing.T) {
 	}
 	first.Close()
 	testenv.Eventually(t, "the end of alice's process after its watch", func() bool { return !testenv.Alive(a.PID) })
+}
+
+// TestCeilings: isolated servers share the room that a tenant has; what is idle at one is stopped for another.
+func TestCeilings(t *testing.T) {
+	t.Parallel()
+	script := reporter(testenv.Modern)
+	script.Tools = append(script.Tools, testenv.Tool("hang"))
+	script.On["tools/call hang"] = (*testenv.Call).Hang
+	one, two := testenv.StdioServer(t, script), testenv.StdioServer(t, reporter(testenv.Modern))
+	config := isolated(one, map[string]any{"pool": map[string]any{"wait": "300ms"}})
+	config.Entries["two"] = two.Entry(map[string]any{"pool": map[string]any{"wait": "300ms"}})
+	config.More["runner"] = map[string]any{"maxPerTenant": 1}
+	g := testenv.Serve(t, config)
+	alice, bob, carol := as(t, g, testenv.Modern, aliceKey, "{}"), as(t, g, testenv.Modern, bobKey, "{}"), as(t, g, testenv.Modern, carolKey, "{}")
+	first := who(t, alice)
+	if r := bob.Tool("two__who", "{}"); r.Texts() == "" {
+		t.Errorf("no room was made at the other server: %v", r)
+	}
+	testenv.Eventually(t, "the end of alice's process", func() bool { return !testenv.Alive(first.PID) })
+	ctx, cancel := context.WithCancel(t.Context())
+	var hanging sync.WaitGroup
+	defer hanging.Wait()
+	defer cancel()
+	hanging.Go(func() { _, _ = alice.Try(ctx, askTool("one__hang")) }) // until it is given up
+	one.Await("tools/call", 2)
+	r := bob.Tool("two__who", "{}")
+	if _, text := r.Error(); r.Status != 503 || !strings.Contains(text, "runner.maxPerTenant") {
+		t.Errorf("HTTP %d %v", r.Status, r)
+	}
+	if r := carol.Tool("two__who", "{}"); r.Texts() == "" {
+		t.Errorf("another tenant: %v", r)
+	}
+}
+
+// TestSlowInstance: a client that wants to hear of progress is told that its instance is being started.
+func TestSlowInstance(t *testing.T) {
+	t.Parallel()
+	script := reporter(testenv.Legacy)
+	script.On["initialize"] = func(c *testenv.Call) {
+		c.In(2500 * time.Millisecond)
+		c.Default()
+	}
+	s := testenv.StdioServer(t, script)
+	g := testenv.Serve(t, isolated(s, nil))
+	c := as(t, g, testenv.Modern, aliceKey, "{}")
+	reply := c.Do(testenv.Request{Method: "tools/call", Members: `"name":"one__who","arguments":{}`, Meta: `"progressToken":"p"`})
+	told := 0
+	for _, m := range reply.Messages {
+		if strings.Contains(string(m), "notifications/progress") && strings.Contains(string(m), "waiting for an instance") {
+			told++
+		}
+	}
+	if told == 0 || reply.Texts() == "" {
+		t.Errorf("told %d times: %v", told, reply)
+	}
 }
