@@ -49,6 +49,7 @@ func serve(ctx context.Context, sys *system, o app.Options) error {
 	if err := checkListen(o.Listen); err != nil {
 		return err
 	}
+	defer runner.ReapOrphans()()
 	o.Guard, o.Confine = guardCommand(), confineCommand()
 	o.Version = version()
 	o.Stderr = sys.stderr

@@ -278,5 +278,6 @@ func startGuard(argv []string) (*guardProcess, error) {
 		closeAll(in, out)
 		return nil, err
 	}
+	ownChild(pid)
 	return &guardProcess{pid: pid, in: in, out: out, started: time.Now()}, nil
 }

@@ -40,6 +40,7 @@ var roles = map[string]func(arg string){
 	"stray":    stray,
 	"parent":   parent,
 	"pour":     pour,
+	"dirs":     dirs,
 	"bomb":     bomb,
 	"hog":      hog,
 	"status":   func(string) { status() },
@@ -265,5 +266,19 @@ func status() {
 	_ = syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files)
 	out = append(out, fmt.Sprintf("files=%d home=%s user=%s", files.Max, os.Getenv("HOME"), os.Getenv("USER")))
 	fmt.Println(strings.Join(out, " "))
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// dirs prints its temporary and its working directory, and leaves files in both, also where it cannot
+// remove them itself.
+func dirs(string) {
+	work, _ := os.Getwd()
+	temp := os.TempDir()
+	for _, dir := range []string{work, temp} {
+		_ = os.WriteFile(dir+"/file", []byte("x"), 0o600)
+		_ = os.MkdirAll(dir+"/closed/deep", 0o700)
+		_ = os.Chmod(dir+"/closed", 0)
+	}
+	fmt.Println(temp, work)
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }

@@ -34,6 +34,7 @@ func spawn(s spawning, c Command) (child, error) {
 
 // reap collects the exit status of an ended child.
 func reap(pid int) syscall.WaitStatus {
+	defer disown(pid)
 	var status syscall.WaitStatus
 	for {
 		_, err := syscall.Wait4(pid, &status, 0, nil)

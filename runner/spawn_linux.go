@@ -104,8 +104,10 @@ func fork(s spawning, attr *syscall.ProcAttr) (pid int, err error) {
 	<-forked
 	if err != nil {
 		starts.release()
+		return 0, err
 	}
-	return pid, err
+	ownChild(pid)
+	return pid, nil
 }
 
 // closeOnExec marks all descriptors above stderr, so that a child gets none that the program was
