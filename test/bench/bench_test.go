@@ -329,6 +329,14 @@ func TestReport(t *testing.T) {
 	if err := r.verdict(); err == nil || !strings.Contains(err.Error(), "status 500") {
 		t.Errorf("verdict: %v", err)
 	}
+	failing := s(time.Millisecond)
+	failing.Errors = 7
+	tab.add(mcpProxy, failing, nil)
+	r.Errors = nil
+	r.judge()
+	if len(r.Errors) != 1 {
+		t.Errorf("what fails of a peer is held against us: %q", r.Errors)
+	}
 	var out bytes.Buffer
 	r.print(&out)
 	for _, want := range []string{"0.75 (0.50–1.00)", "1.00 (1.00–1.00)", "30.0", "EXCEEDED", "not measured", "ERROR: calls, gateway: 1 errors: status 500"} {

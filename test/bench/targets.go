@@ -23,7 +23,7 @@ type target struct {
 // world is everything that runs for a benchmark.
 type world struct {
 	*crew
-	ctx      context.Context // of the whole run
+	ctx      context.Context //nolint:containedctx // of the whole run, as the crew is
 	dir      string          // for configurations and what is built
 	gateway  string          // path of the gateway program, empty without
 	peers    string          // folder that has node_modules with the peers; none without, empty until they are installed
