@@ -31,18 +31,15 @@ func wantRefused(t *testing.T, c runner.Command, why string) {
 func TestMemoryLimit(t *testing.T) {
 	withAndWithoutGroups(t, func(t *testing.T) {
 		neighbour := start(t, "echo", runner.Options{})
-		for _, how := range []string{"", " child"} {
-			c := command("hog 4000" + how)
-			c.Limits.Memory = 128 << 20
-			p := confined(t, c)
-			if e := ended(t, p); e.Reason() != "memory" || !strings.Contains(e.Error(), "over resources.memory (128Mi)") {
-				t.Errorf("%v", e)
-			}
-			c = command("hog 20" + how)
-			c.Limits.Memory = 256 << 20
-			if got := read(t, confined(t, c)); got != "took 20" {
-				t.Errorf("got %q", got)
-			}
+		script := `(head -c $1 /dev/zero; sleep $2) | tail | wc -c; cat` // tail keeps all that has no newline
+		c := runner.Command{Server: "test", Path: "sh", Env: runner.Environ(os.LookupEnv, nil), Limits: runner.Limits{Memory: 128 << 20}}
+		c.Args = []string{"-c", script, "sh", "300M", "60"}
+		if e := ended(t, confined(t, c)); e.Reason() != "memory" || !strings.Contains(e.Error(), "over resources.memory (128Mi)") {
+			t.Errorf("%v", e)
+		}
+		c.Args = []string{"-c", script, "sh", "30M", "0"}
+		if got := read(t, confined(t, c)); got != "31457280" {
+			t.Errorf("got %q", got)
 		}
 		write(t, neighbour, "well")
 		if got := read(t, neighbour); got != "well" {

@@ -29,10 +29,6 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, runner.Confine())
 		os.Exit(126)
 	}
-	if os.Getenv(childEnv) == "first" {
-		first("")
-		return
-	}
 	if role, ok := os.LookupEnv(childEnv); ok {
 		name, arg, _ := strings.Cut(role, " ")
 		play := roles[name]

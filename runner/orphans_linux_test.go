@@ -12,6 +12,8 @@ import (
 	"github.com/toolcrib/toolcrib/runner"
 )
 
+func init() { roles["first"] = first }
+
 // first is a program that is the first process of its container: orphans fall to it.
 func first(string) {
 	defer runner.ReapOrphans()()

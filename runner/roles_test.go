@@ -42,7 +42,6 @@ var roles = map[string]func(arg string){
 	"pour":     pour,
 	"dirs":     dirs,
 	"bomb":     bomb,
-	"hog":      hog,
 	"status":   func(string) { status() },
 }
 
@@ -225,29 +224,6 @@ func bomb(arg string) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: arg == "sessions"}
 		_ = cmd.Start()
 	}
-	_, _ = io.Copy(os.Stdout, os.Stdin)
-}
-
-// hog takes so many MiB in steps, in a process of its own with the argument "child", and echoes then.
-func hog(arg string) {
-	size, child, _ := strings.Cut(arg, " ")
-	if child != "" {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), childEnv+"=hog "+size)
-		cmd.Stdin, cmd.Stdout = os.Stdin, os.Stdout
-		_ = cmd.Run()
-		_, _ = io.Copy(os.Stdout, os.Stdin)
-		return
-	}
-	var all [][]byte
-	for range number(size) {
-		b := make([]byte, 1<<20)
-		for i := 0; i < len(b); i += 4096 {
-			b[i] = 1
-		}
-		all = append(all, b)
-	}
-	fmt.Println("took", len(all))
 	_, _ = io.Copy(os.Stdout, os.Stdin)
 }
 
