@@ -67,7 +67,7 @@ func TestNoOrphansOfMany(t *testing.T) {
 	}
 	base, process := startGateway(t, servers)
 	up := func() int { return ready(t, base) }
-	waitUntil(t, "all servers are ready", runTimeout, func() bool { return up() == many })
+	waitUntil(t, "all servers are ready", 3*runTimeout, func() bool { return up() == many })
 	if got := len(marked(t, mark)); got < 2*many {
 		t.Fatalf("%d processes, want a launcher and a server %d times", got, many)
 	}
