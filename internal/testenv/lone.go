@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,11 +22,12 @@ type Lone struct {
 
 // Seen is what a Lone tells when its tool "who" is called.
 type Seen struct {
-	PID          int
-	Dir          string
-	Env, Args    []string
-	Callers      map[string]int
-	Capabilities map[string]int
+	PID          int            `json:"pid"`
+	Dir          string         `json:"dir"`
+	Env          []string       `json:"env"`
+	Args         []string       `json:"args"`
+	Callers      map[string]int `json:"callers"`
+	Capabilities map[string]int `json:"capabilities"`
 }
 
 var built struct {
@@ -71,9 +73,7 @@ func LoneServer(t testing.TB, era, as string) *Lone {
 func (l *Lone) Entry(more ...map[string]any) map[string]any {
 	e := map[string]any{"command": l.Command, "args": l.Args}
 	for _, m := range more {
-		for k, v := range m {
-			e[k] = v
-		}
+		maps.Copy(e, m)
 	}
 	return e
 }

@@ -62,7 +62,7 @@ func TestMemoryOfTenants(t *testing.T) {
 func keyOf(name string) string { return "key-of-" + name + "-0123456789" }
 
 // TestBrowserOfSessions: each session has a browser of its own, which ends with it.
-func TestBrowserOfSessions(t *testing.T) {
+func TestBrowserOfSessions(t *testing.T) { //nolint:tparallel // what follows the sessions waits for them
 	t.Parallel()
 	p := needParts(t)
 	entry := browserServer(t, p)

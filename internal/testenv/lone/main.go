@@ -174,7 +174,7 @@ var tools = map[string]func(*server, *message){
 }
 
 func toolList() string {
-	var names []string
+	names := make([]string, 0, len(tools))
 	for name := range tools {
 		names = append(names, `{"name":"`+name+`","inputSchema":{"type":"object"}}`)
 	}
@@ -260,7 +260,7 @@ func (s *server) litter(m *message) {
 
 // hog takes n MiB of memory and touches it.
 func (s *server) hog(m *message) {
-	var all [][]byte
+	all := make([][]byte, 0, m.args().N)
 	for range m.args().N {
 		all = append(all, bytes.Repeat([]byte{1}, 1<<20))
 	}
@@ -334,7 +334,7 @@ var onCall = map[string]func(*server, *message) bool{
 		_, _ = os.Stdout.WriteString(`{"jsonrpc":"2.0","id":` + string(m.ID) + `,"result":{"content":[`)
 		return true
 	},
-	"stranger": func(s *server, m *message) bool {
+	"stranger": func(s *server, _ *message) bool {
 		for _, id := range []string{`"nobody"`, "123456789", "-1", "null", `{"id":1}`, "1.5"} {
 			s.line(`{"jsonrpc":"2.0","id":`, id, `,"result":{"content":[]}}`)
 		}
