@@ -11,14 +11,16 @@ import (
 
 // account is the user a command runs as.
 type account struct {
-	UID, GID   int
-	name, home string
+	UID  int    `json:"uid"`
+	GID  int    `json:"gid"`
+	Name string `json:"name"`
+	Home string `json:"home"`
 }
 
 // findAccount reads "name", "uid", "name:group" or "uid:gid". A uid that no account has needs a gid.
 func findAccount(text string) (*account, error) {
 	if text == "" {
-		return nil, nil
+		return nil, nil //nolint:nilnil // no other user is no error
 	}
 	if os.Geteuid() != 0 {
 		return nil, fmt.Errorf("user %q: only root may start servers as another user: run as root or remove user", text)
@@ -32,9 +34,9 @@ func findAccount(text string) (*account, error) {
 	if err != nil && (!isNumber || !hasGroup) {
 		return nil, fmt.Errorf("user %q: there is no such user here: create it, or write UID:GID in numbers", text)
 	}
-	a := &account{UID: uid, name: who, home: "/"}
+	a := &account{UID: uid, Name: who, Home: "/"}
 	if err == nil {
-		a.name, a.home = u.Username, u.HomeDir
+		a.Name, a.Home = u.Username, u.HomeDir
 		if err := a.ids(u.Uid, u.Gid); err != nil {
 			return nil, fmt.Errorf("user %q: %w", text, err)
 		}
@@ -84,7 +86,7 @@ func (a *account) environment(env []string) []string {
 	if a == nil {
 		return env
 	}
-	own := map[string]string{"HOME": a.home, "USER": a.name, "LOGNAME": a.name}
+	own := map[string]string{"HOME": a.Home, "USER": a.Name, "LOGNAME": a.Name}
 	changed := make([]string, 0, len(env)+1)
 	for _, e := range env {
 		name, value, _ := strings.Cut(e, "=")

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -64,7 +65,7 @@ func (t *tree) base(key string) (string, error) {
 	}
 	dir := filepath.Join(h.own, t.name)
 	for range 10 {
-		if err := os.Mkdir(dir, 0o755); err == nil && h.unified {
+		if err := os.Mkdir(dir, 0o750); err == nil && h.unified {
 			clear(t.limits)
 		} else if err != nil && !errors.Is(err, fs.ErrExist) {
 			return "", err
@@ -125,7 +126,7 @@ const aside = "self"
 // the group from having limits below it.
 func (h hierarchy) stepAside(base string) error {
 	dir := filepath.Join(base, aside)
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	self := os.Getpid()
@@ -141,12 +142,7 @@ func (h hierarchy) stepAside(base string) error {
 
 func listed(file, word string) bool {
 	data, _ := os.ReadFile(file)
-	for _, w := range strings.Fields(string(data)) {
-		if w == word {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(strings.Fields(string(data)), word)
 }
 
 func put(dir, file, value string) error {
@@ -161,7 +157,7 @@ func put(dir, file, value string) error {
 // members are the processes in a group, without those in groups below it.
 func members(dir string) (pids []int) {
 	data, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-	for _, field := range strings.Fields(string(data)) {
+	for field := range strings.FieldsSeq(string(data)) {
 		if pid, err := strconv.Atoi(field); err == nil && pid > 0 {
 			pids = append(pids, pid)
 		}

@@ -15,14 +15,14 @@ import (
 // confinement is what the launcher does to itself before it becomes the command. It reads it from
 // descriptor 3; the environment it has from the start is the command's.
 type confinement struct {
-	Path    string
-	Argv    []string
-	Parent  int        // the program, with which the command dies
-	Files   int        // RLIMIT_NOFILE
-	Data    uint64     // RLIMIT_DATA
-	Procs   uint64     // RLIMIT_NPROC
-	User    *account   // to become
-	Sandbox *sandboxed // to enter
+	Path    string     `json:"path"`
+	Argv    []string   `json:"argv"`
+	Parent  int        `json:"parent"`  // the program, with which the command dies
+	Files   int        `json:"files"`   // RLIMIT_NOFILE
+	Data    uint64     `json:"data"`    // RLIMIT_DATA
+	Procs   uint64     `json:"procs"`   // RLIMIT_NPROC
+	User    *account   `json:"user"`    // to become
+	Sandbox *sandboxed `json:"sandbox"` // to enter
 }
 
 const (
@@ -34,9 +34,9 @@ const (
 
 // confined is what the launcher tells: a step that failed, or that the command comes next.
 type confined struct {
-	Step  string        // "exec", or what failed
-	Errno syscall.Errno // of the step exec
-	Text  string
+	Step  string        `json:"step"`  // "exec", or what failed
+	Errno syscall.Errno `json:"errno"` // of the step exec
+	Text  string        `json:"text"`
 }
 
 // Confine is the body of the launcher process: it reads from descriptor 3 what to confine itself to,
@@ -45,7 +45,8 @@ func Confine() error {
 	runtime.LockOSThread() // much of it belongs to the thread that executes the command
 	syscall.CloseOnExec(confineSpec)
 	syscall.CloseOnExec(confineStatus)
-	status := json.NewEncoder(os.NewFile(confineStatus, "status"))
+	status := os.NewFile(confineStatus, "status")
+	tell := func(c confined) { _ = json.NewEncoder(status).Encode(c) } //nolint:errchkjson // there is nobody else to tell
 	spec := os.NewFile(confineSpec, "confinement")
 	var c confinement
 	data, err := io.ReadAll(spec)
@@ -57,13 +58,13 @@ func Confine() error {
 	}
 	_ = spec.Close()
 	if err := c.apply(); err != nil {
-		_ = status.Encode(confined{Step: "confine", Text: err.Error()})
+		tell(confined{Step: "confine", Text: err.Error()})
 		return err
 	}
-	_ = status.Encode(confined{Step: executing})
+	tell(confined{Step: executing})
 	err = syscall.Exec(c.Path, c.Argv, os.Environ())
 	errno, _ := errors.AsType[syscall.Errno](err)
-	_ = status.Encode(confined{Step: "exec failed", Errno: errno, Text: err.Error()})
+	tell(confined{Step: "exec failed", Errno: errno, Text: err.Error()})
 	return err
 }
 

@@ -18,7 +18,7 @@ func (c *confinement) apply() error {
 		return nil
 	}
 	if err := becomeUser(c.User); err != nil {
-		return fmt.Errorf("user %s: %w", c.User.name, err)
+		return fmt.Errorf("user %s: %w", c.User.Name, err)
 	}
 	return nil
 }

@@ -50,7 +50,7 @@ func (c *confinement) become() error {
 		return nil
 	}
 	if err := becomeUser(c.User); err != nil {
-		return fmt.Errorf("user %s: %w: root without the capabilities SETUID and SETGID cannot become another user", c.User.name, err)
+		return fmt.Errorf("user %s: %w: root without the capabilities SETUID and SETGID cannot become another user", c.User.Name, err)
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)
@@ -64,7 +64,7 @@ func (c *confinement) rlimits() error {
 		value uint64
 		name  string
 	}{
-		{unix.RLIMIT_NOFILE, uint64(max(0, c.Files)), "files"}, //nolint:gosec // G115: not negative
+		{unix.RLIMIT_NOFILE, uint64(max(0, c.Files)), "files"},
 		{unix.RLIMIT_DATA, c.Data, "memory"},
 		{unix.RLIMIT_NPROC, c.Procs, "pids"},
 	} {

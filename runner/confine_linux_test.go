@@ -172,7 +172,7 @@ func reachable(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("/tmp", "reachable")
+	dir, err := os.MkdirTemp("/tmp", "reachable") //nolint:usetesting // others cannot reach those
 	if err != nil {
 		t.Fatal(err)
 	}

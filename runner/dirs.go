@@ -55,7 +55,7 @@ func makeFolders() (*folders, error) {
 func lockDir(path string, how int) (*os.File, error) {
 	dir, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_DIRECTORY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, nil //nolint:nilnil // a directory that is gone is no error
 	}
 	if err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func lockDir(path string, how int) (*os.File, error) {
 	there, err2 := os.Lstat(path)
 	if err1 != nil || err2 != nil || !os.SameFile(mine, there) {
 		_ = dir.Close()
-		return nil, nil
+		return nil, nil //nolint:nilnil,nilerr // as above
 	}
 	return dir, nil
 }
@@ -102,7 +102,7 @@ func removeTree(path string) error {
 	if err == nil {
 		return nil
 	}
-	_ = filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(path, func(p string, d fs.DirEntry, _ error) error {
 		if d != nil && d.IsDir() {
 			_ = os.Chmod(p, 0o700) //nolint:gosec // G302: a directory, about to be removed
 		}

@@ -57,7 +57,7 @@ func (g *group) make(key, name string) error {
 		return err
 	}
 	dir := filepath.Join(base, name)
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	if err := os.Mkdir(dir, 0o750); err != nil {
 		return err
 	}
 	g.dirs[key] = dir
@@ -207,7 +207,7 @@ func (g *group) end() error {
 	if g.held() == "" {
 		endMarked(g.id, g.since, deadline)
 	}
-	var errs []error
+	errs := make([]error, 0, len(g.dirs))
 	for _, dir := range g.dirs {
 		errs = append(errs, clearGroup(dir, deadline))
 	}

@@ -33,6 +33,9 @@ func TestMain(m *testing.M) {
 		name, arg, _ := strings.Cut(role, " ")
 		play := roles[name]
 		if play == nil {
+			play = systemRoles[name]
+		}
+		if play == nil {
 			fmt.Fprintln(os.Stderr, "no such role:", name)
 			os.Exit(99)
 		}

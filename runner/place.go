@@ -92,7 +92,7 @@ func procLimit(pids int, as *account) (uint64, error) {
 		return 0, errors.New("resources.pids: root's processes can be bounded in a control group only, and there is none that this program may make: " +
 			"give the server another user, delegate a control group (systemd: Delegate=yes), or remove resources.pids")
 	}
-	return uint64(processesOf(uid) + 2*pids + 64), nil //nolint:gosec // G115: not negative
+	return uint64(processesOf(uid) + 2*pids + 64), nil
 }
 
 // start starts the command in its place.

@@ -27,11 +27,11 @@ type Sandbox struct {
 
 // sandboxed is what the launcher is told of a sandbox.
 type sandboxed struct {
-	System  []string // read, where they are there
-	Read    []string
-	Write   []string
-	Network string
-	Own     bool // the launcher was started in namespaces of its own
+	System  []string `json:"system"` // read, where they are there
+	Read    []string `json:"read"`
+	Write   []string `json:"write"`
+	Network string   `json:"network"`
+	Own     bool     `json:"own"` // the launcher was started in namespaces of its own
 }
 
 // prepare resolves a sandbox for a command, whose program is at path and whose own directory is own.
@@ -117,11 +117,11 @@ func resolved(path string) string {
 	if path == "" {
 		return ""
 	}
-	real, err := filepath.EvalSymlinks(path)
+	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return ""
 	}
-	return real
+	return target
 }
 
 // interpreter is the program in the first line of a script.

@@ -19,7 +19,8 @@ const (
 func canSandbox() error {
 	abi, err := ll.LandlockGetABIVersion()
 	if err != nil {
-		return fmt.Errorf("sandbox: the kernel has no Landlock, or it is not on (%w): use Linux 6.2 or later with landlock in its lsm= list, or remove sandbox", err)
+		return fmt.Errorf("sandbox: the kernel has no Landlock, or it is not on (%w): "+
+			"use Linux 6.2 or later with landlock in its lsm= list, or remove sandbox", err)
 	}
 	if abi < landlockLeast {
 		return fmt.Errorf("sandbox: the kernel's Landlock is of version %d, and %d is needed: use Linux 6.2 or later, or remove sandbox", abi, landlockLeast)

@@ -24,7 +24,7 @@ func interpreted(program string, sandbox runner.Sandbox, args ...string) runner.
 // tree makes a directory, outside of the temporary ones, with a file to read and one to write.
 func tree(t *testing.T) (dir string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("/var/tmp", "sandbox")
+	dir, err := os.MkdirTemp("/var/tmp", "sandbox") //nolint:usetesting // what is in the temporary one is readable to some
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ print(r, s, flush=True); sys.stdin.read()`},
 		}
 		c := interpreted(program, runner.Sandbox{}, args...)
 		c.Env = append(c.Env, "SECRET="+dir+"/secret/file")
-		if got := read(t, confined(t, c)); got != "EACCES EACCES" {
+		if got := read(t, confined(t, c)); got != "EACCES EACCES" { //nolint:dupword // two answers
 			t.Errorf("%s: got %q", program, got)
 		}
 	}
@@ -147,10 +147,10 @@ func TestSandboxNetwork(t *testing.T) {
 	}
 	defer unix.Close()
 	for network, want := range map[string]string{
-		"none":     "EACCES EACCES EACCES EACCES EACCES ok",
-		"":         "EACCES EACCES EACCES EACCES EACCES ok",
+		"none":     "EACCES EACCES EACCES EACCES EACCES ok", //nolint:dupword // six answers
+		"":         "EACCES EACCES EACCES EACCES EACCES ok", //nolint:dupword // six answers
 		"loopback": "ok ECONNREFUSED EACCES ENETUNREACH EACCES ok",
-		"any":      "ok ok ok ok EPERM ok",
+		"any":      "ok ok ok ok EPERM ok", //nolint:dupword // six answers
 	} {
 		port := fmt.Sprint(tcp.Addr().(*net.TCPAddr).Port)
 		p := confined(t, interpreted("python3", runner.Sandbox{Write: []string{dir + "/out"}, Network: network}, "-c", dial, port, dir+"/out/s"))

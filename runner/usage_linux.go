@@ -28,12 +28,12 @@ func (g *group) usage() Usage {
 	u := Usage{}
 	for _, s := range g.members(usageAge) {
 		u.Processes++
-		u.RSS += s.pages * uint64(os.Getpagesize()) //nolint:gosec // G115: a page has a size
-		u.CPU += time.Duration(s.ticks) * tick      //nolint:gosec // G115: 292 years fit
+		u.RSS += s.pages * uint64(os.Getpagesize())
+		u.CPU += time.Duration(s.ticks) * tick
 		u.Files += openFiles(s.pid)
 	}
 	if dir := g.dirs[""]; dir != "" { // which knows of those that have ended, too
-		u.CPU = max(u.CPU, time.Duration(count(dir, "cpu.stat", "usage_usec"))*time.Microsecond) //nolint:gosec // G115: as above
+		u.CPU = max(u.CPU, time.Duration(count(dir, "cpu.stat", "usage_usec"))*time.Microsecond)
 	}
 	return u
 }

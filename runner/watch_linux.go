@@ -125,7 +125,7 @@ func privateMemory(pid int) uint64 {
 	}
 	resident, _ := strconv.ParseUint(fields[1], 10, 64)
 	shared, _ := strconv.ParseUint(fields[2], 10, 64)
-	return (resident - min(resident, shared)) * uint64(os.Getpagesize()) //nolint:gosec // G115: a page has a size
+	return (resident - min(resident, shared)) * uint64(os.Getpagesize())
 }
 
 // fairMemory counts memory that the processes have in common once, which costs more to find out. What
