@@ -7,10 +7,15 @@
 //	                   │ server │
 //	                   └────────┘──► stderr ──► ring of the last lines, rate-limited log
 //
-// Nothing outlives the program. Stop ends the group of a process in the order the specification wants
-// (close stdin, SIGTERM, SIGKILL). When the leader of a group ends, the rest of the group is killed
-// before the leader is reaped. When the program itself is killed, the kernel kills each leader
-// (Pdeathsig, Linux) and the guard process, which reads the groups from a pipe that ends with the
-// program, kills all that is left of them. A descendant that leaves its group on purpose (setsid) is
-// beyond the reach of these means.
+// Nothing outlives the program. Stop ends a process in the order the specification wants (close stdin,
+// SIGTERM, SIGKILL to its group). When the leader of a group ends, all that is left of the instance is
+// killed: by its control group where the system lets the program have some, else by the marker in the
+// environment of every descendant and by who their parents are, so that a session of its own (setsid)
+// is no way out. When the program itself is killed, the kernel kills each leader (Pdeathsig, Linux) and
+// the guard process, which reads what there is from a pipe that ends with the program, kills and
+// removes the rest. Without control groups, a descendant that wipes its environment and has lost its
+// parents is beyond the reach of these means.
+//
+// Limits, the user, and the sandbox are put on by the program itself, started anew as a launcher
+// ([Confine]) that then becomes the server.
 package runner
