@@ -82,7 +82,7 @@ func TestDirsOfTheDead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	living := start(t, "dirs", runner.Options{Dirs: runner.Dirs{Temp: true}})
+	living := start(t, "dirs", runner.Options{Dirs: runner.Dirs{Temp: true, Work: true}})
 	temp, _, _ := strings.Cut(read(t, living), " ")
 	for dir, there := range map[string]bool{dead: false, alien: true, temp: true} {
 		if _, err := os.Stat(dir); (err == nil) != there {
