@@ -182,6 +182,7 @@ func (f *family) open(key pool.Key) *kin {
 			g.hub.recovered(k.watched)
 		}
 	}
+	o.Room = k.roomAside
 	if key.Name != "" {
 		k.key.Store(&key)
 		o.Key, o.Who = key.Name, whoIs(key)
@@ -189,6 +190,18 @@ func (f *family) open(key pool.Key) *kin {
 	k.server = upstream.Open(alone(s.Spec), o)
 	k.watched.server = k.server
 	return k
+}
+
+// roomAside finds room for a process beside the instance, which the pool knows of.
+func (k *kin) roomAside(ctx context.Context, aside bool) (give func(), err error) {
+	if !aside {
+		return func() {}, nil
+	}
+	tenant := ""
+	if key := k.key.Load(); key != nil {
+		tenant = key.Tenant
+	}
+	return k.f.g.room(k.Server, tenant)(ctx, aside)
 }
 
 // alone is the server as it runs for one key: one process, whose end the family decides.

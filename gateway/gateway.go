@@ -225,6 +225,7 @@ func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member
 		}
 		slept = st == upstream.StateIdle
 	}
+	o.Room = g.room(s, "")
 	m.server = openServer(s, o)
 	m.watched.server = m.server
 	if s.Isolated() {
@@ -244,6 +245,12 @@ func openServer(s *plan.Server, o upstream.Options) *upstream.Server {
 		return upstream.Open(one, o)
 	}
 	return upstream.Open(s.Spec, o)
+}
+
+// room has processes of a server that no pool knows of count for the ceilings of all.
+func (g *Gateway) room(s *plan.Server, tenant string) func(context.Context, bool) (func(), error) {
+	guest := pool.Guest{Op: `server "` + s.Name + `"`, Tenant: tenant, Wait: time.Duration(s.Spec.Pool.Wait)}
+	return func(ctx context.Context, _ bool) (func(), error) { return g.share.Take(ctx, guest) }
 }
 
 // upstreamOptions are what is the same for all instances of a server.

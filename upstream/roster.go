@@ -58,6 +58,7 @@ type seat struct {
 	tasks  atomic.Int64 // on the clock: until when a task may run that was begun here
 	last   atomic.Bool  // it crashed, and no other was left
 	ready  time.Duration
+	give   func() // back the room of the process
 }
 
 // retiring is the load of a seat that takes no more calls.

@@ -119,6 +119,9 @@ type Options struct {
 	Launch *launch.Launcher
 	// Confine is the argv of the launcher that confines children; nil refuses servers that need it.
 	Confine []string
+	// Room is asked before each start of a child process, with whether it is one beside others for calls that those cannot take;
+	// give is called when the process has ended. An error refuses the start. Nil always has room.
+	Room func(ctx context.Context, aside bool) (give func(), err error)
 	// Journal keeps what the server's processes print; may be nil.
 	Journal *runner.Journal
 	// MaxBytes and MaxDepth bound a message; zero means the defaults of mcp.Limits.

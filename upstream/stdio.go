@@ -91,6 +91,9 @@ func (l *stdioLink) start(ctx context.Context, st *seat) error {
 	if err != nil {
 		return err // that nothing was started is no crash
 	}
+	if err := st.takeRoom(ctx); err != nil {
+		return err // nor here
+	}
 	if l.broke.Swap(false) {
 		l.restarts.Add(1)
 		if l.s.opts.Restarted != nil {
@@ -104,16 +107,30 @@ func (l *stdioLink) start(ctx context.Context, st *seat) error {
 	}
 	if err == nil {
 		st.ready = clock()
-		if !l.s.spawn(func(ctx context.Context) { l.attendSeat(ctx, st) }) {
+		if !l.s.spawn(func(ctx context.Context) {
+			defer st.give()
+			l.attendSeat(ctx, st)
+		}) {
 			st.in.stop()
+			st.give()
 			return l.s.closedError()
 		}
 		return nil
 	}
+	st.give()
 	if ctx.Err() == nil && !st.aside {
 		l.broke.Store(true)
 		l.back.failed(err)
 		l.s.crashed("start")
+	}
+	return err
+}
+
+// takeRoom finds room for one more process.
+func (st *seat) takeRoom(ctx context.Context) (err error) {
+	st.give = func() {}
+	if room := st.r.s.opts.Room; room != nil {
+		st.give, err = room(ctx, st.aside)
 	}
 	return err
 }

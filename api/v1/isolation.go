@@ -110,6 +110,20 @@ func (c *Config) PoolOf(name string) Pool {
 	return p
 }
 
+// standing is how many processes are started though nobody calls: of each
+// server the one that gives its lists or is shared, and spares.
+func (c *Config) standing() (n int) {
+	for _, name := range c.ServerNames() {
+		switch p := c.PoolOf(name); {
+		case c.IsolationOf(name) == IsolationShared:
+			n += max(p.Min, 1)
+		case c.IsolationOf(name) != "" && c.MCPServers[name].Personal() == "":
+			n += 1 + p.Spares
+		}
+	}
+	return n
+}
+
 // isolation checks who shares an instance, and how many there are.
 func (k *checker) isolation(c *Config, name string) {
 	s, path := c.MCPServers[name], childPath("mcpServers", name)

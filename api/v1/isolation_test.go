@@ -41,6 +41,21 @@ func TestIsolationOf(t *testing.T) {
 	}
 }
 
+// TestTooManyServers: what cannot all be started is told when the file is read.
+func TestTooManyServers(t *testing.T) {
+	for most, warned := range map[string]bool{"6": true, "7": false} {
+		c, problems := parse(`mcpServers: {a: {command: x, pool: {min: 2, max: 3}}, b: {command: x, isolation: principal, pool: {spares: 3}},
+  c: {command: x, cwd: "${principal.tenant}"}, d: {command: x}, e: {command: x, disabled: true}, f: {url: "http://x"}}
+runner: {maxInstances: ` + most + "}")
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		if got := strings.Join(c.Warnings, "\n"); strings.Contains(got, "runner.maxInstances: is 6, but the servers have 7 processes") != warned {
+			t.Errorf("%s: %q", most, got)
+		}
+	}
+}
+
 var ann = &v1.Caller{Subject: "ann", Tenant: "acme", Credential: func(name string) (v1.Secret, bool) {
 	return "sekrit-${principal.subject}", name == "github"
 }}

@@ -121,6 +121,10 @@ func (d *decoder) idle(c *Config) {
 		d.warn(d.lines["mcpServers"], "mcpServers", reason)
 	}
 	d.lacking(c)
+	if n := c.standing(); n > c.Runner.MaxInstances {
+		d.warn(d.lineOf("runner"), "runner.maxInstances",
+			fmt.Sprintf("is %d, but the servers have %d processes before anybody calls, so that some cannot start: raise it", c.Runner.MaxInstances, n))
+	}
 	if c.Cluster != "" && len(c.Seal.Keys) == 0 {
 		d.warn(d.lineOf("cluster"), "cluster", "is set but seal.keys is not, so that each replica makes its own: give all the same, or they refuse each other")
 	}

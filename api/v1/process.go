@@ -88,13 +88,15 @@ type Liveness struct {
 	Timeout Duration `json:"timeout,omitzero" default:"10s" min:"1ms"`
 }
 
-// Runner bounds the instances of all isolated servers together, besides the one
-// of each that gives its lists. Those of shared servers are bounded by pool.max.
+// Runner bounds the instances of all servers together.
 type Runner struct {
-	// MaxInstances is how many instances of isolated servers may run at this
-	// replica. Where one more is needed, the one that was unused longest is stopped.
+	// MaxInstances is how many instances may run at this replica, of isolated
+	// servers, with the one of each that gives its lists, and of shared ones. Where
+	// one more is needed, that of an isolated server is stopped that was unused
+	// longest.
 	MaxInstances int `json:"maxInstances,omitzero" default:"500" min:"1" max:"100000" env:"TOOLCRIB_RUNNER_MAX_INSTANCES"`
-	// MaxPerTenant is how many of them may belong to one tenant.
+	// MaxPerTenant is how many of them may belong to one tenant. Shared ones belong
+	// to none.
 	MaxPerTenant int `json:"maxPerTenant,omitzero" default:"200" min:"1" max:"100000"`
 }
 

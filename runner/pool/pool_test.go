@@ -435,6 +435,55 @@ func TestShare(t *testing.T) {
 	}
 }
 
+// TestGuest: an instance of no pool counts too; what is idle makes room for it, what is in use does not.
+func TestGuest(t *testing.T) {
+	y := &yard{}
+	share := pool.NewShare(2, 1)
+	in(t, y, func(o *pool.Options[*thing]) { o.Share = share }, func(t *testing.T, p *pool.Pool[*thing]) {
+		guest := pool.Guest{Op: `server "g"`, Wait: time.Second}
+		refused := func(g pool.Guest, key string) {
+			t.Helper()
+			_, err := share.Take(t.Context(), g)
+			if e := errs.Of(err); e == nil || e.Kind != errs.Overloaded || e.Op != g.Op || !strings.Contains(e.Text(), key) || e.RetryAfter == 0 {
+				t.Errorf("%v", err)
+			}
+		}
+		first, err := share.Take(t.Context(), guest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := get(t, p, key("a"))
+		refused(guest, "raise runner.maxInstances")
+		guest.Tenant = "t"
+		if _, err := p.Acquire(t.Context(), key("b")); err == nil {
+			t.Error("there was room for one more")
+		}
+		p.Release(key("a"))
+		second, err := share.Take(t.Context(), guest)
+		if err != nil || !a.ended.Load() || share.Count() != 2 {
+			t.Fatalf("%v, a ended %t, %d counted", err, a.ended.Load(), share.Count())
+		}
+		first()
+		refused(guest, "raise runner.maxPerTenant")
+		time.AfterFunc(time.Second/2, second)
+		third, err := share.Take(t.Context(), guest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		third()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		get(t, p, key("a"))
+		get(t, p, pool.Key{Name: "c"})
+		if _, err := share.Take(ctx, guest); !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
+		}
+	})
+	if share.Count() != 0 {
+		t.Errorf("%d are counted after all", share.Count())
+	}
+}
+
 // TestClose: closing fails those who wait and ends what is in use or being started.
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -91,17 +91,10 @@ func (p *Pool[T]) withdraw(w *waiter[T], why func() error, always bool) {
 
 // tooLong says why a call did not get an instance in time. The caller holds the lock.
 func (p *Pool[T]) tooLong(why lack) error {
-	what := "all %d are in use; raise pool.max, or pool.wait"
-	most := p.o.Max
-	switch why {
-	case lackTotal:
-		what, most = "all %d that this replica may run are in use; raise runner.maxInstances", p.o.Share.most()
-	case lackTenant:
-		what, most = "all %d that the tenant may have at this replica are in use; raise runner.maxPerTenant", p.o.Share.mostOfTenant()
+	if why > lackRoom {
+		return p.o.Share.full(p.o.Op, why, p.o.Wait)
 	}
-	e := errs.E(p.o.Op, errs.Overloaded, "no instance became free within %s: "+what, p.o.Wait, most)
-	e.RetryAfter = retryAfter
-	return e
+	return overloaded(p.o.Op, "all %d are in use; raise pool.max, or pool.wait", p.o.Wait, p.o.Max)
 }
 
 // fail and hand end the wait of a call. The caller holds the lock.

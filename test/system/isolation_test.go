@@ -453,6 +453,41 @@ func TestCeilings(t *testing.T) {
 	}
 }
 
+// TestEveryProcessCounts: processes of shared servers, and those that give lists, count for the ceiling of all; what is idle
+// makes room for them.
+func TestEveryProcessCounts(t *testing.T) {
+	t.Parallel()
+	script := reporter(testenv.Modern)
+	script.Tools = append(script.Tools, testenv.Tool("hang"))
+	script.On["tools/call hang"] = (*testenv.Call).Hang
+	one, two := testenv.StdioServer(t, script), testenv.StdioServer(t, script)
+	wait := map[string]any{"wait": "300ms"}
+	config := isolated(one, map[string]any{"pool": wait})
+	config.Entries["two"] = two.Entry(map[string]any{"isolation": "shared", "pool": map[string]any{"wait": "300ms", "max": 2, "concurrency": 1}})
+	config.More["runner"] = map[string]any{"maxInstances": 3}
+	g := testenv.Serve(t, config)
+	alice, bob := as(t, g, testenv.Modern, aliceKey, "{}"), as(t, g, testenv.Modern, bobKey, "{}")
+	testenv.Eventually(t, "both servers", func() bool { return len(one.Children()) == 1 && len(two.Children()) == 1 })
+	first := who(t, alice)
+	ctx, cancel := context.WithCancel(t.Context())
+	var hanging sync.WaitGroup
+	defer hanging.Wait()
+	defer cancel()
+	hang := func(c *testenv.Client, tool string) {
+		hanging.Go(func() { _, _ = c.Try(ctx, askTool(tool)) }) // until it is given up
+	}
+	hang(bob, "two__hang")
+	two.Await("tools/call", 1)
+	if r := bob.Tool("two__who", "{}"); r.Texts() == "" {
+		t.Errorf("the shared server has no second process: %v", r)
+	}
+	testenv.Eventually(t, "the end of alice's process", func() bool { return !testenv.Alive(first.PID) })
+	r := alice.Tool("one__who", "{}")
+	if _, text := r.Error(); r.Status != 503 || !strings.Contains(text, "raise runner.maxInstances") || r.Header.Get("Retry-After") == "" {
+		t.Errorf("HTTP %d %v", r.Status, r)
+	}
+}
+
 // TestSlowInstance: a client that wants to hear of progress is told that its instance is being started.
 func TestSlowInstance(t *testing.T) {
 	t.Parallel()
