@@ -75,3 +75,19 @@ func TestHungGuardIsReplaced(t *testing.T) {
 	k.remove(1 << 30)
 	k.retire()
 }
+
+// What one user keeps for all programs, or all users have, is nobody's package.
+func TestPackageOf(t *testing.T) {
+	for file, want := range map[string]string{
+		"/home/somebody/bin/server":               "",
+		"/home/somebody/server.js":                "",
+		"/home/somebody/.local/bin/server":        "",
+		"/opt/server/bin/start":                   "/opt/server",
+		"/home/somebody/tools/server/bin/start":   "/home/somebody/tools/server",
+		"/srv/app/node_modules/server/dist/it.js": "/srv/app/node_modules",
+	} {
+		if got := packageOf(file); got != want {
+			t.Errorf("%s: got %q, want %q", file, got, want)
+		}
+	}
+}

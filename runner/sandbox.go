@@ -173,8 +173,18 @@ func ofOnePackage(dir string) bool {
 	if home, err := os.UserHomeDir(); err == nil && (dir == home || within(home, dir)) || dir == os.TempDir() {
 		return false
 	}
+	if slices.Contains(homeDirs, filepath.Dir(dir)) || slices.Contains(userDirs, filepath.Base(dir)) {
+		return false
+	}
 	return strings.Count(dir, "/") > 1 && !slices.Contains([]string{"/usr/local", "/home", "/var/tmp", "/var/lib", "/usr/share"}, dir)
 }
+
+var (
+	// homeDirs hold the home directories of all users: the server's files may lie in another's than the program's own.
+	homeDirs = []string{"/home", "/Users", "/var/home", "/export/home"}
+	// userDirs hold what all programs of a user keep, keys and this program's state included.
+	userDirs = []string{".local", ".config", ".cache", ".var"}
+)
 
 // within reports whether path lies below dir.
 func within(path, dir string) bool {

@@ -184,6 +184,30 @@ func TestSandboxErrors(t *testing.T) {
 	}
 }
 
+// A program in the folder that a user has for all programs is not part of a package: what lies beside it,
+// keys of this program included, stays out of reach.
+func TestSandboxOfUserPrograms(t *testing.T) {
+	dir := tree(t)
+	t.Setenv("HOME", dir)
+	for _, below := range []string{".local", ".config"} {
+		program := filepath.Join(dir, below, "bin", "server")
+		secret := filepath.Join(dir, below, "state", "toolcrib", "seal.keys")
+		for path, text := range map[string]string{program: "#!/bin/sh\ncat \"$SECRET\" >&2 && echo read || echo refused; cat", secret: "key"} {
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c := interpreted(program, runner.Sandbox{})
+		c.Env = append(c.Env, "SECRET="+secret)
+		if got := read(t, confined(t, c)); got != "refused" {
+			t.Errorf("%s: what lies beside the program is %s", below, got)
+		}
+	}
+}
+
 // What keeps a confined command from being executed is told like for any other, and not as its exit.
 func TestConfinedCommandCannotStart(t *testing.T) {
 	dir := t.TempDir()
