@@ -81,12 +81,26 @@ func freePort(t testing.TB) int {
 		if nextPort++; nextPort > highPort {
 			nextPort = 12000
 		}
-		if free(nextPort) && free(nextPort+10_000) {
+		if mine(nextPort) && free(nextPort) && free(nextPort+10_000) {
 			return nextPort
 		}
 	}
 	t.Fatal("no free port for Redis")
 	return 0
+}
+
+// ports keep the ports of this process from the test binaries of other packages, which run at the same time. They are
+// sockets in the abstract namespace, which end with the process.
+var ports []net.Listener
+
+func mine(port int) bool {
+	var lc net.ListenConfig
+	l, err := lc.Listen(context.Background(), "unix", "@toolcrib-test-port-"+strconv.Itoa(port))
+	if err != nil {
+		return false
+	}
+	ports = append(ports, l)
+	return true
 }
 
 func free(port int) bool {
