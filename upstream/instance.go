@@ -180,6 +180,7 @@ func (in *instance) message(buf *mcp.Buffer) {
 	if e := mcp.Scan(m.Body, &m.Message, in.s.limits()); e != nil {
 		in.garbage.Add(1)
 		in.s.warnings.warn(in.s.log, in.p.words().message+" is no MCP message", "error", e.Message, "line", clip(in.p.Fault(m.Body)))
+		in.salvage(m.Body)
 		m.Free()
 		return
 	}

@@ -31,6 +31,7 @@ var rogues = map[string]rogue{
 	"deaf":     {as: "deaf", state: "ready"},
 	"closes":   {as: "closes", say: "closed its output", state: "any"},
 	"half":     {as: "half", entry: impatient, say: "1s", state: "ready"},
+	"prompts":  {as: "prompts", state: "ready"},
 	"stranger": {as: "stranger", state: "ready"},
 	"twice":    {as: "twice", state: "ready"},
 	"chatty":   {as: "chatty", state: "ready"},
@@ -158,5 +159,32 @@ func checkStanding(t *testing.T, g *testenv.Gateway, name string, want rogue) {
 	})
 	if !stood {
 		t.Errorf("%s stands as %+v, want %s for %q", name, got, want.state, want.why)
+	}
+}
+
+// TestGlued: half an answer costs the call that it was for, at once, and not the one whose answer stands on the same line.
+func TestGlued(t *testing.T) {
+	t.Parallel()
+	for _, era := range testenv.Eras {
+		t.Run(era.String(), func(t *testing.T) {
+			t.Parallel()
+			l := testenv.LoneServer(t, era.String(), "glued")
+			g := testenv.Serve(t, testenv.Config{Entries: map[string]any{"one": l.Entry()}})
+			client := g.Client(era, "/mcp")
+			half := make(chan string, 1)
+			go func() {
+				_, text := client.Tool("one__who", "{}").Error()
+				half <- text
+			}()
+			testenv.Eventually(t, "the half answer and a whole one", func() bool {
+				if r := client.Tool("one__echo", "{}"); r.Texts() != "done" {
+					t.Errorf("a whole answer: %v", r)
+				}
+				return len(half) > 0
+			})
+			if text := <-half; !strings.Contains(text, "not valid JSON") {
+				t.Errorf("half an answer: %q", text)
+			}
+		})
 	}
 }

@@ -334,6 +334,21 @@ var onCall = map[string]func(*server, *message) bool{
 		_, _ = os.Stdout.WriteString(`{"jsonrpc":"2.0","id":` + string(m.ID) + `,"result":{"content":[`)
 		return true
 	},
+	"glued": func(s *server, m *message) bool {
+		if m.Params.Name == "echo" {
+			return false
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		_, _ = os.Stdout.WriteString(`{"jsonrpc":"2.0","id":` + string(m.ID) + `,"result":{"content":[{"type":"text","text":"a\"b`)
+		return true
+	},
+	"prompts": func(s *server, _ *message) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		_, _ = os.Stdout.WriteString(`working {50%} "> `)
+		return false
+	},
 	"stranger": func(s *server, _ *message) bool {
 		for _, id := range []string{`"nobody"`, "123456789", "-1", "null", `{"id":1}`, "1.5"} {
 			s.line(`{"jsonrpc":"2.0","id":`, id, `,"result":{"content":[]}}`)
