@@ -32,7 +32,10 @@ func (c *Config) LockFile() string {
 // steering are the variables that change which program runs, or what code it
 // loads. A trailing _ stands for all that begin so.
 var steering = []string{
-	"PATH", "LD_", "DYLD_", "GCONV_PATH", "ENV", "BASH_ENV", "SHELLOPTS", "ZDOTDIR", "IFS",
+	"PATH", "LD_", "DYLD_", "GCONV_PATH", "ENV", "BASH_ENV", "BASH_FUNC_", "BASHOPTS", "SHELLOPTS", "PS4", "ZDOTDIR", "IFS", "SHELL",
+	"HOME", "USERPROFILE", "XDG_CONFIG_HOME", // where launchers find their settings, and interpreters code of the user
+	"OPENSSL_CONF", "OPENSSL_ENGINES", "OPENSSL_MODULES", "ERL_", "ELIXIR_ERL_OPTIONS", "RSYNC_RSH", "MAKEFLAGS", "GNUMAKEFLAGS",
+	"COREPACK_", "YARN_", "PNPM_", "VOLTA_", "NVM_", "PYENV_", "ASDF_", "GOROOT", "GOPATH", "GOBIN", "CGO_", "CC", "CXX",
 	"NODE_OPTIONS", "NODE_PATH", "NODE_REPL_EXTERNAL_MODULE", "npm_", "NPM_", "BUN_", "DENO_",
 	"PYTHON", "PIP_", "UV_", "VIRTUAL_ENV", "PERL5", "PERLLIB", "RUBYOPT", "RUBYLIB", "PHPRC", "PHP_INI_SCAN_DIR",
 	"GOFLAGS", "GOPROXY", "GONOSUMDB", "GONOSUMCHECK", "GOSUMDB", "GOINSECURE", "GOPRIVATE", "GOTOOLCHAIN", "GOENV",
@@ -87,17 +90,11 @@ func inlineRemedy(program string) string {
 	return "; put the code into a file, or allow this with launch.inline: [" + program + "]"
 }
 
-// inlineEnv refuses the variables that do what options such as npx -c do.
+// inlineEnv refuses variables whose values are code.
 func (k *checker) inlineEnv(l *Launch, path string, s *Server) {
 	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
-		program := ""
-		switch {
-		case strings.EqualFold(name, "npm_config_call"), strings.EqualFold(name, "npm_config_script_shell"):
-			program = LauncherNPX
-		case name == "NODE_OPTIONS" && strings.Contains(s.Env[name], "data:"):
-			program = "node"
-		}
-		if program != "" && !slices.Contains(l.Inline, program) {
+		program, ok := inline.Variable(name, s.Env[name])
+		if ok && !slices.Contains(l.Inline, program) {
 			k.fail(childPath(path+".env", name), "gives %s code to run%s", program, inlineRemedy(program))
 		}
 	}
@@ -107,14 +104,14 @@ func (k *checker) inlineEnv(l *Launch, path string, s *Server) {
 // with them in launch.inline it is valid.
 func InlineOf(s *Server) []string {
 	var allowed []string
+	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
+		if program, ok := inline.Variable(name, s.Env[name]); ok && !slices.Contains(allowed, program) {
+			allowed = append(allowed, program)
+		}
+	}
 	for {
-		k := &checker{}
 		found, ok := inline.Find(s.Command, s.Args, allowed)
 		if !ok {
-			k.inlineEnv(&Launch{}, "", s)
-			if len(k.problems) > 0 {
-				allowed = append(allowed, "npx", "node")
-			}
 			return allowed
 		}
 		allowed = append(allowed, found.Program)

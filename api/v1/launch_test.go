@@ -77,7 +77,8 @@ func FuzzParsePackage(f *testing.F) {
 func TestSteers(t *testing.T) {
 	for name, want := range map[string]bool{
 		"PATH": true, "LD_PRELOAD": true, "NODE_OPTIONS": true, "npm_config_registry": true, "PYTHONPATH": true, "GIT_SSH_COMMAND": true, "BASH_ENV": true,
-		"TOKEN": false, "HOME": false, "PATHS": false, "MY_PATH": false, "ENVIRONMENT": false, "LANG": false,
+		"BASH_FUNC_ls%%": true, "OPENSSL_CONF": true, "HOME": true, "XDG_CONFIG_HOME": true, "SHELL": true, "RSYNC_RSH": true,
+		"TOKEN": false, "HOMES": false, "GOING": false, "PATHS": false, "MY_PATH": false, "ENVIRONMENT": false, "LANG": false,
 	} {
 		if v1.Steers(name) != want {
 			t.Errorf("%s: %v", name, !want)

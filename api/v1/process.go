@@ -104,7 +104,7 @@ type Runner struct {
 type Launch struct {
 	// Templates are the commands that may be started. With at least one, every
 	// server with a command or package must fit one; without, any may be. Variables
-	// that change what a program runs (PATH, NODE_OPTIONS, LD_PRELOAD) may then not
+	// that change what a program runs (PATH, HOME, NODE_OPTIONS, LD_PRELOAD) may then not
 	// be set by servers.
 	Templates []LaunchTemplate `json:"templates,omitempty"`
 	// Inline names the launchers and interpreters (npx, node, python, sh) that may

@@ -2,6 +2,7 @@ package inline
 
 import (
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -42,7 +43,7 @@ func Name(command string) string {
 		name = name[:at]
 	}
 	plain := strings.TrimRight(name, "0123456789.-")
-	for _, name := range []string{name, plain} {
+	for _, name := range []string{name, plain, variant.ReplaceAllString(name, "$1")} {
 		if same, ok := aliases[name]; ok {
 			return same
 		}
@@ -52,6 +53,9 @@ func Name(command string) string {
 	}
 	return name
 }
+
+// variant is how builds of one interpreter are told apart: python3.13t, perl5.36-x86_64-linux-gnu, bash-static.
+var variant = regexp.MustCompile(`^([a-z]+)(?:-?[0-9][0-9.]*(?:[dmt]+|-[a-z0-9_]+-linux.*|-intel64|-dbg)|-static)$`)
 
 type search struct {
 	allowed []string
@@ -94,6 +98,11 @@ func (s *search) interpreter(name string, k kind, args []string, at int) {
 			return
 		case k.isOption(arg):
 			before = k.option(arg)
+		case k.plus && strings.HasPrefix(arg, "+"):
+			before = k.letters(strings.Trim(arg, "+")) // undoes the option, and comes before others like it
+		case isInput(arg) && (arg != "-" || !k.plus): // to a shell - is the end of the options
+			s.report(name, "", -1)
+			return
 		case arg == "-", slices.Contains(k.passed, arg):
 			continue
 		default:
@@ -128,8 +137,10 @@ func asksOnly(args []string) bool {
 	return len(args) > 0 && slices.ContainsFunc([]string{"--version", "-V", "-v", "--help", "-h"}, func(a string) bool { return slices.Contains(args, a) })
 }
 
-// running are modules of Python that run code of their arguments.
-var running = []string{"timeit", "pdb", "code", "cProfile", "profile", "trace"}
+// running are modules of Python that run code of their arguments or of standard input.
+var running = []string{
+	"timeit", "pdb", "code", "cProfile", "profile", "trace", "asyncio", "_pyrepl", "IPython", "ipykernel", "idlelib", "bpython", "ptpython", "xonsh",
+}
 
 // module judges "-m NAME …" of Python.
 func (s *search) module(name string, args []string, at int) {
@@ -137,7 +148,7 @@ func (s *search) module(name string, args []string, at int) {
 	if module == "" && len(args) > 1 {
 		module = args[1]
 	}
-	if slices.Contains(running, module) {
+	if top, _, _ := strings.Cut(module, "."); slices.Contains(running, top) {
 		s.report(name, "-m "+module, at)
 	}
 }
@@ -162,7 +173,7 @@ func (s *search) wrapper(name string, k kind, args []string, at, depth int) {
 			}
 			s.entrypoint(&k, args[i:], at+i, depth)
 			continue
-		case k.assignments && strings.Contains(arg, "="), slices.Contains(k.passed, arg):
+		case k.assignments && strings.Contains(arg, "="), arg == "-", slices.Contains(k.passed, arg):
 			before = boolean
 			continue
 		}
@@ -215,10 +226,28 @@ func (k *kind) isImage(arg string) bool {
 	return k.container && !strings.HasPrefix(arg, "/") && strings.Contains(arg, "/")
 }
 
+// inputs are names of standard input.
+var inputs = []string{"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0", "/proc/thread-self/fd/0"}
+
+func isInput(arg string) bool { return slices.Contains(inputs, path.Clean(arg)) }
+
 // dataURL tells whether an argument is, or an option is set to, a URL that is code itself.
 func dataURL(arg string) bool {
-	if _, value, cut := strings.Cut(arg, "="); cut && strings.HasPrefix(strings.ToLower(value), "data:") {
+	if _, value, cut := strings.Cut(arg, "="); cut && isData(value) {
 		return true
 	}
-	return strings.HasPrefix(strings.ToLower(arg), "data:")
+	return isData(arg)
+}
+
+func isData(text string) bool { return strings.HasPrefix(url(text), "data:") }
+
+// url is text as readers of URLs see it: without control characters, whatever the case.
+func url(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' {
+			return -1
+		}
+		return r
+	}, text)
+	return strings.ToLower(strings.TrimSpace(text))
 }

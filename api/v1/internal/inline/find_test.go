@@ -132,6 +132,26 @@ ssh -o PermitLocalCommand=yes host | ssh PermitLocalCommand
 rsync -e x a b | rsync -e
 xargs sh -c code | sh -c
 SH -c code | sh -c
+sh +e -c code | sh -c
+bash +x +o posix -c code | bash -c
+env - bash -c code | bash -c
+python3 - x | python
+node - x | node
+perl /dev/stdin | perl
+python3 /dev/stdin x | python
+node /dev/../dev/fd/0 | node
+bash /proc/self/fd/0 | bash
+python3 -i server.py | python -i
+python3.13t -c code | python -c
+python3-dbg -c code | python -c
+perl5.36-x86_64-linux-gnu -e code | perl -e
+bash-static -c code | bash -c
+python -m asyncio | python -m asyncio
+python -m idlelib.idle -c code | python -m idlelib.idle
+perl -d server.pl | perl -d
+perl -d:Peek;code server.pl | perl -d:Peek;code
+node --import=DA\tTA:text/javascript,code server.js | node --import
+node --import=\ data:text/javascript,code server.js | node --import
 `), "\n") {
 		command, want, _ := strings.Cut(line, " | ")
 		got, ok := find(command)
@@ -173,6 +193,10 @@ python3 -X dev main.py -c
 sh server.sh -c
 bash -e ./start.sh -c
 bash -o pipefail start.sh
+bash +x start.sh -c
+sh - start.sh -c
+python3-config --libs -c x
+node-red -e x
 uvx mcp-server-fetch -c
 uvx --from git+https://github.com/x/y server
 uvx mcp-server-git==1.2.3 --repository /src
@@ -216,11 +240,44 @@ busybox
 }
 
 func find(line string, allowed ...string) (inline.Finding, bool) {
-	words := strings.Split(strings.ReplaceAll(line, `\ `, "\x00"), " ")
+	words := strings.Split(strings.NewReplacer(`\ `, "\x00", `\t`, "\t").Replace(line), " ")
 	for i := range words {
 		words[i] = strings.ReplaceAll(words[i], "\x00", " ")
 	}
 	return inline.Find(words[0], words[1:], allowed)
+}
+
+// TestVariable are variables whose values are code, and the program that runs it; empty for none.
+func TestVariable(t *testing.T) {
+	for text, want := range map[string]string{
+		"npm_config_call=id":                         "npx",
+		"NPM_CONFIG_SCRIPT-SHELL=/tmp/x":             "npx",
+		"npm_config_node_options=--import data:,x":   "node",
+		"NODE_OPTIONS=--import DATA:text/x,code":     "node",
+		"NODE_OPTIONS=--import da\tta:text/x,code":   "node",
+		"NODE_OPTIONS=--max-old-space-size=4096":     "",
+		"BUN_OPTIONS=--silent --eval=code":           "bun",
+		"BASH_FUNC_ls%%=() { id; }":                  "bash",
+		"BASH_ENV=$(id)":                             "bash",
+		"BASH_ENV=/etc/profile":                      "",
+		"PS4=`id`":                                   "bash",
+		"PYTHONINSPECT=1":                            "python",
+		"PYTHONINSPECT=":                             "",
+		"PERL5OPT=-Mstrict;system(q(id))":            "perl",
+		"PERL5OPT=-MList::Util=first,sum -w":         "",
+		"LUA_INIT_5_4=os.execute('id')":              "lua",
+		"LUA_INIT=@/etc/init.lua":                    "",
+		"ERL_AFLAGS=-eval halt().":                   "elixir",
+		"MAKEFLAGS=--eval=x:;id":                     "make",
+		"MAKEFLAGS=-j4":                              "",
+		"TOKEN=data:$(id)":                           "",
+		"GIT_SSH_COMMAND=ssh -i /run/secrets/deploy": "",
+	} {
+		name, value, _ := strings.Cut(text, "=")
+		if got, ok := inline.Variable(name, value); got != want || ok != (want != "") {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
+	}
 }
 
 func FuzzFind(f *testing.F) {

@@ -44,6 +44,7 @@ type kind struct {
 	endings       []string // of scripts
 	firstIsCode   bool     // the first operand is code, not the name of a file
 	slashes       bool     // options may begin with /
+	plus          bool     // options may begin with +, which undoes them
 }
 
 func (k *kind) isOption(arg string) bool {
@@ -134,7 +135,7 @@ var aliases = map[string]string{
 	"powershell": "pwsh", "luajit": "lua", "gawk": "awk", "mawk": "awk", "nawk": "awk",
 }
 
-var shell = kind{codes: "cs", values: "oO", switches: "abefhiklmnpruvxBCDEHP", long: merged(
+var shell = kind{plus: true, codes: "cs", values: "oO", switches: "abefhiklmnpruvxBCDEHP", long: merged(
 	longs(code, "command", "commands", "init-command", "execute"),
 	longs(boolean, "login", "norc", "noprofile", "posix", "restricted", "verbose"), longs(valued, "rcfile", "init-file"))}
 
@@ -190,7 +191,7 @@ var programs = map[string]kind{
 	}, slashes: true},
 	"pwsh": {own: powershell, slashes: true, endings: []string{".ps1"}},
 
-	"python": {codes: "c", switches: "bBdEhiIOqsSuvVxP", values: "WXQ", modules: "m", endings: []string{".py", ".pyz", ".pyc"}},
+	"python": {codes: "ci", switches: "bBdEhIOqsSuvVxP", values: "WXQ", modules: "m", endings: []string{".py", ".pyz", ".pyc"}},
 	"node":   node, "ts-node": node, "tsx": node, "electron": node,
 	"deno": {
 		words: []string{"eval", "repl"}, passed: []string{"run", "serve", "x"}, switches: "Aq", values: "cLr",
@@ -299,8 +300,8 @@ func perl(arg string) (class, bool) {
 			return boolean, true
 		}
 		return code, true
-	case strings.HasPrefix(arg, "-d"):
-		return boolean, true
+	case strings.HasPrefix(arg, "-d"): // the debugger reads commands from its input, and its module is code like that of -M
+		return code, true
 	}
 	return 0, false
 }
