@@ -52,6 +52,7 @@ type Exchange struct {
 	holder  *upstream.Server  // that has the parked call to be resumed
 	held    hold              // the caller's own instance, where it has one
 	handed  bool              // over by another replica, as this one has the instance
+	stays   bool              // another replica sent it for what it continues here, so that it goes to none again
 
 	about    *task   // that the request is about, or that is waited for in its place; nil for none
 	progress float64 // that the client was told of
@@ -66,7 +67,7 @@ func (x *Exchange) Reset() {
 	x.Header, x.Endpoint, x.Client, x.Principal, x.Notify = nil, "", upstream.Client{}, nil, nil
 	x.world, x.member, x.name, x.tool = nil, nil, nil, nil
 	x.state, x.answers, x.rounds, x.parked, x.holder = nil, nil, 0, 0, nil
-	x.about, x.progress, x.handed = nil, 0, false
+	x.about, x.progress, x.handed, x.stays = nil, 0, false, false
 	x.call = upstream.Call{}
 	x.rename = rename
 }

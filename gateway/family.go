@@ -18,9 +18,10 @@ type caller struct {
 	principal *identity.Principal
 	within    string // as Exchange.Within
 	handed    bool   // over by another replica, since this one has the instance
+	stays     bool   // as Exchange.stays
 }
 
-func (x *Exchange) who() caller { return caller{x.Principal, x.Within, x.handed} }
+func (x *Exchange) who() caller { return caller{x.Principal, x.Within, x.handed, x.stays} }
 
 // family is a server whose callers do not all share an instance: besides the member of the world, which gives the lists and
 // never carries a call, there is a kin for each isolation key.

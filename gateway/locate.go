@@ -24,7 +24,7 @@ func (f *family) hold(ctx context.Context, c caller) (hold, error) {
 		return f.holdHere(ctx, key)
 	}
 	k, up := f.pool.Peek(key)
-	if up && !k.foreign.Load() && k.claim.Load() != nil {
+	if up && (c.stays || !k.foreign.Load() && k.claim.Load() != nil) {
 		return f.holdHere(ctx, key)
 	}
 	o := &f.g.owners
@@ -38,15 +38,18 @@ func (f *family) hold(ctx context.Context, c caller) (hold, error) {
 		if up {
 			k.disown() // it was started while nobody could be asked
 		}
-		if c.handed {
+		if c.handed || c.stays {
 			return hold{}, moved()
 		}
 		return hold{}, &remote{replica}
 	}
 	defer o.drop(cl, true)
 	h, err := f.holdHere(ctx, key)
-	if err == nil && h.k.claim.Load() == nil {
+	switch {
+	case err == nil && h.k.claim.Load() == nil:
 		h.k.keep(o.retain(cl.name, h.k))
+	case c.handed && errors.Is(err, pool.ErrClosed):
+		return hold{}, moved() // this replica is stopping, others are not
 	}
 	return h, err
 }
@@ -112,7 +115,7 @@ func (g *Gateway) enter(ctx context.Context, x *Exchange) (done bool, err error)
 			}
 		}
 		brief := errors.Is(err, cluster.ErrDown) && errs.Of(err).Op == "cluster" && time.Since(began) < blinkMost
-		if !brief && !again(err) || x.handed || time.Now().After(limit) {
+		if !brief && !again(err) || x.handed || x.stays || time.Now().After(limit) {
 			return false, err
 		}
 		if err := pause(ctx, leaseAgain); err != nil {

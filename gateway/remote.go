@@ -39,9 +39,12 @@ type letter struct {
 // as it does here.
 func (g *Gateway) elsewhere(ctx context.Context, x *Exchange, replica string) error {
 	err := g.send(ctx, x, replica, false)
+	if isMoved(err) {
+		err = cluster.ErrGone // the instance is, which comes to the same
+	}
 	switch {
 	case errors.Is(err, cluster.ErrGone):
-		lost := errs.E("gateway", errs.Lost, "the interaction with the server was lost: the replica that held it is gone. "+
+		lost := errs.E("gateway", errs.Lost, "the interaction with the server was lost: the replica or instance that held it is gone. "+
 			"The call may have been carried out in part; send the request again without requestState and inputResponses to start anew")
 		lost.Err = err
 		return lost
@@ -112,7 +115,7 @@ func (g *Gateway) fromElsewhere(ctx context.Context, request []byte, note func([
 		return nil, errs.E("gateway", errs.Internal, "letter of another replica: %w", err)
 	}
 	x := &Exchange{Endpoint: l.Endpoint, Session: l.Session, Within: l.Within, Client: l.Client, Header: l.Header, state: l.State, answers: l.Answers}
-	x.handed = l.Handed
+	x.handed, x.stays = l.Handed, !l.Handed
 	x.Notify = func(n *mcp.Raw) { note(n.Append(nil)) }
 	x.In.Body = l.Body
 	if e := x.In.Scan(wide(l.Body)); e != nil {

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -232,7 +233,10 @@ func (p *Pool[T]) Close() {
 	p.o.Share.leave(p)
 }
 
-func (p *Pool[T]) removed() error { return errs.E(p.o.Op, errs.Unavailable, "is being removed") }
+// ErrClosed: the pool was closed.
+var ErrClosed = errors.New("is being removed")
+
+func (p *Pool[T]) removed() error { return errs.E(p.o.Op, errs.Unavailable, "%w", ErrClosed) }
 
 // begin starts an instance for a key; room was taken for it. The caller holds the lock, as for all below.
 func (p *Pool[T]) begin(key Key) *slot[T] {

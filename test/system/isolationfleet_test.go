@@ -1,7 +1,10 @@
 package system_test
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -125,4 +128,58 @@ func TestFleetTakesOver(t *testing.T) {
 	if next.PID == first.PID || next.Counter != 1 {
 		t.Errorf("%+v after %+v", next, first)
 	}
+}
+
+// TestFleetOldTask: a task went with the instance that made it, and the caller's next instance runs at another replica: the task is
+// unknown then, and no replica sends the request on to the other one without end.
+func TestFleetOldTask(t *testing.T) {
+	t.Parallel()
+	script := reporter(testenv.Modern)
+	script.Tools = append(script.Tools, testenv.Tool("hang"), testenv.Tool("make"))
+	script.Capabilities = `{"tools":{},"extensions":{"` + tasksExtension + `":{}}}`
+	script.On["tools/call hang"] = (*testenv.Call).Hang
+	script.On["tools/call make"] = func(c *testenv.Call) {
+		c.Result(`{"resultType":"task","taskId":"t","status":"completed","ttlMs":600000}`)
+	}
+	script.On["tasks/get"] = func(c *testenv.Call) { c.Error(-32602, "no such task here") }
+	s := testenv.StdioServer(t, script)
+	redis := testenv.StartRedis(t)
+	config := isolated(s, map[string]any{"isolation": "principal", "pool": map[string]any{"idle": "200ms"}})
+	f := testenv.ServeFleet(t, testenv.FleetConfig{Config: config, Redis: redis.URL(), Replicas: 2})
+	c := fleetClient(t, f, testenv.Modern, aliceKey)
+	c.Capabilities = taskClient
+	id := f.At(0, c).Tool("one__make", "{}").Member("taskId")
+	testenv.Eventually(t, "the end of the instance, whose task is over", func() bool {
+		leases, err := redis.Do("KEYS", "*instance*")
+		return err == nil && leases == ""
+	})
+	if pid := who(t, f.At(1, c)).PID; parentOf(t, pid) != f.Replicas[1].PID {
+		t.Fatal("the next instance runs at the same replica")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var hanging sync.WaitGroup
+	defer hanging.Wait()
+	defer cancel()
+	other, calls := f.At(1, c), len(s.Received("tools/call"))
+	hanging.Go(func() { _, _ = other.Try(ctx, askTool("one__hang")) }) // keeps that one
+	s.Await("tools/call", calls+1)
+	for i := range f.Replicas {
+		if code, text := f.At(i, c).Call("tasks/get", `"taskId":`+id).Error(); code != -32602 || !strings.Contains(text, "no such task here") {
+			t.Errorf("replica %d: %d %q", i, code, text)
+		}
+	}
+}
+
+// parentOf is the process that started another one; 0 when that is gone.
+func parentOf(t *testing.T, pid int) (parent int) {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	_, after, _ := strings.Cut(string(status), "PPid:")
+	if _, err := fmt.Sscan(after, &parent); err != nil {
+		t.Fatal(err)
+	}
+	return parent
 }
