@@ -48,12 +48,26 @@ func (g *Gateway) found(m *member, p *plan.Plan) {
 	f.pool = pool.New(pool.Options[*kin]{
 		Op: `server "` + m.Name + `"`, Max: s.Max, Min: s.Min, Spares: s.Spares, Idle: time.Duration(s.Idle),
 		Queue: s.Queue, Wait: time.Duration(s.Wait), Share: g.share, Alike: !f.personal(),
-		Start: f.start,
+		Hold: holdTime(&s), Start: f.start,
+		Evicted: func(k *kin) {
+			g.o.Log.Info("instance ended to make room for another caller's; raise pool.max where that happens often",
+				"server", f.plan.Name, "key", k.shown())
+		},
 		Adopt: func(k *kin, key pool.Key) {
 			k.key.Store(&key)
 			k.claim.Store(g.owners.retain(f.leaseOf(key.Name), k))
 		},
 	})
+}
+
+// holdTime is how long a caller's instance is left alone: those who follow call on call find theirs again, while another caller gets
+// one within the time that a call may wait.
+func holdTime(s *v1.Pool) time.Duration {
+	most := time.Duration(s.Wait) / 2
+	if s.Idle == 0 {
+		return most
+	}
+	return min(most, time.Duration(s.Idle)/10)
 }
 
 // keyOf is the isolation key of a caller.
@@ -136,6 +150,14 @@ func (k *kin) Close() {
 	k.f.g.parking.endAt(k.server)
 	k.server.Close()
 	k.f.g.owners.drop(k.claim.Load(), true)
+}
+
+// shown is its key as people see it.
+func (k *kin) shown() string {
+	if key := k.key.Load(); key != nil {
+		return keyLabel(key.Name)
+	}
+	return ""
 }
 
 // serves tells whether the instance is that of a caller.

@@ -39,6 +39,8 @@ type Options[T Instance] struct {
 	Spares int
 	// Idle is how long an instance without use is kept; 0 keeps it.
 	Idle time.Duration
+	// Hold is how long an instance is left to its key after it was used, before it may be ended for another key.
+	Hold time.Duration
 	// Queue bounds the calls that wait, Wait how long each waits for room. A start takes as long as it takes.
 	Queue int
 	Wait  time.Duration
@@ -48,6 +50,8 @@ type Options[T Instance] struct {
 	Start func(ctx context.Context, key Key) (T, error)
 	// Adopt makes a spare the instance of a key. It is quick, and does not call the pool.
 	Adopt func(spare T, key Key)
+	// Evicted is told of an instance that is ended for another key. It is quick, and does not call the pool. It may be nil.
+	Evicted func(inst T)
 	// Alike says that instances differ in nothing but their key, so that one that cannot be started keeps the others from being
 	// tried for a while as well.
 	Alike bool

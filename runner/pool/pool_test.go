@@ -215,6 +215,30 @@ func TestEviction(t *testing.T) {
 	})
 }
 
+// TestHold: an instance that was used a moment ago is not ended for another key, which waits for it.
+func TestHold(t *testing.T) {
+	y := &yard{}
+	var evicted []int
+	in(t, y, func(o *pool.Options[*thing]) {
+		o.Max, o.Hold, o.Evicted = 1, 2*time.Second, func(th *thing) { evicted = append(evicted, th.n) }
+	}, func(t *testing.T, p *pool.Pool[*thing]) {
+		first := get(t, p, key("a"))
+		p.Release(key("a"))
+		began := time.Now()
+		time.AfterFunc(time.Second, func() {
+			get(t, p, key("a"))
+			p.Release(key("a"))
+		})
+		get(t, p, key("b"))
+		if took := time.Since(began); took < 3*time.Second || took > 3*time.Second+200*time.Millisecond || !first.ended.Load() {
+			t.Errorf("handed over after %s", took)
+		}
+		if y.made != 2 || len(evicted) != 1 || evicted[0] != first.n {
+			t.Errorf("%d made, evicted %v", y.made, evicted)
+		}
+	})
+}
+
 // TestWaits: a call waits for room as long as it may; what is in use, or busy, is not taken from anybody.
 func TestWaits(t *testing.T) {
 	y := &yard{}

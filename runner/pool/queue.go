@@ -193,11 +193,14 @@ func (p *Pool[T]) room(key Key) (*slot[T], lack) {
 	return p.begin(key), lackNothing
 }
 
-// evict ends the instance that was unused longest, of a tenant if one is named; false when all are in use.
+// evict ends the instance that was unused longest, of a tenant if one is named; false when all are in use or were a moment ago.
 func (p *Pool[T]) evict(tenant string) bool {
 	s := p.oldest(tenant)
 	if s == nil {
 		return false
+	}
+	if p.o.Evicted != nil {
+		p.o.Evicted(s.inst)
 	}
 	p.end(s)
 	return true
@@ -205,11 +208,12 @@ func (p *Pool[T]) evict(tenant string) bool {
 
 func (p *Pool[T]) oldest(tenant string) *slot[T] {
 	var oldest *slot[T]
+	limit := time.Now().Add(-p.o.Hold)
 	for _, s := range p.slots {
 		if s.state != up || s.refs > 0 || tenant != "" && s.key.Tenant != tenant || oldest != nil && !s.used.Before(oldest.used) {
 			continue
 		}
-		if !s.inst.Busy() {
+		if !s.used.After(limit) && !s.inst.Busy() {
 			oldest = s
 		}
 	}
