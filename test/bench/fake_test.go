@@ -111,7 +111,10 @@ func (g *fakeGateway) listen(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
-	(&httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(p *httputil.ProxyRequest) { p.Out.URL, p.Out.Host = to, to.Host }}).ServeHTTP(w, r)
+	(&httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(p *httputil.ProxyRequest) {
+		p.Out.URL, p.Out.Host = to, to.Host
+		p.Out.Body = &sized{p.Out.Body, p.Out.ContentLength}
+	}}).ServeHTTP(w, r)
 }
 
 func serverOf(r *http.Request) string {
