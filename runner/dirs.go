@@ -96,19 +96,32 @@ func (f *folders) remove() error {
 	return errors.Join(removeTree(f.path), f.lock.Close())
 }
 
-// removeTree removes a directory with all in it, also what its owner may not enter.
+// removeTree removes a directory with all in it, also what its owner may not enter. Others may change
+// what is in it meanwhile: nothing beyond it is touched.
 func removeTree(path string) error {
 	err := os.RemoveAll(path)
 	if err == nil {
 		return nil
 	}
-	_ = filepath.WalkDir(path, func(p string, d fs.DirEntry, _ error) error {
+	_ = os.Chmod(path, 0o700) //nolint:gosec // G302: a directory, about to be removed
+	openUp(path)
+	return os.RemoveAll(path)
+}
+
+// openUp gives the owner of the directories in a tree all rights to them. The path of one may lead out of
+// the tree by the time it is changed, which a root does not follow.
+func openUp(path string) {
+	top, err := os.OpenRoot(path)
+	if err != nil {
+		return
+	}
+	defer func() { _ = top.Close() }()
+	_ = fs.WalkDir(top.FS(), ".", func(p string, d fs.DirEntry, _ error) error {
 		if d != nil && d.IsDir() {
-			_ = os.Chmod(p, 0o700) //nolint:gosec // G302: a directory, about to be removed
+			_ = top.Chmod(p, 0o700)
 		}
 		return nil
 	})
-	return os.RemoveAll(path)
 }
 
 // owner is the id of the user a file belongs to.
