@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -21,8 +22,8 @@ func (*approveCmd) Help() string {
 	return `Shows what each server that has a command or a package would start, and writes
 its approval into the lock file. With launch.approval: required, a server starts
 only as it was approved: with that command, arguments, names of environment
-variables, working directory, user, and content of its package. A change of any
-of them needs an approval anew; the other servers go on.
+variables, working directory, user, sandbox, and content of its package. A change
+of any of them needs an approval anew; the other servers go on.
 
 Run it with the environment that serve has: what ${env:…} and ${file:…} stand for
 in arguments is part of what is approved, and is shown. References to the caller,
@@ -113,6 +114,23 @@ func show(w io.Writer, name, why string, s *v1.Server, a *launch.Approval) {
 	line("env", worded(a.Env...))
 	line("cwd", worded(s.Cwd))
 	line("user", worded(s.User))
+	if s.Sandbox != nil {
+		line("sandbox", sandboxed(s.Sandbox))
+	}
+}
+
+// sandboxed tells what a confined server may reach.
+func sandboxed(s *v1.Sandbox) string {
+	all := []string{"network", cmp.Or(s.Network, v1.NetworkNone)}
+	for _, list := range []struct {
+		key   string
+		paths []string
+	}{{"read", s.Read}, {"write", s.Write}} {
+		if len(list.paths) > 0 {
+			all = append(append(all, list.key), list.paths...)
+		}
+	}
+	return worded(all...)
 }
 
 // worded joins words, and quotes what could be taken for several or for something else. One empty word is nothing.

@@ -113,8 +113,8 @@ type Launch struct {
 	Inline []string `json:"inline,omitempty" example:"sh"`
 	// Approval is required when each command must have been approved with
 	// toolcrib approve, off when it need not. An approval holds for one command
-	// with its arguments, names of environment variables, working directory, user
-	// and package. Packages must then be pulled too.
+	// with its arguments, names of environment variables, working directory, user,
+	// sandbox and package. Packages must then be pulled too.
 	Approval string `json:"approval,omitempty" default:"off" enum:"off,required"`
 	// Lock is the file that holds pinned packages and approvals; a relative path
 	// starts at the folder of the configuration file. Default: toolcrib.lock there.

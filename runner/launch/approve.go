@@ -24,6 +24,7 @@ type launched struct {
 	Steering map[string]string `json:"steering"`
 	Cwd      string            `json:"cwd"`
 	User     string            `json:"user"`
+	Sandbox  *v1.Sandbox       `json:"sandbox,omitempty"`
 }
 
 // Approve is the approval of a server as it is now. A package must have been pulled.
@@ -45,6 +46,7 @@ func (l *Lock) Approve(spec *v1.Server) (*Approval, error) {
 	what := launched{
 		Command: spec.Command, Package: spec.Package, Digest: a.Digest, Args: append([]string{}, spec.Args...),
 		Env: append([]string{}, a.Env...), Steering: map[string]string{}, Cwd: spec.Cwd, User: spec.User,
+		Sandbox: spec.Sandbox,
 	}
 	for name, value := range spec.Env {
 		if v1.Steers(name) {
@@ -89,7 +91,7 @@ func (a *Approval) differs(now *Approval) string {
 		}
 	}
 	if len(what) == 0 {
-		return "args, cwd, user or a variable that changes what runs"
+		return "args, cwd, user, sandbox or a variable that changes what runs"
 	}
 	return strings.Join(what, " and ")
 }

@@ -30,6 +30,7 @@ func TestApproval(t *testing.T) {
 	l := launch.New(c, nil)
 	base := v1.Server{
 		Command: "server", Args: []string{"--root", "/data"}, Env: map[string]string{"TOKEN": "s3cret-value", "PATH": "/bin"}, Cwd: "/srv", User: "nobody",
+		Sandbox: &v1.Sandbox{Read: []string{"/data"}, Network: v1.NetworkNone},
 	}
 	refused(t, l, &base, "was never approved", `toolcrib approve FILE "files"`, b.p.Lock)
 	approve(t, b, "files", &base)
@@ -47,6 +48,9 @@ func TestApproval(t *testing.T) {
 		"other program":  {func(s *v1.Server) { s.Env["PATH"] = "/tmp" }, "variable that changes what runs"},
 		"folder":         {func(s *v1.Server) { s.Cwd = "/tmp" }, "cwd"},
 		"user":           {func(s *v1.Server) { s.User = "" }, "user"},
+		"no sandbox":     {func(s *v1.Server) { s.Sandbox = nil }, "sandbox"},
+		"wider sandbox":  {func(s *v1.Server) { s.Sandbox = &v1.Sandbox{Read: []string{"/"}, Network: v1.NetworkNone} }, "sandbox"},
+		"network":        {func(s *v1.Server) { s.Sandbox = &v1.Sandbox{Read: []string{"/data"}, Network: v1.NetworkAny} }, "sandbox"},
 		"another server": {nil, ""},
 	} {
 		s := base
@@ -69,6 +73,14 @@ func TestApproval(t *testing.T) {
 	c.Launch.Approval = v1.ApprovalOff
 	l.Configure(c)
 	program(t, l, &v1.Server{Command: "anything"})
+}
+
+// TestLockWithNulls: whoever wrote null into a lock file meant nothing by it.
+func TestLockWithNulls(t *testing.T) {
+	b := newBench(t)
+	write(t, b.p.Lock, `{"version": 1, "packages": null, "approvals": null}`, 0o644)
+	approve(t, b, "files", &v1.Server{Command: "x"})
+	b.pulled(server)
 }
 
 // TestApprovalOfPackage: an approval holds for the content of a package, not for its name.
