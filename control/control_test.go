@@ -245,3 +245,19 @@ func TestNoRoom(t *testing.T) {
 		t.Error("found in a file")
 	}
 }
+
+// A folder that somebody else made for the sockets is not used.
+func TestFolderOfAnother(t *testing.T) {
+	dir := t.TempDir()
+	run := filepath.Join(dir, "run")
+	if err := os.Mkdir(run, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(run, 65534, 65534); err != nil {
+		t.Skip(err)
+	}
+	_, err := control.Serve(t.Context(), dir, &subject{}, slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), "belongs to another user") {
+		t.Errorf("%v", err)
+	}
+}

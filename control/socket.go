@@ -167,18 +167,26 @@ func makeDir(stateDir string) (*socketDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := d.file.Stat()
-	if err == nil && info.Mode().Perm() != 0o700 {
-		err = d.file.Chmod(0o700)
-	}
-	if sys, ok := info.Sys().(*syscall.Stat_t); err == nil && ok && int(sys.Uid) != os.Geteuid() {
-		err = fmt.Errorf("%s belongs to another user", path)
-	}
-	if err != nil {
+	if err := d.keep(); err != nil {
 		d.close()
 		return nil, err
 	}
 	return d, nil
+}
+
+// keep sees to it that nobody else can get into the folder.
+func (d *socketDir) keep() error {
+	info, err := d.file.Stat()
+	if err != nil {
+		return err
+	}
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok && int(sys.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s belongs to another user: remove it, or give this gateway a state directory of its own", d.path)
+	}
+	if info.Mode().Perm() == 0o700 {
+		return nil
+	}
+	return d.file.Chmod(0o700)
 }
 
 func (d *socketDir) bind(ctx context.Context, name string) (*listener, error) {

@@ -96,6 +96,12 @@ func (l *Lock) parse(path string, data []byte) error {
 	if l.Version != lockVersion {
 		return fmt.Errorf("lock file %s has version %d; this program knows %d", path, l.Version, lockVersion)
 	}
+	if l.Packages == nil { // null
+		l.Packages = map[string]*Entry{}
+	}
+	if l.Approvals == nil {
+		l.Approvals = map[string]*Approval{}
+	}
 	for name, a := range l.Approvals {
 		if a == nil {
 			return fmt.Errorf("lock file %s: the approval of %q is null; remove it", path, name)
