@@ -361,6 +361,7 @@ func (s *server) run(ctx context.Context, ln net.Listener, c *v1.Config) error {
 	s.log.Info("draining", "timeout", limit)
 	drain, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
+	s.gw.Drain()
 	err := h.Shutdown(drain)
 	s.node.Drain(drain) // what runs here for clients of other replicas
 	if err != nil {

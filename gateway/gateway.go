@@ -55,6 +55,9 @@ type Gateway struct {
 	parking parking
 	waits   taskWaits
 	closing chan struct{}
+	// draining is closed when nothing is watched here any more for clients of other replicas.
+	draining chan struct{}
+	drains   sync.Once
 
 	warned   sync.Map // what warnOnce said
 	warnings atomic.Int64
@@ -120,9 +123,10 @@ func New(o Options) *Gateway {
 	if o.Node == nil {
 		o.Node = cluster.New(cluster.Options{Backend: memory.New(), Ring: o.Ring, Log: o.Log})
 	}
-	g := &Gateway{o: o, closing: make(chan struct{}), parking: parking{metrics: o.Metrics}, share: pool.NewShare(0, 0)}
+	g := &Gateway{o: o, closing: make(chan struct{}), draining: make(chan struct{}), parking: parking{metrics: o.Metrics}, share: pool.NewShare(0, 0)}
 	g.owners.g = g
 	o.Node.Handle(exchangeKind, g.fromElsewhere)
+	o.Node.Handle(watchKind, g.watchFromElsewhere)
 	none := make(chan struct{})
 	close(none)
 	g.info = mcp.AppendString([]byte(`{"name":"toolcrib","title":"Toolcrib","version":`), o.Version)
@@ -342,6 +346,7 @@ func (g *Gateway) Close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	close(g.closing)
+	g.Drain()
 	g.parking.close()
 	var wg sync.WaitGroup
 	for _, m := range g.world.Load().order {
@@ -350,6 +355,7 @@ func (g *Gateway) Close() {
 		})
 	}
 	wg.Wait()
+	g.hub.closeAfar()
 	g.retired.Wait()
 }
 

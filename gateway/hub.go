@@ -21,14 +21,19 @@ type hub struct {
 	mu      sync.RWMutex
 	servers map[string]*watched            // those of the present plan, by name
 	watches map[string]map[*Watch]struct{} // by endpoint
+	afar    map[string]*watched            // instances at other replicas, by lease
 }
 
 // watched is what is watched at one running server.
 type watched struct {
-	name     string
-	server   *upstream.Server
-	kin      *kin // that serves one key alone; nil where all callers are served
-	most     int  // URIs; guarded by the hub
+	name   string
+	server *upstream.Server
+	kin    *kin // that serves one key alone; nil where all callers are served
+	// family is that of an instance at another replica, for which vacated is called when nothing is watched at it any more; both
+	// are nil for all others.
+	family   *family
+	vacated  func()
+	most     int // URIs; guarded by the hub
 	patience time.Duration
 	// lists are those whose changes the server tells now.
 	lists  atomic.Uint32
@@ -115,6 +120,11 @@ func (h *hub) add(w *Watch, server string, own *watched, uri string) error {
 	if p == nil {
 		return errs.E("gateway", errs.Unavailable, "server %q is being removed", server)
 	}
+	return h.addTo(w, p, uri)
+}
+
+// addTo is add where the caller holds the lock.
+func (h *hub) addTo(w *Watch, p *watched, uri string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -182,6 +192,9 @@ func (p *watched) drop(w *Watch, uri string) {
 		delete(p.first, uri)
 		p.used(-1)
 		p.server.Unwant(wishFor(uri))
+	}
+	if len(p.uris) == 0 && p.vacated != nil {
+		p.vacated()
 	}
 }
 
@@ -342,6 +355,11 @@ func (h *hub) replace(was, next *world) {
 		if f := was.members[name].family; f != nil && (next.members[name] == nil || next.members[name].family != f) {
 			for _, k := range f.pool.All() {
 				h.scattered(k.watched)
+			}
+			for _, p := range h.afar {
+				if p.family == f {
+					h.scattered(p)
+				}
 			}
 		}
 	}

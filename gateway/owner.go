@@ -249,7 +249,9 @@ func (o *owners) renewOne(c *claim) (reached bool) {
 
 // disown has the instance end as soon as nobody uses it: another replica has one in its place.
 func (k *kin) disown() {
-	k.foreign.Store(true)
+	if !k.foreign.Swap(true) {
+		k.f.g.hub.scatter(k.watched) // to the other one
+	}
 	if key := k.key.Load(); key != nil {
 		k.f.pool.Leave(*key)
 	}

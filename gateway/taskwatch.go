@@ -34,12 +34,12 @@ func (w *Watch) placeTasks(ctx context.Context, x *Exchange, tokens []string) {
 			w.g.o.Metrics.TokenRejected(taskKind)
 			continue
 		}
-		if !r.modern || (r.replica != "" && r.replica != w.g.o.Node.ID()) {
-			continue
-		}
 		key := taskKey + r.id
 		m := x.world.members[r.server]
-		if m == nil || w.placeAt(ctx, m, key) != nil {
+		if !r.modern || m == nil || (r.replica != "" && r.replica != w.g.o.Node.ID() && m.family == nil) {
+			continue
+		}
+		if w.placeAt(ctx, m, key) != nil {
 			continue // what cannot be watched is not granted, and that says it
 		}
 		w.mu.Lock()

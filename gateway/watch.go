@@ -272,7 +272,7 @@ func (w *Watch) placeAt(ctx context.Context, m *member, key string) error {
 	}
 	h, err := m.family.hold(ctx, w.who)
 	if _, elsewhere := errors.AsType[*remote](err); elsewhere {
-		return errs.E("gateway", errs.Unsupported, "the caller's instance of server %q runs at another replica, where it cannot be watched from here", m.Name)
+		return w.hub.addAfar(w, m.family, key)
 	}
 	if err != nil {
 		return err
