@@ -135,6 +135,9 @@ type kin struct {
 	told  atomic.Bool              // its watch began before
 	uses  atomic.Int64             // of what is watched at it
 	tasks pins
+	// unsaid are the changed lists that other replicas are still to be told of; saying: that goes on.
+	unsaid atomic.Uint32
+	saying atomic.Bool
 	// claim is that of the cluster's lease; nil where there is none.
 	claim atomic.Pointer[claim]
 	// foreign: another replica has an instance of the same key by now.
@@ -191,6 +194,7 @@ func (f *family) open(key pool.Key) *kin {
 		k.apart.Store(true)
 		k.catalog.invalidate(upstream.ListOf(changed))
 		g.hub.listsChanged(&k.member, upstream.ListOf(changed), false)
+		k.spread(upstream.ListOf(changed))
 	}
 	o.WatchBegan = func(lists upstream.Lists) {
 		k.catalog.invalidate(lists)

@@ -49,6 +49,7 @@ type Gateway struct {
 	hub    hub
 	share  *pool.Share // of all isolated servers
 	owners owners
+	aparts aparts
 
 	mu      sync.Mutex // one Apply at a time
 	retired sync.WaitGroup
@@ -134,6 +135,8 @@ func New(o Options) *Gateway {
 	first := newWorld(plan.Compile(&v1.Config{}), &identity.Keys{})
 	first.before = none
 	g.world.Store(first)
+	o.Node.OnBroadcast(apartKind, g.heardApart)
+	o.Node.OnReconnect(g.respread)
 	return g
 }
 

@@ -42,12 +42,18 @@ func (m *member) ownLists(c caller) bool {
 		return true
 	}
 	k, up := m.family.pool.Peek(m.family.keyOf(c))
-	return up && k.apart.Load()
+	return up && k.apart.Load() || !up && m.family.apartAfar(c)
 }
 
 // listsFor returns a fresh list of a server as this caller sees it. Only ctx's end is an error.
 func (g *Gateway) listsFor(ctx context.Context, c caller, m *member, method mcp.Method) (*listing, error) {
 	if !m.ownLists(c) {
+		return g.lists(ctx, m, method)
+	}
+	if _, up := m.family.pool.Peek(m.family.keyOf(c)); !up && !m.family.personal() {
+		if l, err := g.listsApart(ctx, c, m, method); l != nil || err != nil {
+			return l, err
+		}
 		return g.lists(ctx, m, method)
 	}
 	h, err := m.family.hold(ctx, c)
@@ -109,6 +115,9 @@ func (m *member) catalogFor(c caller) *catalog {
 	}
 	if k, up := m.family.pool.Peek(m.family.keyOf(c)); up {
 		return k.catalog
+	}
+	if !m.family.personal() {
+		return m.catalog // what it has of its own is known at its replica only
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -104,6 +105,54 @@ func TestFleetPrincipals(t *testing.T) {
 	if n := len(s.Children()); n != 2 {
 		t.Errorf("%d processes were started for two principals", n)
 	}
+}
+
+// TestFleetOwnLists: what a principal's instance lists of its own shows at every replica, for that principal alone, and clients
+// there are told that it changed.
+func TestFleetOwnLists(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	grown := map[int]bool{}
+	script := reporter(testenv.Legacy)
+	script.Tools = append(script.Tools, testenv.Tool("grow"))
+	script.Capabilities = `{"tools":{"listChanged":true}}`
+	script.On["tools/list"] = func(c *testenv.Call) {
+		mu.Lock()
+		defer mu.Unlock()
+		tools := slices.Clone(script.Tools)
+		if grown[c.Child.PID] {
+			tools = append(tools, testenv.Tool("grown"))
+		}
+		c.Complete(`"tools":[` + strings.Join(tools, ",") + "]")
+	}
+	script.On["tools/call grow"] = func(c *testenv.Call) {
+		mu.Lock()
+		grown[c.Child.PID] = true
+		mu.Unlock()
+		c.Before(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
+		c.Text("grown")
+	}
+	f := isolatedFleet(t, testenv.StdioServer(t, script), map[string]any{})
+	alice, bob := fleetClient(t, f, testenv.Modern, aliceKey), fleetClient(t, f, testenv.Modern, bobKey)
+	names := func(n int, c *testenv.Client) []string { return f.At(n, c).Call("tools/list", "").Names("tools") }
+	before := names(1, alice)
+	mine := f.At(1, alice).Listen("1", `{"toolsListChanged":true}`)
+	other := f.At(1, bob).Listen("1", `{"toolsListChanged":true}`)
+	mine.Await(acknowledged, 1)
+	other.Await(acknowledged, 1)
+	f.At(0, alice).Tool("one__grow", "{}")
+	mine.Await(toolsChanged, 1)
+	for n := range 2 {
+		testenv.Eventually(t, "alice's new tool", func() bool { return slices.Contains(names(n, alice), "one__grown") })
+		if got := names(n, bob); !slices.Equal(got, before) {
+			t.Errorf("bob sees %v", got)
+		}
+	}
+	if n := len(other.Heard(toolsChanged)); n != 0 {
+		t.Errorf("bob heard %d times", n)
+	}
+	f.Kill(0)
+	testenv.Eventually(t, "the lists of a new instance", func() bool { return slices.Equal(names(1, alice), before) })
 }
 
 // TestFleetTakesOver: when a replica dies, another one starts the instances that it had.
