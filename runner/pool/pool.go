@@ -237,7 +237,7 @@ func (p *Pool[T]) Close() {
 	p.o.Share.leave(p)
 }
 
-// ErrClosed: the pool was closed.
+// ErrClosed says that the pool was closed.
 var ErrClosed = errors.New("is being removed")
 
 func (p *Pool[T]) removed() error { return errs.E(p.o.Op, errs.Unavailable, "%w", ErrClosed) }

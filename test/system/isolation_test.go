@@ -85,7 +85,8 @@ func TestTwoPrincipals(t *testing.T) {
 				}}))
 				type one struct{ key, secret, who, asks string }
 				all := []one{
-					{aliceKey, "secret-of-alice", "acme/alice", `{"roots":{}}`}, {bobKey, "secret-of-bob", "acme/bob", `{"sampling":{}}`},
+					{aliceKey, "secret-of-alice", "acme/alice", `{"roots":{}}`},
+					{bobKey, "secret-of-bob", "acme/bob", `{"sampling":{}}`},
 					{carolKey, "secret-of-carol", "other/carol", `{}`},
 				}
 				var mu sync.Mutex

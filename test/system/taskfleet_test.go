@@ -48,7 +48,7 @@ func TestTaskAnywhere(t *testing.T) {
 // TestTaskAnywhereOnBehalf: the retry of a call whose task asks may come to any replica.
 func TestTaskAnywhereOnBehalf(t *testing.T) {
 	t.Parallel()
-	eachFleet(t, func(t *testing.T, k kind, f *testenv.Fleet) {
+	eachFleet(t, func(t *testing.T, _ kind, f *testenv.Fleet) {
 		client := f.Client(testenv.Modern, "/mcp", formClient)
 		r, n, err := f.At(0, client).Talk(testenv.Within(t, testenv.Patience), testenv.Talk{
 			Request: testenv.Request{Method: "tools/call", Members: `"name":"one__slow","arguments":{}`},

@@ -42,8 +42,8 @@ node --entry-url data:text/javascript,code | node data:text/javascript,code
 /opt/node20/bin/node20 -e code | node -e
 nodejs -e code | node -e
 node | node
-node - | node
 python -c code | python -c
+node - | node
 python3 -c code | python -c
 python3.11 -c code | python -c
 /usr/bin/python3.11 -Ic code | python -Ic
