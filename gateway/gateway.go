@@ -265,6 +265,7 @@ func (g *Gateway) upstreamOptions(s *plan.Server, p *plan.Plan, j *runner.Journa
 	return upstream.Options{
 		Name: s.Name, Version: g.o.Version, Log: g.o.Log, Guard: g.o.Guard, Confine: g.o.Confine, Launch: g.o.Launch, Journal: j,
 		MaxBytes: int(p.Config.Messages.MaxBytes), MaxDepth: p.Config.Messages.MaxDepth,
+		Isolation: s.Isolation,
 		Restarted: func() { g.o.Metrics.Restart(s.Name) },
 		Started:   func(took time.Duration, err error) { g.o.Metrics.Started(s.Name, took, err) },
 		Crashed:   func(reason string) { g.o.Metrics.Crashed(s.Name, reason) },

@@ -139,7 +139,7 @@ func TestTwoPrincipals(t *testing.T) {
 	}
 }
 
-// TestDerivedIsolation: where callers have keys, a server is theirs alone unless it is said to be shared.
+// TestDerivedIsolation: where callers have keys, a server is theirs alone unless it is said to be shared, and works in a folder of its own.
 func TestDerivedIsolation(t *testing.T) {
 	t.Parallel()
 	for isolation, same := range map[string]bool{"": false, "principal": false, "shared": true} {
@@ -154,6 +154,13 @@ func TestDerivedIsolation(t *testing.T) {
 			a, b, again := who(t, as(t, g, testenv.Modern, aliceKey, "{}")), who(t, as(t, g, testenv.Modern, bobKey, "{}")), who(t, as(t, g, testenv.Legacy, aliceKey, "{}"))
 			if (a.PID == b.PID) != same || a.PID != again.PID {
 				t.Errorf("alice %d, bob %d, alice again %d", a.PID, b.PID, again.PID)
+			}
+			here, err := os.Getwd()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (a.Dir == here) != same || (a.Dir == b.Dir) != same || a.Dir == "" {
+				t.Errorf("alice works in %s, bob in %s", a.Dir, b.Dir)
 			}
 		})
 	}
