@@ -2,10 +2,12 @@ package gateway
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/identity"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/plan"
@@ -33,6 +35,8 @@ type family struct {
 	pool *pool.Pool[*kin]
 	// last is how the last start of a personal server went, which has no other status; nil before.
 	last atomic.Pointer[upstream.Status]
+	// refused is the key for which it failed; nil after one that did not.
+	refused atomic.Pointer[string]
 	// peer is what an instance of a personal server last said of it; nil before.
 	peer atomic.Pointer[upstream.Peer]
 }
@@ -93,7 +97,7 @@ func (f *family) start(ctx context.Context, key pool.Key) (*kin, error) {
 	}
 	peer, err := k.server.Peer(ctx)
 	if f.personal() {
-		f.record(peer, err)
+		f.record(key, peer, err)
 	}
 	if err != nil {
 		k.Close()
@@ -103,13 +107,31 @@ func (f *family) start(ctx context.Context, key pool.Key) (*kin, error) {
 	return k, nil
 }
 
-// record keeps how a start of a personal server went.
-func (f *family) record(peer *upstream.Peer, err error) {
+// lacks says what a personal server needs of a caller who has it not. That is no failed start: it concerns nobody else.
+func (f *family) lacks(key pool.Key) error {
+	if !f.personal() {
+		return nil
+	}
+	if _, err := f.plan.Spec.For(whoIs(key)); err != nil {
+		return errs.E(`server "`+f.plan.Name+`"`, errs.Forbidden, "is not started for this caller: %w", err)
+	}
+	return nil
+}
+
+// record keeps how a start of a personal server went. That it failed for one key may be due to what that caller gave it, so that
+// the server counts as failed only when the next one of another key failed too. What a process printed is its caller's.
+func (f *family) record(key pool.Key, peer *upstream.Peer, err error) {
 	st := upstream.Status{State: upstream.StateIdle, Since: time.Now()}
-	if err != nil {
-		st.State, st.Reason = upstream.StateFailed, err.Error()
-	} else {
+	if err == nil {
 		f.peer.Store(peer)
+		f.refused.Store(nil)
+	} else {
+		what, _, _ := strings.Cut(err.Error(), "; last stderr: ")
+		st.Reason = "the last start, for one of its callers, failed: " + what + "; toolcrib logs " + f.plan.Name + " shows what it printed"
+		was, other := f.last.Load(), f.refused.Swap(&key.Name)
+		if other != nil && *other != key.Name || was != nil && was.State == upstream.StateFailed {
+			st.State = upstream.StateFailed
+		}
 	}
 	f.last.Store(&st)
 	f.g.o.Metrics.ServerState(f.plan.Name, string(st.State))

@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
 
+	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/upstream"
 )
@@ -69,6 +71,9 @@ func (g *Gateway) listsFor(ctx context.Context, c caller, m *member, method mcp.
 		return failedList(err), nil
 	}
 	if err != nil {
+		if errs.Of(err).Kind == errs.Forbidden {
+			g.warnOnce("server left out of the lists of a caller", m.Name, c.principal.Key(), err.Error())
+		}
 		return failedList(err), nil
 	}
 	defer h.release()
@@ -85,8 +90,8 @@ func failedList(err error) *listing {
 	return &listing{own: true, err: err, expires: time.Now().Add(retryList)}
 }
 
-// listsAt has the replica that runs the caller's instance say what it lists.
-func (g *Gateway) listsAt(ctx context.Context, c caller, m *member, method mcp.Method, replica string) (*listing, error) {
+// askAt has the replica that runs the caller's instance answer a request without parameters.
+func (g *Gateway) askAt(ctx context.Context, c caller, m *member, method mcp.Method, replica string) (*Exchange, error) {
 	x := &Exchange{Endpoint: m.Name, Principal: c.principal, Within: c.within, Client: upstream.Client{Modern: true}}
 	x.In.Body = []byte(`{"jsonrpc":"2.0","id":1,"method":"` + method.String() + `","params":{}}`)
 	if e := x.In.Scan(mcp.Limits{}); e != nil {
@@ -94,7 +99,13 @@ func (g *Gateway) listsAt(ctx context.Context, c caller, m *member, method mcp.M
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(m.Spec.Timeouts.Start+m.Spec.Timeouts.List))
 	defer cancel()
-	if err := g.send(ctx, x, replica, true); err != nil {
+	return x, g.send(ctx, x, replica, true)
+}
+
+// listsAt has the replica that runs the caller's instance say what it lists.
+func (g *Gateway) listsAt(ctx context.Context, c caller, m *member, method mcp.Method, replica string) (*listing, error) {
+	x, err := g.askAt(ctx, c, m, method, replica)
+	if err != nil {
 		return nil, err
 	}
 	defer x.Out.Free()
@@ -136,15 +147,26 @@ func (m *member) peerFor(ctx context.Context, c caller) (*upstream.Peer, error) 
 		return m.server.Peer(ctx)
 	}
 	h, err := m.family.hold(ctx, c)
-	if _, elsewhere := errors.AsType[*remote](err); elsewhere {
-		if p := m.family.peer.Load(); p != nil {
-			return p, nil
-		}
-		return &upstream.Peer{Modern: true}, nil // nothing is known of it here, so that nothing is ruled out
+	if at, there := errors.AsType[*remote](err); there {
+		return m.family.g.peerAt(ctx, c, m, at.replica)
 	}
 	if err != nil {
 		return nil, err
 	}
 	defer h.release()
 	return h.k.server.Peer(ctx)
+}
+
+// peerAt has the replica that runs the caller's instance say what it is.
+func (g *Gateway) peerAt(ctx context.Context, c caller, m *member, replica string) (*upstream.Peer, error) {
+	x, err := g.askAt(ctx, c, m, mcp.MethodDiscover, replica)
+	if err != nil {
+		return nil, err
+	}
+	defer x.Out.Free()
+	result := x.Out.Payload.Of(x.Out.Body)
+	return &upstream.Peer{
+		Modern: true, Capabilities: bytes.Clone(at(result, "capabilities")), Instructions: bytes.Clone(at(result, "instructions")),
+		Info: bytes.Clone(at(at(result, "_meta"), mcp.MetaServerInfo.String())),
+	}, nil
 }

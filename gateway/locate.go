@@ -20,10 +20,15 @@ func (r *remote) Error() string { return "the caller's instance runs at another 
 // replica.
 func (f *family) hold(ctx context.Context, c caller) (hold, error) {
 	key := f.keyOf(c)
+	k, up := f.pool.Peek(key)
+	if !up {
+		if err := f.lacks(key); err != nil {
+			return hold{}, err
+		}
+	}
 	if f.g.o.Node.Alone() {
 		return f.holdHere(ctx, key)
 	}
-	k, up := f.pool.Peek(key)
 	if up && (c.stays || !k.foreign.Load() && k.claim.Load() != nil) {
 		return f.holdHere(ctx, key)
 	}

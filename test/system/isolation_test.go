@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -331,18 +332,80 @@ func TestNoCredential(t *testing.T) {
 	config := isolated(s, map[string]any{"env": map[string]any{"SECRET": "${credential:rare}", "GORACE": "atexit_sleep_ms=0"}})
 	keys := config.More["auth"].(map[string]any)["apiKeys"].([]map[string]any)
 	keys[0]["credentials"] = map[string]any{"rare": "rare-secret"}
+	config.Entries["two"] = testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1)}).Entry()
 	g := testenv.Serve(t, config)
 	bob := as(t, g, testenv.Modern, bobKey, "{}")
 	for range 5 {
 		if _, text := bob.Tool("one__who", "{}").Error(); !strings.Contains(text, `no credential "rare"`) {
 			t.Errorf("%q", text)
 		}
+		if names := bob.Call("tools/list", "").Names("tools"); !slices.Equal(names, []string{"two__tool0000"}) {
+			t.Errorf("listed: %v", names)
+		}
+	}
+	if log := g.Log(); !strings.Contains(log, "server left out of the lists of a caller") || !strings.Contains(log, "acme/bob") {
+		t.Error("the log does not say why a server is left out of the lists")
+	}
+	if st := readiness(t, g); st != "200 ready" {
+		t.Error(st)
+	}
+	if names := as(t, g, testenv.Legacy, aliceKey, "{}").Call("tools/list", "").Names("tools"); len(names) != 2 {
+		t.Errorf("listed to who has the credential: %v", names)
 	}
 	if r := who(t, as(t, g, testenv.Modern, aliceKey, "{}")); r.Secret != "rare-secret" {
 		t.Errorf("%+v", r)
 	}
 	if n := len(s.Children()); n != 1 {
 		t.Errorf("%d processes", n)
+	}
+}
+
+// readiness is what /health/ready says to a caller with a key.
+func readiness(t *testing.T, g *testenv.Gateway) string {
+	t.Helper()
+	code, body := g.Get("/health/ready", http.Header{"Authorization": {"Bearer " + carolKey}})
+	var r struct{ Status string }
+	if err := json.Unmarshal([]byte(body), &r); err != nil {
+		t.Fatalf("%v: %s", err, body)
+	}
+	if strings.Contains(body, "words of bob") {
+		t.Errorf("readiness tells what the process of another caller printed: %s", body)
+	}
+	return fmt.Sprint(code, " ", r.Status)
+}
+
+// TestOneCallersFault: a personal server that does not start with what one caller gives it has not failed for all.
+func TestOneCallersFault(t *testing.T) {
+	t.Parallel()
+	script := reporter(testenv.Modern)
+	script.On["server/discover"] = func(c *testenv.Call) {
+		if c.Child.Var("SECRET") == "secret-of-alice" {
+			c.Default()
+			return
+		}
+		c.Child.Complain("words of bob\n")
+		c.Child.Exit(3)
+	}
+	script.On["initialize"] = script.On["server/discover"]
+	s := testenv.StdioServer(t, script)
+	g := testenv.Serve(t, isolated(s, map[string]any{"env": map[string]any{"SECRET": "${credential:own}", "GORACE": "atexit_sleep_ms=0"}}))
+	for range 2 {
+		if _, text := as(t, g, testenv.Modern, bobKey, "{}").Tool("one__who", "{}").Error(); !strings.Contains(text, "words of bob") {
+			t.Errorf("what is wrong is not told to whom it concerns: %q", text)
+		}
+		if st := readiness(t, g); st != "200 ready" {
+			t.Error(st)
+		}
+	}
+	if _, text := as(t, g, testenv.Modern, carolKey, "{}").Tool("one__who", "{}").Error(); text == "" {
+		t.Error("it starts")
+	}
+	if st := readiness(t, g); st != "503 unready" {
+		t.Errorf("it starts for nobody: %s", st)
+	}
+	who(t, as(t, g, testenv.Modern, aliceKey, "{}"))
+	if st := readiness(t, g); st != "200 ready" {
+		t.Error(st)
 	}
 }
 

@@ -155,6 +155,34 @@ func TestFleetOwnLists(t *testing.T) {
 	testenv.Eventually(t, "the lists of a new instance", func() bool { return slices.Equal(names(1, alice), before) })
 }
 
+// TestFleetDescriptions: what a personal server says of itself to one principal is told to no other, whichever replica is asked.
+func TestFleetDescriptions(t *testing.T) {
+	t.Parallel()
+	script := reporter(testenv.Legacy)
+	script.On["initialize"] = func(c *testenv.Call) {
+		c.Result(`{"protocolVersion":"` + testenv.LegacyVersion + `","capabilities":{"tools":{}},"serverInfo":{"name":"for ` + c.Child.Var("SECRET") +
+			`","version":"1"},"instructions":"for ` + c.Child.Var("SECRET") + `"}`)
+	}
+	s := testenv.StdioServer(t, script)
+	f := isolatedFleet(t, s, map[string]any{"env": map[string]any{"SECRET": "${credential:own}", "GORACE": "atexit_sleep_ms=0"}})
+	keys := map[string]string{aliceKey: `"for secret-of-alice"`, bobKey: `"for secret-of-bob"`}
+	at := 0
+	for key := range keys {
+		who(t, f.At(at, fleetClient(t, f, testenv.Modern, key)))
+		at++
+	}
+	for i := range f.Replicas {
+		for key, want := range keys {
+			c := f.At(i, fleetClient(t, f, testenv.Modern, key))
+			c.URL = strings.Replace(c.URL, "/mcp", "/servers/one/mcp", 1)
+			r := c.Call("server/discover", "")
+			if got := r.Member("instructions"); got != want || !strings.Contains(r.Member("_meta"), want) || !strings.Contains(r.Member("capabilities"), "tools") {
+				t.Errorf("replica %d: %v, want %s", i, r, want)
+			}
+		}
+	}
+}
+
 // TestFleetTakesOver: when a replica dies, another one starts the instances that it had.
 func TestFleetTakesOver(t *testing.T) {
 	t.Parallel()
