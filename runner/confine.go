@@ -13,10 +13,13 @@ import (
 )
 
 // confinement is what the launcher does to itself before it becomes the command. It reads it from
-// descriptor 3; the environment it has from the start is the command's.
+// descriptor 3: the command's environment, too, which so has no say in what the launcher does with the
+// rights of the program. What may hold any bytes stands in it as bytes.
 type confinement struct {
-	Path    string     `json:"path"`
-	Argv    []string   `json:"argv"`
+	Path    []byte     `json:"path"`
+	Argv    [][]byte   `json:"argv"`
+	Env     [][]byte   `json:"env"`
+	Needs   []string   `json:"needs"`   // files that the user has to be able to read
 	Parent  int        `json:"parent"`  // the program, with which the command dies
 	Files   int        `json:"files"`   // RLIMIT_NOFILE
 	Data    uint64     `json:"data"`    // RLIMIT_DATA
@@ -62,10 +65,26 @@ func Confine() error {
 		return err
 	}
 	tell(confined{Step: executing})
-	err = syscall.Exec(c.Path, c.Argv, os.Environ())
+	err = syscall.Exec(string(c.Path), texts(c.Argv), texts(c.Env))
 	errno, _ := errors.AsType[syscall.Errno](err)
 	tell(confined{Step: "exec failed", Errno: errno, Text: err.Error()})
 	return err
+}
+
+func exact(all []string) [][]byte {
+	out := make([][]byte, len(all))
+	for i, s := range all {
+		out[i] = []byte(s)
+	}
+	return out
+}
+
+func texts(all [][]byte) []string {
+	out := make([]string, len(all))
+	for i, b := range all {
+		out[i] = string(b)
+	}
+	return out
 }
 
 // launcher is our side of a launcher process.

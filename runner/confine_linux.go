@@ -55,6 +55,11 @@ func (c *confinement) become() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)
 	}
+	for _, file := range c.Needs {
+		if err := unix.Access(file, unix.R_OK); errors.Is(err, unix.EACCES) && unix.Access(file, unix.X_OK) != nil {
+			return fmt.Errorf("user %s cannot get at %s: let others read it and enter the directories above it (chmod o+x), or keep it elsewhere", c.User.Name, file)
+		}
+	}
 	return nil
 }
 

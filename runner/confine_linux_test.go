@@ -2,6 +2,8 @@ package runner_test
 
 import (
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -162,6 +164,50 @@ func TestUser(t *testing.T) {
 		c := command("status")
 		c.User = user
 		wantRefused(t, c, want)
+	}
+}
+
+// A user who cannot get at what is to be started is told where it fails.
+func TestUserWithoutAccess(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("not root")
+	}
+	script := filepath.Join(t.TempDir(), "server.sh") // whose directory is root's alone
+	if err := os.WriteFile(script, []byte("cat"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c := runner.Command{Server: "test", Path: "sh", Args: []string{script}, Env: runner.Environ(os.LookupEnv, nil), User: "nobody"}
+	wantRefused(t, c, "user nobody cannot get at "+script+": let others read it and enter the directories above it")
+}
+
+// The launcher, which has the program's rights, runs with nothing of the environment that the command gets.
+func TestLauncherEnvironment(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "env")
+	c := command("echo")
+	c.Env, c.Limits.Files = append(c.Env, "LD_AUDIT=/no/such/file", "TOKEN=s3cret-value"), 77
+	_, err := runner.Start(c, runner.Options{Confine: []string{"/bin/sh", "-c", "env > " + file}})
+	if err == nil {
+		t.Fatal("a launcher that does nothing started a command")
+	}
+	env, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(env)) {
+		if name, _, _ := strings.Cut(line, "="); !slices.Contains([]string{"TOOLCRIB_INSTANCE", "PWD", "OLDPWD", "SHLVL", "_"}, name) {
+			t.Errorf("it had %s", line)
+		}
+	}
+}
+
+// Arguments and variables of a confined command arrive byte for byte.
+func TestConfinedBytes(t *testing.T) {
+	c := runner.Command{
+		Server: "test", Path: "sh", Args: []string{"-c", `printf %s-%s "$1" "$ODD" | od -An -tx1; cat`, "sh", "a\xffb"},
+		Env: append(runner.Environ(os.LookupEnv, nil), "ODD=\xfe"), Limits: runner.Limits{Files: 77},
+	}
+	if got := read(t, confined(t, c)); strings.TrimSpace(got) != "61 ff 62 2d fe" {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -15,7 +15,7 @@ func TestAwaitExitWithoutPidfd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := spawn(spawning{path: "/bin/sh", argv: []string{"sh", "-c", "read x; exit 5"}, files: p.child[:], group: &group{}}, Command{})
+		c, err := spawn(spawning{path: "/bin/sh", argv: []string{"sh", "-c", "read x; exit 5"}, files: p.child[:], group: &group{}})
 		p.closeChild()
 		if err != nil {
 			t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 )
@@ -43,7 +44,13 @@ func settle(c *Command, path string, o Options) (*place, error) {
 // bound finds out what the launcher has to do, if anything.
 func (p *place) bound(c Command, path string, as *account) error {
 	left := p.group.watched()
-	confine := &confinement{Path: path, Argv: append([]string{c.Path}, c.Args...), Parent: os.Getpid(), User: as, Files: c.Limits.Files}
+	confine := &confinement{
+		Path: []byte(path), Argv: exact(append([]string{c.Path}, c.Args...)), Env: exact(c.environment()),
+		Parent: os.Getpid(), User: as, Files: c.Limits.Files,
+	}
+	if as != nil {
+		confine.Needs = c.files(path)
+	}
 	confine.Data = dataLimit(left.Memory)
 	var err error
 	if confine.Procs, err = procLimit(left.Pids, as); err != nil {
@@ -67,6 +74,17 @@ func (p *place) bound(c Command, path string, as *account) error {
 	}
 	p.confine = confine
 	return nil
+}
+
+// files are the program and, where its first argument is one, a script: without them nothing runs.
+func (c Command) files(path string) []string {
+	files := []string{path}
+	if len(c.Args) > 0 && filepath.IsAbs(c.Args[0]) {
+		if info, err := os.Stat(c.Args[0]); err == nil && info.Mode().IsRegular() {
+			files = append(files, c.Args[0])
+		}
+	}
+	return files
 }
 
 // dataLimit is the bound of the data of one process where no control group bounds the memory of all:
@@ -97,9 +115,9 @@ func procLimit(pids int, as *account) (uint64, error) {
 
 // start starts the command in its place.
 func (p *place) start(path string, c Command, files [3]*os.File) (child, error) {
-	s := spawning{path: path, argv: append([]string{c.Path}, c.Args...), files: files[:], group: p.group}
+	s := spawning{path: path, argv: append([]string{c.Path}, c.Args...), env: c.environment(), dir: c.Dir, files: files[:], group: p.group}
 	if p.confine == nil {
-		return spawn(s, c)
+		return spawn(s)
 	}
 	l, err := newLauncher()
 	if err != nil {
@@ -110,8 +128,9 @@ func (p *place) start(path string, c Command, files [3]*os.File) (child, error) 
 		return child{}, err
 	}
 	s.argv, s.files = p.argv, append(s.files, l.childSpec, l.childStatus)
+	s.env = []string{marker + "=" + p.group.id}
 	s.namespaces = p.confine.Sandbox != nil && p.confine.Sandbox.Own
-	started, err := spawn(s, c)
+	started, err := spawn(s)
 	if err != nil {
 		return child{}, fmt.Errorf("%w: %w", errLauncher, err)
 	}

@@ -14,22 +14,28 @@ const marker = "TOOLCRIB_INSTANCE"
 type spawning struct {
 	path       string
 	argv       []string
+	env        []string
+	dir        string
 	files      []*os.File // its descriptors from 0 on
 	group      *group
 	namespaces bool // a user and a network namespace of its own
 }
 
-// spawn starts a program in the directory and with the environment of a command, as leader of a new process group.
-func spawn(s spawning, c Command) (child, error) {
-	env := c.Env
-	if c.Dir != "" {
-		env = append(slices.Clip(env), "PWD="+c.Dir)
-	}
-	attr := &syscall.ProcAttr{Dir: c.Dir, Env: env}
+// spawn starts a program as leader of a new process group.
+func spawn(s spawning) (child, error) {
+	attr := &syscall.ProcAttr{Dir: s.dir, Env: s.env}
 	for _, f := range s.files {
 		attr.Files = append(attr.Files, f.Fd())
 	}
 	return launch(s, attr)
+}
+
+// environment is that of the command in its directory.
+func (c Command) environment() []string {
+	if c.Dir == "" {
+		return c.Env
+	}
+	return append(slices.Clip(c.Env), "PWD="+c.Dir)
 }
 
 // reap collects the exit status of an ended child.
