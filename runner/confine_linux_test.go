@@ -180,6 +180,19 @@ func TestUserWithoutAccess(t *testing.T) {
 	wantRefused(t, c, "user nobody cannot get at "+script+": let others read it and enter the directories above it")
 }
 
+// Interpreters fit their heaps to the limit that they find in their control group, whatever user they run as.
+func TestUserSeesLimit(t *testing.T) {
+	if os.Geteuid() != 0 || !runner.HasControlGroups("memory") {
+		t.Skip("takes root and control groups")
+	}
+	c := runner.Command{Server: "test", Path: "sh", Env: runner.Environ(os.LookupEnv, nil), User: "nobody", Limits: runner.Limits{Memory: 128 << 20}}
+	c.Args = []string{"-c", `one=$(sed -n 's/^[0-9]*:.*\bmemory\b[^:]*://p' /proc/self/cgroup); two=$(sed -n s/^0:://p /proc/self/cgroup)
+cat "/sys/fs/cgroup/memory$one/memory.limit_in_bytes" "/sys/fs/cgroup$two/memory.max" "/sys/fs/cgroup/unified$two/memory.max"; cat`}
+	if got := read(t, confined(t, c)); got != "134217728" {
+		t.Errorf("got %q", got)
+	}
+}
+
 // The launcher, which has the program's rights, runs with nothing of the environment that the command gets.
 func TestLauncherEnvironment(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "env")

@@ -57,7 +57,7 @@ func (g *group) make(key, name string) error {
 		return err
 	}
 	dir := filepath.Join(base, name)
-	if err := os.Mkdir(dir, 0o750); err != nil {
+	if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // G301: interpreters look up what they may use
 		return err
 	}
 	g.dirs[key] = dir

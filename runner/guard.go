@@ -86,9 +86,7 @@ func (e *estate) noteGroup(add bool, id string) {
 // clear ends all that is left of the program's instances.
 func (e *estate) clear() {
 	deadline := time.Now().Add(guardKill)
-	for pgid := range e.groups {
-		_ = syscall.Kill(-pgid, syscall.SIGKILL) // the rest need not wait until their leaders are reaped
-	}
+	strike(e.groups) // the rest need not wait until their leaders are reaped
 	for _, tree := range e.trees {
 		clearTree(tree, deadline)
 	}
@@ -108,13 +106,17 @@ func (e *estate) clear() {
 // in sight until they are reaped.
 func killGroups(groups map[int]struct{}, deadline time.Time) {
 	for len(groups) > 0 && time.Now().Before(deadline) {
-		for pgid := range groups {
-			if err := syscall.Kill(-pgid, syscall.SIGKILL); err != nil {
-				delete(groups, pgid)
-			}
-		}
-		if len(groups) > 0 {
+		if strike(groups); len(groups) > 0 {
 			time.Sleep(5 * time.Millisecond)
+		}
+	}
+}
+
+// strike kills all groups once and forgets those that are gone, whose numbers may become others'.
+func strike(groups map[int]struct{}) {
+	for pgid := range groups {
+		if err := syscall.Kill(-pgid, syscall.SIGKILL); err != nil {
+			delete(groups, pgid)
 		}
 	}
 }

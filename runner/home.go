@@ -38,7 +38,8 @@ func (h *home) hold(l Limits) (*group, error) {
 		h.tree = newTree()
 	}
 	name := strconv.FormatInt(number.Add(1), 10)
-	g, err := h.tree.newGroup(name, program()+"."+name, l)
+	// A server must not be able to name another's instance, and have that one answer for its processes.
+	g, err := h.tree.newGroup(name, program()+"."+rand.Text(), l)
 	if err == nil {
 		h.held++
 	}

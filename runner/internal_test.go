@@ -3,6 +3,7 @@ package runner
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -88,6 +89,46 @@ func TestPackageOf(t *testing.T) {
 	} {
 		if got := packageOf(file); got != want {
 			t.Errorf("%s: got %q, want %q", file, got, want)
+		}
+	}
+}
+
+// The guard remembers no group that is gone: its number may become another's.
+func TestStrikeForgets(t *testing.T) {
+	p, err := newPipes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.closeParent()
+	c, err := spawn(spawning{path: "/bin/cat", argv: []string{"cat"}, files: p.child[:], group: &group{}})
+	p.closeChild()
+	if err != nil {
+		t.Fatal(err)
+	}
+	groups := map[int]struct{}{c.pid: {}}
+	if strike(groups); len(groups) != 1 {
+		t.Error("a group that lived was forgotten")
+	}
+	c.awaitExit()
+	reap(c.pid)
+	c.release()
+	if strike(groups); len(groups) != 0 {
+		t.Error("a group that is gone is remembered")
+	}
+}
+
+// A server cannot guess what names another's instance.
+func TestInstancesAreNotGuessed(t *testing.T) {
+	var h home
+	for range 2 {
+		g, err := h.hold(Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.release()
+		defer g.end() //nolint:errcheck // empty
+		if after, ok := strings.CutPrefix(g.id, program()+"."); !ok || len(after) < 20 {
+			t.Errorf("got %s", g.id)
 		}
 	}
 }

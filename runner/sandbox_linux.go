@@ -92,7 +92,7 @@ func (s *sandboxed) ownLoopback() error {
 
 // rules are the paths of the sandbox as the kernel wants them.
 func (s *sandboxed) rules() ([]landlock.Rule, error) {
-	rules := []landlock.Rule{landlock.RWFiles("/dev/null", "/dev/zero", "/dev/full", "/dev/tty").IgnoreIfMissing()}
+	rules := []landlock.Rule{landlock.RWFiles("/dev/null", "/dev/zero", "/dev/full").IgnoreIfMissing()}
 	for _, path := range s.System {
 		if info, err := os.Stat(path); err == nil {
 			rules = append(rules, rule(info.IsDir(), path, landlock.RODirs, landlock.ROFiles).IgnoreIfMissing())

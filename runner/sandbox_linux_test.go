@@ -66,6 +66,7 @@ var tries = map[string]bool{
 	`echo x > $TMPDIR/x && cat $TMPDIR/x`:         true,
 	`echo x > y && test "$(pwd)" = "$PWD"`:        true,
 	`echo x > /dev/null`:                          true,
+	`(echo x > /dev/tty) 2>&1 | grep -q denied`:   true,
 	`kill -0 $PPID`:                               false,
 	`mount -t tmpfs none $1/out`:                  false,
 	`truncate -s 0 $1/in/file`:                    false,
