@@ -349,7 +349,11 @@ func (h *hub) replace(was, next *world) {
 	}
 	h.endStale(was, next)
 	for name, p := range old {
-		if h.servers[name] != p {
+		switch m := next.members[name]; {
+		case h.servers[name] == p:
+		case m != nil && m.family != nil:
+			h.scattered(p) // callers have instances of their own now, and the base carries nothing of theirs
+		default:
 			h.move(p, h.servers[name])
 		}
 		if f := was.members[name].family; f != nil && (next.members[name] == nil || next.members[name].family != f) {

@@ -452,6 +452,48 @@ func TestReloadIsolated(t *testing.T) {
 	testenv.Eventually(t, "the end of the old process", func() bool { return !testenv.Alive(first.PID) })
 }
 
+// TestReloadToIsolated: what callers watched at the process that they shared is watched at their own instances when they get those,
+// and not at the one that is nobody's.
+func TestReloadToIsolated(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	watching := map[int]bool{}
+	script := reporter(testenv.Legacy)
+	script.Resources = []string{`{"uri":"mem://a","name":"a"}`}
+	script.Capabilities = `{"tools":{},"resources":{"subscribe":true}}`
+	script.On["resources/subscribe"] = func(c *testenv.Call) {
+		mu.Lock()
+		watching[c.Child.PID] = true
+		mu.Unlock()
+		c.Result("{}")
+	}
+	s := testenv.StdioServer(t, script)
+	config := isolated(s, map[string]any{"isolation": "shared"})
+	g := testenv.Serve(t, config)
+	alice, bob := as(t, g, testenv.Modern, aliceKey, "{}"), as(t, g, testenv.Legacy, bobKey, "{}")
+	first := alice.Listen("1", `{"resourceSubscriptions":["mem://a"]}`)
+	first.Await(acknowledged, 1)
+	second := bob.Hear()
+	if r := bob.Call("resources/subscribe", `"uri":"mem://a"`); string(r.Result()) != "{}" {
+		t.Fatal(r)
+	}
+	shared := who(t, alice).PID
+	config.Entries["one"] = s.Entry(map[string]any{"isolation": "principal"})
+	g.Configure(config)
+	testenv.Eventually(t, "the end of the process that all shared", func() bool { return !testenv.Alive(shared) })
+	first.Ended()
+	a, b := who(t, alice).PID, who(t, bob).PID
+	testenv.Eventually(t, "bob's resource at bob's instance", func() bool { mu.Lock(); defer mu.Unlock(); return watching[b] })
+	mu.Lock()
+	for pid := range watching {
+		if pid != shared && pid != b {
+			t.Errorf("watched at %d too; alice's is %d", pid, a)
+		}
+	}
+	mu.Unlock()
+	second.Close()
+}
+
 // TestOwnSubscription: who watches a resource hears of it from the caller's own instance, which is kept for that.
 func TestOwnSubscription(t *testing.T) {
 	t.Parallel()
