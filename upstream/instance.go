@@ -61,6 +61,7 @@ type instance struct {
 	queue   chan []byte   // notices and replies on their way to the server
 	lapsed  atomic.Bool   // it closed its output while it was running
 	garbage atomic.Int64  // lines or events that were no message
+	arrived atomic.Int64  // messages
 	issued  atomic.Int64  // the last id given out
 }
 
@@ -184,6 +185,7 @@ func (in *instance) message(buf *mcp.Buffer) {
 		m.Free()
 		return
 	}
+	in.arrived.Add(1)
 	switch m.Kind {
 	case mcp.KindResult, mcp.KindError:
 		in.answered(m)

@@ -28,6 +28,7 @@ type vigil struct {
 
 	asked   time.Duration // on the clock: when it was last asked
 	misses  int           // in a row
+	arrived int64         // messages, when it was last looked at
 	pending chan error    // what came of being asked; nil when it is not
 	wg      sync.WaitGroup
 }
@@ -144,6 +145,7 @@ func (v *vigil) ask(ctx context.Context) {
 		return
 	}
 	v.asked = now
+	v.listen()
 	answer := make(chan error, 1)
 	v.pending = answer
 	v.wg.Go(func() {
@@ -170,13 +172,22 @@ func lifeQuestion(in *instance) string {
 	return "ping"
 }
 
-// heard takes what came of being asked and tells whether the instance is given up: any answer shows that it lives.
+// heard takes what came of being asked and tells whether the instance is given up: any answer shows that it lives, and so does
+// whatever else it said since, such as an answer that came too late.
 func (v *vigil) heard(err error) bool {
 	v.misses++
+	v.listen()
 	if err == nil {
 		v.misses = 0
 	}
 	return v.misses >= missesMost
+}
+
+// listen looks whether the instance said something since the last time: what it left without an answer does not count then.
+func (v *vigil) listen() {
+	if arrived := v.st.in.arrived.Load(); arrived != v.arrived {
+		v.arrived, v.misses = arrived, 0
+	}
 }
 
 // tasksMost is how long a task may run whose server does not say, and taskLife the longest that is believed.

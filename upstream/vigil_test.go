@@ -258,6 +258,24 @@ func TestLiveness(t *testing.T) {
 	})
 }
 
+// TestLivenessOfSlow: a server that answers, though always too late, lives.
+func TestLivenessOfSlow(t *testing.T) {
+	t.Parallel()
+	s := testenv.StdioServer(t, testenv.Script{Era: testenv.Legacy, On: map[string]func(*testenv.Call){
+		"ping": func(c *testenv.Call) {
+			c.In(150 * time.Millisecond)
+			c.Result(`{}`)
+		},
+	}})
+	open(t, s, func(s *v1.Server) {
+		s.Liveness = v1.Liveness{Every: v1.Duration(20 * time.Millisecond), Timeout: v1.Duration(50 * time.Millisecond)}
+	})
+	s.Await("ping", 6)
+	if n := len(s.Children()); n != 1 {
+		t.Errorf("%d processes", n)
+	}
+}
+
 // TestLivenessLeavesCallsAlone: nothing is asked while a call is under way, however long it takes.
 func TestLivenessLeavesCallsAlone(t *testing.T) {
 	t.Parallel()
