@@ -105,7 +105,7 @@ func (l *Launcher) pinned(p policy, reference string, e *Entry, actual *v1.Serve
 	if err != nil {
 		return Program{}, fmt.Errorf("package %q %w", reference, err)
 	}
-	dir := folderOf(l.stateDir, pkg, e)
+	dir := folderOf(l.stateDir, p.lock, pkg, e)
 	digest := e.Trees[platform()]
 	if digest == "" {
 		return Program{}, fmt.Errorf("package %s is pinned in %s, but not for %s: run toolcrib pull", reference, p.lock, platform())
@@ -193,7 +193,7 @@ func (l *Launcher) Needs(spec *v1.Server) (command, problem string) {
 		}
 		return command, "is not pulled: each start asks its registry for it; run toolcrib pull"
 	}
-	dir := folderOf(l.stateDir, pkg, e)
+	dir := folderOf(l.stateDir, p.lock, pkg, e)
 	if _, err := os.Stat(filepath.Join(dir, listName)); err != nil || e.Trees[platform()] == "" {
 		return "", "is pinned in " + p.lock + ", but was not fetched to " + dir + ": run toolcrib pull"
 	}

@@ -45,12 +45,16 @@ type Pulled struct {
 // packagesDir holds the packages below the state directory.
 const packagesDir = "packages"
 
-// folderOf is where a package lies. What was resolved at another time, and may so have other dependencies, has another.
-func folderOf(stateDir string, p v1.Package, e *Entry) string {
+// folderOf is where a package lies. What was resolved at another time, and may so have other dependencies, has another;
+// so has a program that was built here for another lock file, for builds differ with the version of Go.
+func folderOf(stateDir, lock string, p v1.Package, e *Entry) string {
 	name := strings.NewReplacer("/", "+", "[", "+", "]", "", ",", "+").Replace(p.Name)
 	kind := ""
 	if e.Scripts {
 		kind = "-scripts"
+	}
+	if abs, err := filepath.Abs(lock); err == nil && p.Launcher == v1.LauncherGo {
+		kind = "-" + strings.TrimPrefix(digestOf([]byte(abs)), digestKind)[:8]
 	}
 	digest := strings.TrimPrefix(e.Digest, digestKind)
 	if abs, err := filepath.Abs(stateDir); err == nil { // servers have working directories of their own
@@ -76,6 +80,7 @@ func (l *Puller) pull(ctx context.Context, p v1.Package, env map[string]string) 
 	if err := os.MkdirAll(home, public); err != nil {
 		return nil, err
 	}
+	l.letThrough(home)
 	// One pull at a time of this state directory and kind: what two servers share is then fetched once.
 	unlock, err := exclusive(ctx, home)
 	if err != nil {
@@ -113,6 +118,18 @@ func (l *Puller) pull(ctx context.Context, p v1.Package, env map[string]string) 
 		return nil
 	})
 }
+
+// letThrough lets other users pass through the folders above the packages, for servers that run as them. What else is in the
+// state directory they can neither list nor, for its own modes, read. Somebody else's folders stay as they are.
+func (l *Puller) letThrough(home string) {
+	for _, dir := range []string{l.StateDir, filepath.Dir(home), home} {
+		if info, err := os.Stat(dir); err == nil {
+			_ = os.Chmod(dir, info.Mode().Perm()|passing)
+		}
+	}
+}
+
+const passing = 0o011
 
 // entry is what is to be installed: what the lock file pins, or else what the registry has.
 func (l *Puller) entry(ctx context.Context, t tool, home string, p v1.Package, known *Entry, lock *Lock) (*Entry, error) {
@@ -163,7 +180,7 @@ func (e *Entry) clone() *Entry {
 
 // place sees to it that the package lies in its folder as it should.
 func (l *Puller) place(ctx context.Context, t tool, p v1.Package, e *Entry) (Outcome, error) {
-	t.dir = folderOf(l.StateDir, p, e)
+	t.dir = folderOf(l.StateDir, l.Lock, p, e)
 	outcome := Fetched
 	switch err := verify(t.dir, e.Trees[platform()]); {
 	case err == nil:

@@ -1,15 +1,18 @@
 package launch_test
 
 import (
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/runner/launch"
 )
 
@@ -52,6 +55,23 @@ func read(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(data)
+}
+
+// TestPullLetsThrough: servers that run as other users reach their packages, also where serve made the state directory.
+func TestPullLetsThrough(t *testing.T) {
+	b := newBench(t)
+	if err := os.Mkdir(b.p.StateDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b.pulled(server)
+	for dir := b.find("dist"); dir != filepath.Dir(b.p.StateDir); dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err != nil || info.Mode().Perm()&0o011 != 0o011 {
+			t.Errorf("%s: %v, %v", dir, info.Mode(), err)
+		}
+	}
+	if info, err := os.Stat(b.p.StateDir); err != nil || info.Mode().Perm() != 0o711 {
+		t.Errorf("the state directory is open: %v, %v", info.Mode(), err)
+	}
 }
 
 // TestPullElsewhere has another machine fetch what the lock file of the first pins.
@@ -165,6 +185,16 @@ func TestPullGo(t *testing.T) {
 	done := b.pulled("go:example.com/tools/cmd/server")
 	if done.Entry.Version != "v1.2.3" || !strings.HasPrefix(done.Entry.Integrity, "h1:") || done.Entry.Bin != "bin/server" {
 		t.Errorf("%+v", done.Entry)
+	}
+	// Another lock file of the same state directory pins what another Go built.
+	mine, c := b.p, b.config()
+	b.p.Lock, b.p.Environ = filepath.Join(b.dir, "other.lock"), append(slices.Clone(b.p.Environ), "CGO_ENABLED=0", "GOAMD64=v2", "GOARM64=v8.1")
+	if other := b.pulled("go:example.com/tools/cmd/server"); maps.Equal(other.Entry.Trees, done.Entry.Trees) {
+		t.Errorf("built alike: %v", done.Entry.Trees)
+	}
+	b.p = mine
+	if p := program(t, launch.New(c, nil), &v1.Server{Package: "go:example.com/tools/cmd/server"}); !strings.HasSuffix(p.Path, "/bin/server") {
+		t.Errorf("%+v", p)
 	}
 	// The same version with other content, as a proxy that was broken into has it.
 	files["cmd/server/main.go"] = "package main\n\nfunc main() { println(2) }\n"
