@@ -9,7 +9,7 @@ import (
 var (
 	// ErrGone says that no replica of that id listens: it has ended, and with it what it held.
 	ErrGone = errors.New("replica is gone")
-	// ErrUnsent says that a call was not even begun: no replica of that id listened.
+	// ErrUnsent says that a call was not even begun: no replica of that id listened, or, with ErrDown, nothing was sent at all.
 	ErrUnsent = errors.New("replica never got it")
 	// ErrDown says that the backend cannot be reached at the moment.
 	ErrDown = errors.New("cluster backend is not reachable")

@@ -36,6 +36,8 @@ func said(err error, replica string) error {
 		return nil
 	case errors.Is(err, ErrGone):
 		return errs.E("cluster", errs.Lost, "%w: replica %.32q has ended, and with it what it held; begin the interaction anew", ErrGone, replica)
+	case errors.Is(err, ErrDown) && errors.Is(err, ErrUnsent):
+		return &unsent{said(ErrDown, replica)}
 	case errors.Is(err, ErrDown):
 		return errs.E("cluster", errs.Unavailable, "%w; try again when /health/ready shows it connected", ErrDown)
 	default:

@@ -136,6 +136,14 @@ func (l *link) run(ctx context.Context, s subscription) (up bool, err error) {
 	defer l.close() // ends what a cancelled context does not
 	defer cancel(nil)
 
+	opened, deliver := make(chan struct{}), s.deliver
+	s.deliver = func(broadcast bool, message []byte) {
+		select {
+		case <-opened: // before, what is delivered could not be answered
+			deliver(broadcast, message)
+		case <-inner.Done():
+		}
+	}
 	const channels = 2
 	ready := make(chan struct{}, channels)
 	listen := func(ctx context.Context, channels ...string) {
@@ -169,6 +177,7 @@ func (l *link) run(ctx context.Context, s subscription) (up bool, err error) {
 		}
 	}
 	s.up()
+	close(opened)
 	err = l.beat(inner, s.inbox)
 	s.down(err)
 	return true, err

@@ -54,6 +54,9 @@ const (
 	notYet     = "not connected yet"
 )
 
+// errUntried: Redis is known to be away, so that nothing was sent.
+var errUntried = fmt.Errorf("%w, %w", cluster.ErrDown, cluster.ErrUnsent)
+
 // Options are what a Backend needs.
 type Options struct {
 	// Address is as in the configuration key cluster.
@@ -224,11 +227,11 @@ func (b *Backend) reason(err error) string {
 func (b *Backend) do(ctx context.Context, key string, size int, f func(context.Context, *link) error) error {
 	l := b.link.Load()
 	if l == nil {
-		return cluster.ErrDown
+		return errUntried
 	}
 	slot := l.slot(key)
 	if l.avoids(slot) {
-		return cluster.ErrDown
+		return errUntried
 	}
 	inner, cancel := context.WithTimeout(ctx, patience+time.Duration(size)*time.Second/bytesPerSecond)
 	defer cancel()

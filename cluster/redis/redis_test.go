@@ -12,6 +12,7 @@ import (
 	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/cluster/clustertest"
 	"github.com/toolcrib/toolcrib/cluster/redis"
+	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/internal/testenv"
 	"github.com/toolcrib/toolcrib/seal"
 )
@@ -147,6 +148,10 @@ func TestAway(t *testing.T) {
 		t.Errorf("what was under way: %v", err)
 	}
 	fails(t, p)
+	testenv.Eventually(t, "a call is not begun", func() bool {
+		_, err := p.a.Call(t.Context(), p.b.ID(), "echo", nil, nil)
+		return errors.Is(err, cluster.ErrDown) && errors.Is(err, cluster.ErrUnsent) && errs.Of(err).Kind == errs.Unavailable
+	})
 	testenv.Eventually(t, "the reason is told", func() bool { return strings.Contains(p.a.Status().Reason, "refused") })
 	r.Start()
 	testenv.Eventually(t, "both work again", p.works)
