@@ -137,6 +137,8 @@ func New(o Options) *Gateway {
 	g.world.Store(first)
 	o.Node.OnBroadcast(apartKind, g.heardApart)
 	o.Node.OnReconnect(g.respread)
+	g.owners.joined = o.Node.Status().Connected
+	o.Node.OnReconnect(g.owners.reconnected)
 	return g
 }
 

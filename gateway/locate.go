@@ -33,9 +33,12 @@ func (f *family) hold(ctx context.Context, c caller) (hold, error) {
 		return f.holdHere(ctx, key)
 	}
 	o := &f.g.owners
+	if !up && f.plan.Isolation == v1.IsolationSession && o.settling() {
+		return hold{}, errVacant // else it could be begun anew here although it goes on elsewhere
+	}
 	cl, replica, err := o.claim(ctx, f.leaseOf(key.Name))
 	switch {
-	case err != nil && f.doesWithout(err):
+	case err != nil && f.doesWithout(err) && !f.g.o.Node.Status().Connected:
 		return f.holdHere(ctx, key)
 	case err != nil:
 		return hold{}, err
@@ -93,8 +96,29 @@ func (f *family) doesWithout(err error) bool {
 	return away && f.plan.Isolation != v1.IsolationSession
 }
 
-// blinkMost is how long the cluster's backend may be away before a call is told.
-const blinkMost = 2 * time.Second
+const (
+	// awayMost is how long the cluster's backend may be away before a call is told, blinkMost how long it may not answer although
+	// it is connected: whether it still is shows within that.
+	awayMost  = time.Second
+	blinkMost = 3 * time.Second
+)
+
+// blinks tells whether a call that could not be handed over, nor begun, waits for the cluster's backend.
+func (g *Gateway) blinks(err error, waited time.Duration) bool {
+	if !errors.Is(err, cluster.ErrDown) || errs.Of(err).Op != "cluster" {
+		return false
+	}
+	return waited < awayMost || waited < blinkMost && g.o.Node.Status().Connected
+}
+
+// unsure says of a call that was not begun what keeps it from that.
+func (f *family) unsure(err error) error {
+	if !errors.Is(err, cluster.ErrDown) || errs.Of(err).Op != "cluster" {
+		return err
+	}
+	return errs.E(`server "`+f.plan.Name+`"`, errs.Unavailable,
+		"the caller's instance is not at this replica, and no other one can be asked for it: %w; the call was not begun", err)
+}
 
 // enter makes the instance of the caller the one that the request goes to, until the exchange ends; or another replica, which has
 // the instance, serves it.
@@ -119,9 +143,8 @@ func (g *Gateway) enter(ctx context.Context, x *Exchange) (done bool, err error)
 				return true, nil
 			}
 		}
-		brief := errors.Is(err, cluster.ErrDown) && errs.Of(err).Op == "cluster" && time.Since(began) < blinkMost
-		if !brief && !again(err) || x.handed || x.stays || time.Now().After(limit) {
-			return false, err
+		if !g.blinks(err, time.Since(began)) && !again(err) || x.handed || x.stays || time.Now().After(limit) {
+			return false, f.unsure(err)
 		}
 		if err := pause(ctx, leaseAgain); err != nil {
 			return false, err
@@ -159,7 +182,7 @@ func (f *family) holdTelling(ctx context.Context, x *Exchange) (hold, error) {
 
 // again tells whether an instance is found soon that was not there: nothing was done yet.
 func again(err error) bool {
-	return isMoved(err) || errors.Is(err, cluster.ErrUnsent) || errors.Is(err, errVacant)
+	return isMoved(err) || errors.Is(err, cluster.ErrUnsent) && !errors.Is(err, cluster.ErrDown) || errors.Is(err, errVacant)
 }
 
 // handOver has the replica serve the exchange that has the instance of its caller.
@@ -168,7 +191,7 @@ func (g *Gateway) handOver(ctx context.Context, x *Exchange, f *family, replica 
 	switch {
 	case err == nil:
 		return nil
-	case again(err):
+	case again(err) || errors.Is(err, cluster.ErrUnsent):
 		g.owners.forget(f.leaseOf(f.keyOf(x.who()).Name))
 		return err
 	case errors.Is(err, cluster.ErrGone):

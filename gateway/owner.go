@@ -20,11 +20,12 @@ import (
 const (
 	leaseTTL    = 9 * time.Second
 	leaseRenew  = leaseTTL / 3
-	leaseTime   = time.Second            // for one request to the backend
-	seenFresh   = time.Second            // how long it is believed where an instance was seen
-	seenMost    = 10_000                 // keys whose replica is known
-	leaseAgain  = 200 * time.Millisecond // how often it is looked whether the lease of a replica that is gone has expired
-	opMoved     = "moved"                // the operation of errors by which a replica says that it has not the instance
+	leaseTime   = time.Second             // for one request to the backend
+	seenFresh   = time.Second             // how long it is believed where an instance was seen
+	seenMost    = 10_000                  // keys whose replica is known
+	leaseAgain  = 200 * time.Millisecond  // how often it is looked whether the lease of a replica that is gone has expired
+	settleTime  = 1500 * time.Millisecond // after the backend was away, others have renewed their leases
+	opMoved     = "moved"                 // the operation of errors by which a replica says that it has not the instance
 	leasePrefix = "instance "
 )
 
@@ -34,6 +35,8 @@ type owners struct {
 
 	mu       sync.Mutex
 	held     map[string]*claim
+	joined   bool      // the backend was reached once
+	back     time.Time // when the backend came back after it was away: others may still have to renew their leases
 	seen     map[string]seen
 	renewing bool
 }
@@ -216,6 +219,27 @@ func (o *owners) renew() {
 			}
 		}
 	}
+}
+
+// reconnected renews all leases at once: the backend may have forgotten them.
+func (o *owners) reconnected() {
+	o.mu.Lock()
+	if o.joined {
+		o.back = time.Now()
+	}
+	o.joined = true
+	all := slices.Collect(maps.Values(o.held))
+	o.mu.Unlock()
+	for _, c := range all {
+		o.renewOne(c)
+	}
+}
+
+// settling tells whether a replica that holds a lease may not have renewed it since the backend came back.
+func (o *owners) settling() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return time.Since(o.back) < settleTime
 }
 
 // renewOne renews one lease. When another replica has taken it, the instance here goes as soon as nobody uses it.
