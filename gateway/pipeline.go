@@ -76,9 +76,7 @@ func (g *Gateway) Finish(x *Exchange, err error) {
 	if !x.Carrier {
 		g.o.Metrics.Request(method, era, outcome, took)
 	}
-	if x.tool != nil {
-		x.tool.Observe(took, errorType(x, err))
-	}
+	x.measure(err, took)
 	if err != nil {
 		g.logRefusal(x, err, took)
 	}

@@ -128,7 +128,9 @@ func (g *Gateway) fromElsewhere(ctx context.Context, request []byte, note func([
 	if x.Endpoint != "" && x.world.members[x.Endpoint] == nil {
 		return nil, errs.E("gateway", errs.Lost, "the server of the interaction was removed from the configuration")
 	}
-	if err := g.Serve(ctx, x); err != nil {
+	err := g.Serve(ctx, x)
+	x.measure(err, time.Since(x.started))
+	if err != nil {
 		return nil, err
 	}
 	defer x.Out.Free()

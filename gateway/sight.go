@@ -107,22 +107,29 @@ func (m *member) queued() int {
 	return n
 }
 
-// tell records where the time of a request went, once it is over.
+// measure counts a request with its tool and its server, at the one replica that asked the server.
+func (x *Exchange) measure(err error, took time.Duration) {
+	if x.tool != nil {
+		x.tool.Observe(took, errorType(x, err))
+	}
+	t := &x.call.Timing
+	t.Transport = max(0, took-t.Queue-t.Start-t.Server)
+	if x.member != nil && t.Server > 0 && x.In.Kind == mcp.KindRequest && !x.Carrier {
+		x.member.other.Shares(t.Queue, t.Start, t.Server, t.Transport)
+	}
+}
+
+// tell has a request logged once it is over.
 func (g *Gateway) tell(x *Exchange, outcome string, err error, took time.Duration) {
 	if x.In.Kind != mcp.KindRequest || x.Carrier {
 		return
-	}
-	t := x.call.Timing
-	t.Transport = max(0, took-t.Queue-t.Start-t.Server)
-	if x.member != nil && t.Server > 0 {
-		x.member.other.Shares(t.Queue, t.Start, t.Server, t.Transport)
 	}
 	level := slog.LevelDebug
 	if x.world.plan.Config.Log.Calls {
 		level = slog.LevelInfo
 	}
 	if g.o.Log.Enabled(context.Background(), level) {
-		g.logCall(x, level, outcome, err, took, t)
+		g.logCall(x, level, outcome, err, took, x.call.Timing)
 	}
 }
 

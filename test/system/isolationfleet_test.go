@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -181,6 +183,51 @@ func TestFleetDescriptions(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestFleetCounts: calls that one replica hands over to another are counted once, with the tool and where their time went.
+func TestFleetCounts(t *testing.T) {
+	t.Parallel()
+	s := testenv.StdioServer(t, reporter(testenv.Modern))
+	f := isolatedFleet(t, s, map[string]any{"isolation": "principal"})
+	c := fleetClient(t, f, testenv.Modern, aliceKey)
+	for i := range 6 {
+		who(t, f.At(i%2, c))
+	}
+	for _, series := range []string{
+		`mcp_tool_requests_total{server="one",tool="who"} `, `mcp_call_share_seconds_count{server="one",share="server"} `,
+	} {
+		sum := 0
+		for i := range f.Replicas {
+			_, after, _ := strings.Cut(metrics(t, f, i), series)
+			n := 0
+			_, _ = fmt.Sscan(after, &n) // none is 0
+			sum += n
+		}
+		if sum != 6 {
+			t.Errorf("%s: %d", series, sum)
+		}
+	}
+}
+
+// metrics are those of one replica.
+func metrics(t *testing.T, f *testenv.Fleet, replica int) string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.Replicas[replica].URL+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+aliceKey)
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
 }
 
 // TestFleetTakesOver: when a replica dies, another one starts the instances that it had.
