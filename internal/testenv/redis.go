@@ -149,7 +149,7 @@ func (r *Redis) Start() {
 	defer log.Close()
 	r.cmd = exec.CommandContext(context.Background(), path, args...) // Kill ends it
 	r.cmd.Stdout, r.cmd.Stderr = log, log
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	r.cmd.SysProcAttr = dying()
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
