@@ -62,8 +62,8 @@ func (k *checker) launch(l *Launch, path string, s *Server) {
 	if len(l.Templates) == 0 || command == "" {
 		return
 	}
-	if !slices.ContainsFunc(l.Templates, func(t LaunchTemplate) bool { return t.fits(command, args) }) {
-		k.fail(at, "%s fits no template of launch.templates, with its arguments; start what is allowed there, or add a template",
+	if !slices.ContainsFunc(l.Templates, func(t LaunchTemplate) bool { return t.fits(command, args, s.Cwd) }) {
+		k.fail(at, "%s fits no template of launch.templates, with its arguments and working directory; start what is allowed there, or add a template",
 			strconv.Quote(clip(command)))
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
@@ -163,8 +163,8 @@ func (k *checker) templates(l *Launch) {
 const anyFurther = "..."
 
 // fits tells whether a command line has the shape of the template.
-func (t *LaunchTemplate) fits(command string, args []string) bool {
-	if command != t.Command {
+func (t *LaunchTemplate) fits(command string, args []string, cwd string) bool {
+	if command != t.Command || !wildcard(t.Cwd, cwd) {
 		return false
 	}
 	patterns, open := t.Args, false

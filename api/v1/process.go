@@ -131,6 +131,10 @@ type LaunchTemplate struct {
 	// out of a folder (..). A last pattern of ... stands for any number of further
 	// arguments. For a package the first argument is NAME@VERSION (NAME==VERSION).
 	Args []string `json:"args,omitempty" example:"@modelcontextprotocol/server-*"`
+	// Cwd is a pattern for the working directory, as those for args: launchers and
+	// interpreters look there for programs and settings. Left out, servers must
+	// not set one.
+	Cwd string `json:"cwd,omitempty" example:"/srv/*"`
 }
 
 // Concurrency is a number of requests at once, or serial, which is 1.
