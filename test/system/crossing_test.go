@@ -37,7 +37,11 @@ func TestNoCrossing(t *testing.T) {
 				c.Text(fmt.Sprint("tag ", args.Tag))
 			},
 		}})
-		g := testenv.Serve(t, testenv.One(s))
+		var wide map[string]any
+		if k.stdio {
+			wide = map[string]any{"pool": map[string]any{"concurrency": clients}}
+		}
+		g := testenv.Serve(t, testenv.Config{Entries: map[string]any{"one": s.Entry(wide)}})
 		legacy := make([]*testenv.Client, clients)
 		for i := range legacy {
 			legacy[i] = g.Client(testenv.Eras[i%2], []string{"/mcp", "/servers/one/mcp"}[i/2%2])
