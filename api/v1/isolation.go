@@ -202,3 +202,27 @@ func (d *decoder) lacking(c *Config) {
 		}
 	}
 }
+
+// readable warns of servers whose processes can read the secrets of callers in the environments of others: the kernel lets
+// processes of one user, unless they are confined.
+func (d *decoder) readable(c *Config) {
+	names := c.ServerNames()
+	for _, name := range names {
+		s := c.MCPServers[name]
+		for _, at := range s.callerRefs() {
+			if !strings.HasPrefix(at.ref, refCredential) {
+				continue
+			}
+			open := slices.DeleteFunc(slices.Clone(names), func(other string) bool {
+				o := c.MCPServers[other]
+				return o.Type != TypeStdio || o.Sandbox != nil || o.User != "" && o.User != s.User
+			})
+			if len(open) > 0 {
+				path := childPath("mcpServers", name) + "." + at.key
+				d.warn(d.lineOf(path), path, fmt.Sprintf("gives each instance a secret of its caller, which whatever else runs as the same user can read there: "+
+					"confine with sandbox what callers have read files or run code: %s", clip(strings.Join(open, ", "))))
+			}
+			break
+		}
+	}
+}

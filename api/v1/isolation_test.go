@@ -122,3 +122,24 @@ func TestForRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestReadableCredentials: who could read the credentials of callers is named, and nobody else.
+func TestReadableCredentials(t *testing.T) {
+	const file = `
+auth: {apiKeys: [{name: a, key: key-0123456789abcdef, credentials: {c: secret-0123456789}}]}
+mcpServers:
+  own: {command: a, env: {TOKEN: "${credential:c}"}, sandbox: {}}
+  apart: {command: b, user: nobody}
+  remote: {url: "http://127.0.0.1:1/mcp"}
+`
+	for more, want := range map[string]string{"": "", "  open: {command: c}\n": ": open"} {
+		c, problems := v1.Parse([]byte(file+more), v1.Options{})
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		got := strings.Join(c.Warnings, "\n")
+		if (got == "") != (want == "") || !strings.HasSuffix(got, want) {
+			t.Errorf("%q: %s", more, got)
+		}
+	}
+}

@@ -121,6 +121,7 @@ func (d *decoder) idle(c *Config) {
 		d.warn(d.lines["mcpServers"], "mcpServers", reason)
 	}
 	d.lacking(c)
+	d.readable(c)
 	if n := c.standing(); n > c.Runner.MaxInstances {
 		d.warn(d.lineOf("runner"), "runner.maxInstances",
 			fmt.Sprintf("is %d, but the servers have %d processes before anybody calls, so that some cannot start: raise it", c.Runner.MaxInstances, n))
