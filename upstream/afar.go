@@ -15,7 +15,7 @@ type Listen func(ctx context.Context, wish Wish, began func(got Wish), told func
 func Afar(spec *v1.Server, o Options, listen Listen) *Server {
 	s := prepare(spec, o)
 	s.link = &farLink{noLink{s}, listen}
-	s.setState(StateReady, "")
+	s.setState(StateReady)
 	return s
 }
 

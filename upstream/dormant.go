@@ -14,7 +14,7 @@ func Dormant(spec *v1.Server, o Options) *Server {
 	s := prepare(spec, o)
 	s.dormant = true
 	s.link = noLink{s}
-	s.setState(StateIdle, "")
+	s.setState(StateIdle)
 	return s
 }
 

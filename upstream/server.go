@@ -193,7 +193,7 @@ type Server struct {
 // Open starts to look after a server: it is probed (and, for stdio, started) in the background until Close.
 func Open(spec *v1.Server, o Options) *Server {
 	s := prepare(spec, o)
-	s.setState(StateStarting, "")
+	s.setState(StateStarting)
 	switch spec.Type {
 	case "stdio":
 		s.link = newStdio(s)
@@ -297,7 +297,7 @@ func (s *Server) Close() {
 	s.parked.close()
 	s.link.close()
 	s.wg.Wait()
-	s.setState(StateStopped, "")
+	s.setState(StateStopped)
 }
 
 // spawn runs f in a goroutine that Close waits for; false after Close.
@@ -461,10 +461,10 @@ func (s *Server) setFailed(err error) {
 	s.store(Status{State: StateFailed, Since: since, Reason: err.Error()})
 }
 
-func (s *Server) setState(st State, reason string) {
+func (s *Server) setState(st State) {
 	s.states.Lock()
 	defer s.states.Unlock()
-	s.store(Status{State: st, Since: time.Now(), Reason: reason})
+	s.store(Status{State: st, Since: time.Now()})
 }
 
 func (s *Server) store(st Status) {
