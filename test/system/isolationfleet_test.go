@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/toolcrib/toolcrib/internal/testenv"
@@ -306,4 +307,17 @@ func parentOf(t *testing.T, pid int) (parent int) {
 		t.Fatal(err)
 	}
 	return parent
+}
+
+// TestFleetHandsDown: calls that go on while the replica stops that has their instance are answered, by another one in the end.
+func TestFleetHandsDown(t *testing.T) {
+	t.Parallel()
+	s := testenv.StdioServer(t, reporter(testenv.Modern))
+	f := isolatedFleet(t, s, map[string]any{"isolation": "principal"})
+	c := fleetClient(t, f, testenv.Modern, aliceKey)
+	first := who(t, f.At(0, c))
+	if err := syscall.Kill(f.Replicas[0].PID, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, "an instance at the other replica", func() bool { return who(t, f.At(1, c)).PID != first.PID })
 }
