@@ -84,7 +84,7 @@ func (s *Server) For(who *Caller) (*Server, error) {
 
 // fill replaces the references of one value. unfit says what is wrong with what
 // one yields where it stands.
-func (who *Caller) fill(value, path string, unfit func(text string, first bool) string) (filled string, err error) {
+func (who *Caller) fill(value, path string, unfit func(text string) string) (filled string, err error) {
 	if !strings.Contains(value, "${") {
 		return value, nil
 	}
@@ -96,8 +96,8 @@ func (who *Caller) fill(value, path string, unfit func(text string, first bool) 
 		}
 		var text string
 		if text, err = who.resolve(ref); err == nil {
-			if why := unfit(text, out.Len() == 0); why != "" {
-				err = fmt.Errorf("what ${%s} stands for %s", ref, why)
+			if why := unfit(text); why != "" {
+				err = fmt.Errorf("what ${%s} stands for %s; give the caller another one at %s", ref, why, sourceOf(ref))
 			}
 		}
 		out.WriteString(text)
@@ -127,7 +127,18 @@ func (who *Caller) resolve(ref string) (string, error) {
 	return "", fmt.Errorf("the caller has no credential %q; give it one under auth.apiKeys[].credentials", name)
 }
 
-func unfitForEnv(text string, _ bool) string {
+// sourceOf is the key of the configuration that a reference's value is from.
+func sourceOf(ref string) string {
+	switch ref {
+	case refSubject:
+		return "auth.apiKeys[].name"
+	case refTenant:
+		return "auth.apiKeys[].tenant"
+	}
+	return "auth.apiKeys[].credentials"
+}
+
+func unfitForEnv(text string) string {
 	if strings.ContainsRune(text, 0) {
 		return "holds a NUL character, which no process can be given"
 	}
@@ -135,7 +146,7 @@ func unfitForEnv(text string, _ bool) string {
 }
 
 // unfitForPath refuses what would lead to another caller's folder.
-func unfitForPath(text string, _ bool) string {
+func unfitForPath(text string) string {
 	switch {
 	case text == "" || text == "." || text == "..":
 		return "is empty or a folder's own name for itself or the one above, which cannot be part of a path"
@@ -146,9 +157,9 @@ func unfitForPath(text string, _ bool) string {
 }
 
 // unfitForArg refuses also what the program would take for an option.
-func unfitForArg(text string, first bool) string {
-	if first && strings.HasPrefix(text, "-") {
-		return "begins with -, so that the program would take it for an option"
+func unfitForArg(text string) string {
+	if strings.HasPrefix(text, "-") {
+		return "begins with -, so that the program could take it for an option"
 	}
-	return unfitForPath(text, first)
+	return unfitForPath(text)
 }

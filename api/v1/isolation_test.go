@@ -106,7 +106,8 @@ func TestForRefuses(t *testing.T) {
 		"slash":          {path, as("../bob"), "cannot be part of a path"},
 		"NUL":            {path, as("a\x00b"), "cannot be part of a path"},
 		"line break":     {arg, as("a\nb"), "args[0]: what ${principal.subject} stands for"},
-		"option":         {arg, as("-rf"), "option"},
+		"option":         {arg, as("-rf"), "option; give the caller another one at auth.apiKeys[].name"},
+		"option's value": {inner, as("-rf"), "option"},
 		"slash in arg":   {inner, as("a/b"), "cannot be part of a path"},
 		"NUL in env":     {env, as("a\x00"), "env.A"},
 		"no credential":  {secret, ann, `env.A: the caller has no credential "other"; give it one under auth.apiKeys[].credentials`},
@@ -116,7 +117,7 @@ func TestForRefuses(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want %q", name, got, err, tt.want)
 		}
 	}
-	for name, s := range map[string]*v1.Server{"-x": inner, "..": env, "a/b": env} {
+	for name, s := range map[string]*v1.Server{"x-": inner, "..": env, "a/b": env} {
 		if _, err := s.For(as(name)); err != nil {
 			t.Errorf("%q: %v", name, err)
 		}

@@ -409,6 +409,49 @@ func TestOneCallersFault(t *testing.T) {
 	}
 }
 
+// TestUnfitNames: a caller whose name would lead out of a folder or pass for an option is refused the server that is given it
+// there, with the reason and not the secrets, and nothing else.
+func TestUnfitNames(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, tenant, where, want string }{
+		{"..", "acme", "cwd", "above"}, {"a/b", "acme", "cwd", "slash"}, {".", "acme", "args", "own name for itself"},
+		{"-rf", "acme", "args", "begins with -"}, {"ok", "../x", "args", "slash"}, {"ok", "--all", "args", "begins with -"},
+	} {
+		t.Run(tt.where+" "+tt.name+" "+tt.tenant, func(t *testing.T) {
+			t.Parallel()
+			s, plain := testenv.StdioServer(t, reporter(testenv.Modern)), testenv.StdioServer(t, reporter(testenv.Modern))
+			source, ref := "auth.apiKeys[].name", "${principal.subject}"
+			if tt.name == "ok" {
+				source, ref = "auth.apiKeys[].tenant", "${principal.tenant}"
+			}
+			more := map[string]any{"cwd": "/" + ref}
+			if tt.where == "args" {
+				more = map[string]any{"args": []string{ref}}
+			}
+			more["env"] = map[string]any{"SECRET": "${credential:own}"}
+			config := isolated(s, more)
+			config.Entries["two"] = plain.Entry(nil)
+			keys := config.More["auth"].(map[string]any)["apiKeys"].([]map[string]any)
+			keys[0]["name"], keys[0]["tenant"] = tt.name, tt.tenant
+			g := testenv.Serve(t, config)
+			alice := as(t, g, testenv.Modern, aliceKey, "{}")
+			_, text := alice.Tool("one__who", "{}").Error()
+			if !strings.Contains(text, ref) || !strings.Contains(text, tt.want) || !strings.Contains(text, source) {
+				t.Errorf("%q", text)
+			}
+			if strings.Contains(text+g.Log(), "secret-of-alice") {
+				t.Errorf("a credential is shown")
+			}
+			if r := alice.Tool("two__who", "{}"); r.Texts() == "" {
+				t.Errorf("another server: %v", r)
+			}
+			if n := len(s.Children()); n != 0 {
+				t.Errorf("%d processes", n)
+			}
+		})
+	}
+}
+
 // TestSpare: a new key gets a process that was started before it came, and another one is started in its place.
 func TestSpare(t *testing.T) {
 	t.Parallel()
