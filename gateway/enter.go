@@ -11,8 +11,9 @@ import (
 
 // hold is an instance that somebody uses. The zero hold is none.
 type hold struct {
-	k   *kin
-	key pool.Key
+	k      *kin
+	key    pool.Key
+	waited pool.Waited
 }
 
 func (h *hold) release() {
@@ -24,11 +25,11 @@ func (h *hold) release() {
 
 // holdHere takes the instance of a key into use, at this replica.
 func (f *family) holdHere(ctx context.Context, key pool.Key) (hold, error) {
-	k, err := f.pool.Acquire(ctx, key)
+	k, waited, err := f.pool.Acquire(ctx, key)
 	if err != nil {
 		return hold{}, err
 	}
-	return hold{k, key}, nil
+	return hold{k, key, waited}, nil
 }
 
 // instance has a request served by the caller's own instance, where callers do not share one.

@@ -134,7 +134,10 @@ func (g *Gateway) enter(ctx context.Context, x *Exchange) (done bool, err error)
 	for {
 		h, err := f.holdTelling(ctx, x)
 		if err == nil {
-			x.call.Timing.Start += time.Since(began)
+			if h.waited != (pool.Waited{}) {
+				x.call.Timing.Queue += h.waited.Queue
+				x.call.Timing.Start += time.Since(began) - h.waited.Queue
+			}
 			x.held, x.member = h, &h.k.member
 			return false, nil
 		}

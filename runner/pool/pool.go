@@ -114,14 +114,17 @@ func New[T Instance](o Options[T]) *Pool[T] {
 	return p
 }
 
+// Waited is how long a call waited for its turn and for room, and then for the start of its instance.
+type Waited struct{ Queue, Start time.Duration }
+
 // Acquire returns the instance of a key, which nobody ends before Release: the one there is, a spare, or a new one. It fails
 // when it would have to wait too long or with too many others, and with the error of the start.
-func (p *Pool[T]) Acquire(ctx context.Context, key Key) (T, error) {
+func (p *Pool[T]) Acquire(ctx context.Context, key Key) (T, Waited, error) {
 	p.mu.Lock()
 	if s := p.slots[key.Name]; s != nil && s.state == up {
 		s.refs++
 		p.mu.Unlock()
-		return s.inst, nil
+		return s.inst, Waited{}, nil
 	}
 	w, err := p.enqueue(key)
 	if err == nil {
@@ -130,7 +133,7 @@ func (p *Pool[T]) Acquire(ctx context.Context, key Key) (T, error) {
 	p.mu.Unlock()
 	if err != nil {
 		var none T
-		return none, err
+		return none, Waited{}, err
 	}
 	return p.await(ctx, w)
 }

@@ -118,7 +118,7 @@ func in(t *testing.T, y *yard, change func(*pool.Options[*thing]), f func(t *tes
 
 func get(t *testing.T, p *pool.Pool[*thing], k pool.Key) *thing {
 	t.Helper()
-	th, err := p.Acquire(t.Context(), k)
+	th, _, err := p.Acquire(t.Context(), k)
 	if err != nil {
 		t.Fatalf("%s: %v", k.Name, err)
 	}
@@ -137,7 +137,7 @@ func TestOneEach(t *testing.T) {
 			wg.Go(func() {
 				k := key(fmt.Sprint("k", i%3))
 				for range 5 {
-					th, err := p.Acquire(t.Context(), k)
+					th, _, err := p.Acquire(t.Context(), k)
 					if err != nil || th.key != k.Name {
 						t.Errorf("%s: %+v, %v", k.Name, th, err)
 						return
@@ -245,7 +245,7 @@ func TestWaits(t *testing.T) {
 	in(t, y, func(o *pool.Options[*thing]) { o.Max, o.Queue = 1, 2 }, func(t *testing.T, p *pool.Pool[*thing]) {
 		first := get(t, p, key("a"))
 		began := time.Now()
-		_, err := p.Acquire(t.Context(), key("b"))
+		_, _, err := p.Acquire(t.Context(), key("b"))
 		if e := errs.Of(err); e == nil || e.Kind != errs.Overloaded || e.RetryAfter == 0 || !strings.Contains(e.Text(), "raise pool.max") || time.Since(began) != 5*time.Second {
 			t.Errorf("%v after %s", err, time.Since(began))
 		}
@@ -270,13 +270,13 @@ func TestQueueBound(t *testing.T) {
 		var wg sync.WaitGroup
 		for _, k := range []string{"b", "c"} {
 			wg.Go(func() {
-				if _, err := p.Acquire(ctx, key(k)); !errors.Is(err, gone) {
+				if _, _, err := p.Acquire(ctx, key(k)); !errors.Is(err, gone) {
 					t.Errorf("%s: %v", k, err)
 				}
 			})
 		}
 		synctest.Wait()
-		_, err := p.Acquire(t.Context(), key("d"))
+		_, _, err := p.Acquire(t.Context(), key("d"))
 		if e := errs.Of(err); e == nil || e.Kind != errs.Overloaded || e.RetryAfter == 0 || !strings.Contains(e.Text(), "2 calls wait") {
 			t.Errorf("%v", err)
 		}
@@ -296,7 +296,7 @@ func TestGivesUpStart(t *testing.T) {
 	in(t, y, nil, func(t *testing.T, p *pool.Pool[*thing]) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := p.Acquire(ctx, key("a")); err == nil {
+		if _, _, err := p.Acquire(ctx, key("a")); err == nil {
 			t.Error("no error")
 		}
 		get(t, p, key("a"))
@@ -348,7 +348,7 @@ func TestFailures(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 5 {
 			wg.Go(func() {
-				if _, err := p.Acquire(t.Context(), key("a")); !errors.Is(err, broken) {
+				if _, _, err := p.Acquire(t.Context(), key("a")); !errors.Is(err, broken) {
 					t.Error(err)
 				}
 			})
@@ -358,7 +358,7 @@ func TestFailures(t *testing.T) {
 			t.Errorf("%d starts for five callers", y.starts())
 		}
 		for range 100 {
-			_, err := p.Acquire(t.Context(), key("b"))
+			_, _, err := p.Acquire(t.Context(), key("b"))
 			if e := errs.Of(err); !errors.Is(err, broken) {
 				t.Errorf("%v", e)
 			}
@@ -383,7 +383,7 @@ func TestOthersFailures(t *testing.T) {
 	}}
 	in(t, y, func(o *pool.Options[*thing]) { o.Alike = false }, func(t *testing.T, p *pool.Pool[*thing]) {
 		for range 10 {
-			if _, err := p.Acquire(t.Context(), key("bad")); err == nil {
+			if _, _, err := p.Acquire(t.Context(), key("bad")); err == nil {
 				t.Error("no error")
 			}
 			time.Sleep(time.Second)
@@ -432,14 +432,14 @@ func TestShare(t *testing.T) {
 		defer other.Close()
 		synctest.Wait() // the spare is there
 		a, b := get(t, p, key("a")), get(t, other, key("b"))
-		_, err := p.Acquire(t.Context(), key("c"))
+		_, _, err := p.Acquire(t.Context(), key("c"))
 		if e := errs.Of(err); e == nil || e.Kind != errs.Overloaded || !strings.Contains(e.Text(), "runner.maxPerTenant") {
 			t.Errorf("%v", err)
 		}
 		u := pool.Key{Name: "u", Tenant: "u"}
 		get(t, p, u)
 		v := pool.Key{Name: "v", Tenant: "v"}
-		_, err = other.Acquire(t.Context(), v)
+		_, _, err = other.Acquire(t.Context(), v)
 		if e := errs.Of(err); e == nil || e.Kind != errs.Overloaded || !strings.Contains(e.Text(), "runner.maxInstances") {
 			t.Errorf("%v", err)
 		}
@@ -457,6 +457,30 @@ func TestShare(t *testing.T) {
 	if share.Count() != 0 {
 		t.Errorf("%d are counted after all", share.Count())
 	}
+}
+
+// TestWaited: the wait for room is told apart from that for the start.
+func TestWaited(t *testing.T) {
+	y := &yard{takes: 2 * time.Second}
+	in(t, y, func(o *pool.Options[*thing]) { o.Max = 1 }, func(t *testing.T, p *pool.Pool[*thing]) {
+		for _, tt := range []struct {
+			key  string
+			want pool.Waited
+		}{
+			{"a", pool.Waited{Start: 2 * time.Second}}, {"a", pool.Waited{}}, {"b", pool.Waited{Queue: 700 * time.Millisecond, Start: 2 * time.Second}},
+		} {
+			if tt.key == "b" {
+				time.AfterFunc(700*time.Millisecond, func() { p.Release(key("a")) })
+			}
+			_, got, err := p.Acquire(t.Context(), key(tt.key))
+			if err != nil || got != tt.want {
+				t.Errorf("%s: %+v, %v; want %+v", tt.key, got, err, tt.want)
+			}
+			if tt.want == (pool.Waited{}) {
+				p.Release(key("a"))
+			}
+		}
+	})
 }
 
 // TestGuest: an instance of no pool counts too; what is idle makes room for it, what is in use does not.
@@ -479,7 +503,7 @@ func TestGuest(t *testing.T) {
 		a := get(t, p, key("a"))
 		refused(guest, "raise runner.maxInstances")
 		guest.Tenant = "t"
-		if _, err := p.Acquire(t.Context(), key("b")); err == nil {
+		if _, _, err := p.Acquire(t.Context(), key("b")); err == nil {
 			t.Error("there was room for one more")
 		}
 		p.Release(key("a"))
@@ -518,7 +542,7 @@ func TestClose(t *testing.T) {
 		var wg sync.WaitGroup
 		for _, k := range []string{"b", "b", "c"} {
 			wg.Go(func() {
-				_, err := p.Acquire(t.Context(), key(k))
+				_, _, err := p.Acquire(t.Context(), key(k))
 				if e := errs.Of(err); e == nil || e.Kind != errs.Unavailable || !strings.Contains(e.Text(), "being removed") {
 					t.Errorf("%s: %v", k, err)
 				}
@@ -528,7 +552,7 @@ func TestClose(t *testing.T) {
 		p.Close()
 		wg.Wait()
 		p.Release(key("a"))
-		if _, err := p.Acquire(t.Context(), key("a")); err == nil || y.running() != 0 {
+		if _, _, err := p.Acquire(t.Context(), key("a")); err == nil || y.running() != 0 {
 			t.Errorf("%v, %d run", err, y.running())
 		}
 		p.Close()
@@ -544,7 +568,7 @@ func TestChurn(t *testing.T) {
 			wg.Go(func() {
 				for j := range 20 {
 					k := key(fmt.Sprint("k", (i+j)%7))
-					th, err := p.Acquire(t.Context(), k)
+					th, _, err := p.Acquire(t.Context(), k)
 					if err != nil || th.key != k.Name || th.ended.Load() {
 						t.Errorf("%s: %+v, %v", k.Name, th, err)
 						return
@@ -570,12 +594,12 @@ func BenchmarkAcquire(b *testing.B) {
 	p := y.pool(nil)
 	defer p.Close()
 	k := key("a")
-	if _, err := p.Acquire(b.Context(), k); err != nil {
+	if _, _, err := p.Acquire(b.Context(), k); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := p.Acquire(b.Context(), k); err != nil {
+		if _, _, err := p.Acquire(b.Context(), k); err != nil {
 			b.Fatal(err)
 		}
 		p.Release(k)

@@ -11,7 +11,8 @@ import (
 // waiter is one call that waits for the instance of its key.
 type waiter[T Instance] struct {
 	key    Key
-	placed bool          // the instance is being started: only that is waited for
+	began  time.Time
+	placed time.Time     // when its start began to be waited for, and nothing else any more; zero before
 	lacks  lack          // why there is none yet
 	done   chan struct{} // closed when inst or err is set
 	inst   T
@@ -41,7 +42,7 @@ func (p *Pool[T]) enqueue(key Key) (*waiter[T], error) {
 		e.RetryAfter = retryAfter
 		return nil, e
 	}
-	w := &waiter[T]{key: key, done: make(chan struct{})}
+	w := &waiter[T]{key: key, began: time.Now(), done: make(chan struct{})}
 	p.queue = append(p.queue, w)
 	p.waiting++
 	return w, nil
@@ -50,19 +51,28 @@ func (p *Pool[T]) enqueue(key Key) (*waiter[T], error) {
 const retryAfter = time.Second
 
 // await waits until the call has its instance, for room within the limit.
-func (p *Pool[T]) await(ctx context.Context, w *waiter[T]) (T, error) {
+func (p *Pool[T]) await(ctx context.Context, w *waiter[T]) (T, Waited, error) {
 	limit := time.NewTimer(p.o.Wait)
 	defer limit.Stop()
 	for {
 		select {
 		case <-w.done:
-			return w.inst, w.err
+			return w.inst, w.waited(), w.err
 		case <-limit.C:
 			p.withdraw(w, func() error { return p.tooLong(w.lacks) }, false)
 		case <-ctx.Done():
 			p.withdraw(w, func() error { return context.Cause(ctx) }, true)
 		}
 	}
+}
+
+// waited is how a call that has its instance now spent its time until then.
+func (w *waiter[T]) waited() Waited {
+	now := time.Now()
+	if w.placed.IsZero() {
+		return Waited{Queue: now.Sub(w.began)}
+	}
+	return Waited{Queue: w.placed.Sub(w.began), Start: now.Sub(w.placed)}
 }
 
 // withdraw ends the wait of a call; one that waits for a start goes on unless it is to end always.
@@ -78,7 +88,7 @@ func (p *Pool[T]) withdraw(w *waiter[T], why func() error, always bool) {
 		return
 	default:
 	}
-	if w.placed && !always {
+	if !w.placed.IsZero() && !always {
 		return
 	}
 	other := func(o *waiter[T]) bool { return o == w }
@@ -161,7 +171,7 @@ func (p *Pool[T]) place(w *waiter[T]) bool {
 	case s.state == up:
 		p.hand(w, s)
 	default:
-		w.placed = true
+		w.placed = time.Now()
 		s.waiters = append(s.waiters, w)
 	}
 	return true
