@@ -126,7 +126,7 @@ func TestInstancesAreNotGuessed(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer h.release()
-		defer g.end() //nolint:errcheck // empty
+		defer g.end()
 		if after, ok := strings.CutPrefix(g.id, program()+"."); !ok || len(after) < 20 {
 			t.Errorf("got %s", g.id)
 		}
