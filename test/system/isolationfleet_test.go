@@ -319,5 +319,19 @@ func TestFleetHandsDown(t *testing.T) {
 	if err := syscall.Kill(f.Replicas[0].PID, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	testenv.Eventually(t, "an instance at the other replica", func() bool { return who(t, f.At(1, c)).PID != first.PID })
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() {
+			testenv.Eventually(t, "an instance at the other replica", func() bool {
+				r := f.At(1, c).Tool("one__who", "{}")
+				var got report
+				if json.Unmarshal([]byte(r.Texts()), &got) != nil {
+					t.Errorf("%v", r)
+					return true
+				}
+				return got.PID != first.PID
+			})
+		})
+	}
+	wg.Wait()
 }
