@@ -32,11 +32,10 @@ func (f *family) hold(ctx context.Context, c caller) (hold, error) {
 	if up && (c.stays || !k.foreign.Load() && k.claim.Load() != nil) {
 		return f.holdHere(ctx, key)
 	}
-	o := &f.g.owners
-	if !up && f.plan.Isolation == v1.IsolationSession && o.settling() {
+	if !up && f.plan.Isolation == v1.IsolationSession && f.g.owners.settling() {
 		return hold{}, errVacant // else it could be begun anew here although it goes on elsewhere
 	}
-	cl, replica, err := o.claim(ctx, f.leaseOf(key.Name))
+	cl, replica, err := f.g.owners.claim(ctx, f.leaseOf(key.Name))
 	switch {
 	case err != nil && f.doesWithout(err) && !f.g.o.Node.Status().Connected:
 		return f.holdHere(ctx, key)
@@ -51,6 +50,12 @@ func (f *family) hold(ctx context.Context, c caller) (hold, error) {
 		}
 		return hold{}, &remote{replica}
 	}
+	return f.holdClaimed(ctx, c, key, cl)
+}
+
+// holdClaimed is holdHere for a key whose lease was claimed, which the instance keeps from then on.
+func (f *family) holdClaimed(ctx context.Context, c caller, key pool.Key, cl *claim) (hold, error) {
+	o := &f.g.owners
 	defer o.drop(cl, true)
 	h, err := f.holdHere(ctx, key)
 	switch {

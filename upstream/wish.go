@@ -30,9 +30,9 @@ func ListOf(changed mcp.Method) Lists {
 
 // Wish is what a server is to be watched for: changes of its lists, updates of resources, and of tasks by their ids.
 type Wish struct {
-	Lists Lists
-	URIs  []string
-	Tasks []string
+	Lists Lists    `json:"lists,omitempty"`
+	URIs  []string `json:"uris,omitempty"`
+	Tasks []string `json:"tasks,omitempty"`
 }
 
 // tells are the kinds of lists of which the server says that it tells changes, and whether it takes subscriptions to resources.

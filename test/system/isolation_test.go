@@ -617,9 +617,9 @@ func TestEveryProcessCounts(t *testing.T) {
 	script.Tools = append(script.Tools, testenv.Tool("hang"))
 	script.On["tools/call hang"] = (*testenv.Call).Hang
 	one, two := testenv.StdioServer(t, script), testenv.StdioServer(t, script)
-	wait := map[string]any{"wait": "300ms"}
+	wait := map[string]any{"wait": "1s", "idle": "10s"}
 	config := isolated(one, map[string]any{"pool": wait})
-	config.Entries["two"] = two.Entry(map[string]any{"isolation": "shared", "pool": map[string]any{"wait": "300ms", "max": 2, "concurrency": 1}})
+	config.Entries["two"] = two.Entry(map[string]any{"isolation": "shared", "pool": map[string]any{"wait": "5s", "max": 2, "concurrency": 1}})
 	config.More["runner"] = map[string]any{"maxInstances": 3}
 	g := testenv.Serve(t, config)
 	alice, bob := as(t, g, testenv.Modern, aliceKey, "{}"), as(t, g, testenv.Modern, bobKey, "{}")
