@@ -121,6 +121,9 @@ func Serve(ctx context.Context, o Options) error {
 	stop()
 	s.tasks.Wait()
 	s.gw.Yield()
+	last, cancel := context.WithTimeout(context.Background(), cutOffTime)
+	s.node.Drain(last) // others hear that the instances they ask for are not here any more
+	cancel()
 	s.leave() // and with it ends what the gateway still does for other replicas
 	s.gw.Close()
 	return err

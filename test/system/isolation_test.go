@@ -414,8 +414,12 @@ func TestOneCallersFault(t *testing.T) {
 func TestUnfitNames(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, tenant, where, want string }{
-		{"..", "acme", "cwd", "above"}, {"a/b", "acme", "cwd", "slash"}, {".", "acme", "args", "own name for itself"},
-		{"-rf", "acme", "args", "begins with -"}, {"ok", "../x", "args", "slash"}, {"ok", "--all", "args", "begins with -"},
+		{"..", "acme", "cwd", "above"},
+		{"a/b", "acme", "cwd", "slash"},
+		{".", "acme", "args", "own name for itself"},
+		{"-rf", "acme", "args", "begins with -"},
+		{"ok", "../x", "args", "slash"},
+		{"ok", "--all", "args", "begins with -"},
 	} {
 		t.Run(tt.where+" "+tt.name+" "+tt.tenant, func(t *testing.T) {
 			t.Parallel()
