@@ -47,11 +47,16 @@ func (p *progress) notify(message []byte) {
 	}
 }
 
+// tiny is the progress below which a number says nothing: a gateway counts in such steps while a call waits.
+const tiny = 0.001
+
 // progress is "2/5 message", with what is known of it.
 func (n *notification) progress() string {
 	done := n.Params.Progress.String()
 	if total := n.Params.Total.String(); total != "" {
 		done += "/" + total
+	} else if v, err := n.Params.Progress.Float64(); err == nil && v >= 0 && v < tiny && n.Params.Message != "" {
+		done = ""
 	}
 	return strings.ReplaceAll(printable(strings.TrimSpace(done+" "+n.Params.Message)), "\n", " ")
 }

@@ -84,6 +84,7 @@ func TestProgress(t *testing.T) {
 		`{"method":"notifications/progress","params":{"progress":2.50}}`,
 		`{"method":"notifications/message","params":{"level":"info","data":"half\u0007 way"}}`,
 		`{"method":"notifications/message","params":{"level":"debug","data":{"n":1.0}}}`,
+		`{"method":"notifications/progress","params":{"progress":0.000001,"message":"waiting"}}`,
 		`{"method":"notifications/tools/list_changed"}`,
 		`{"method":"notifications/progress","params":{"progress":"x"}}`,
 		`not JSON`,
@@ -98,12 +99,12 @@ func TestProgress(t *testing.T) {
 		p.done()
 	}
 	const bell = "info: half\ufffd way\n"
-	want := "1/4 reading files\n2.50\n" + bell + "debug: {\"n\":1.0}\n4/4\n"
+	want := "1/4 reading files\n2.50\n" + bell + "debug: {\"n\":1.0}\nwaiting\n4/4\n"
 	if d := cmp.Diff(want, plainOut.String()); d != "" {
 		t.Error(d)
 	}
 	want = "\r\x1b[?7l1/4 reading files\x1b[K\x1b[?7h\r\x1b[?7l2.50\x1b[K\x1b[?7h\r\x1b[K" + bell +
-		"debug: {\"n\":1.0}\n\r\x1b[?7l4/4\x1b[K\x1b[?7h\r\x1b[K"
+		"debug: {\"n\":1.0}\n\r\x1b[?7lwaiting\x1b[K\x1b[?7h\r\x1b[?7l4/4\x1b[K\x1b[?7h\r\x1b[K"
 	if d := cmp.Diff(want, terminal.String()); d != "" {
 		t.Error(d)
 	}
