@@ -1,6 +1,8 @@
 package upstream
 
 import (
+	"strings"
+
 	"github.com/toolcrib/toolcrib/mcp"
 )
 
@@ -9,10 +11,32 @@ func askable(m mcp.Method) bool {
 	return m == mcp.MethodElicit || m == mcp.MethodSample || m == mcp.MethodRootsList
 }
 
+// Why a question reaches nobody, where that is no fault.
+const (
+	whyLacks     = "the client does not support "
+	whyNoCall    = "no call is under way that it could belong to"
+	whyElsewhere = "clients can be asked only within tools/call, prompts/get and resources/read"
+	whyApart     = "it belongs to no call; clients can be asked only within one"
+)
+
+// between stands before why a question was declined.
+const between = " declined: "
+
+// usual tells whether a question is declined in the normal course of things: clients need not support what servers may ask, and
+// many servers ask for the roots as soon as they are up.
+func usual(q *mcp.Raw, e *mcp.Error) bool {
+	_, why, _ := strings.Cut(e.Message, between)
+	switch why {
+	case whyNoCall, whyElsewhere, whyApart:
+		return q.Method == mcp.MethodRootsList
+	}
+	return e.Code == mcp.CodeMethodNotFound && strings.HasPrefix(why, whyLacks)
+}
+
 // declined is the answer to a question that does not reach a client. It names the question, since it is told to callers too.
 func declined(code int64, q *mcp.Raw, why string) *mcp.Error {
 	name, _ := mcp.Text(q.Body, q.MethodText, nil)
-	return &mcp.Error{Code: code, Message: clip(name) + " declined: " + why}
+	return &mcp.Error{Code: code, Message: clip(name) + between + why}
 }
 
 func unknownQuestion(q *mcp.Raw) *mcp.Error {
@@ -30,7 +54,7 @@ func (a Abilities) judge(q *mcp.Raw) *mcp.Error {
 	}{{mcp.MethodElicit, ElicitForm | ElicitURL, "elicitation"}, {mcp.MethodSample, Sample, "sampling"}, {mcp.MethodRootsList, Roots, "roots"}}
 	for _, k := range kinds {
 		if q.Method == k.method && a&k.any == 0 {
-			return declined(mcp.CodeMethodNotFound, q, "the client does not support "+k.name)
+			return declined(mcp.CodeMethodNotFound, q, whyLacks+k.name)
 		}
 	}
 	lacks := Needed(q.Method, params) &^ a
@@ -41,13 +65,13 @@ func (a Abilities) judge(q *mcp.Raw) *mcp.Error {
 		case ambiguous:
 			mode = "(given twice)"
 		}
-		return declined(mcp.CodeInvalidParams, q, "the client does not support mode "+clip([]byte(mode)))
+		return declined(mcp.CodeInvalidParams, q, whyLacks+"mode "+clip([]byte(mode)))
 	}
 	if lacks&SampleTools != 0 {
-		return declined(mcp.CodeInvalidParams, q, "the client does not support tools in sampling (tools, toolChoice)")
+		return declined(mcp.CodeInvalidParams, q, whyLacks+"tools in sampling (tools, toolChoice)")
 	}
 	if lacks != 0 {
-		return declined(mcp.CodeInvalidParams, q, "the client does not support context in sampling (includeContext)")
+		return declined(mcp.CodeInvalidParams, q, whyLacks+"context in sampling (includeContext)")
 	}
 	return nil
 }
@@ -70,7 +94,12 @@ func (s *Server) decline(q *mcp.Raw, e *mcp.Error) []byte {
 	if q.Method == mcp.MethodPing {
 		return mcp.AppendResult(nil, id, emptyObject)
 	}
-	s.warnings.warn(s.log, "question of the server declined", "error", e.Message)
+	const text = "question of the server declined"
+	if usual(q, e) {
+		s.log.Debug(text, "error", e.Message)
+	} else {
+		s.warnings.warn(s.log, text, "error", e.Message)
+	}
 	return mcp.AppendError(nil, id, e)
 }
 

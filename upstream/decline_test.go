@@ -3,6 +3,7 @@ package upstream_test
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -258,6 +259,53 @@ func TestQuestionBeforeList(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDeclinedInTheLog: that a client lacks what a server asks for is nothing to warn of, nor is a server that asks for roots at once.
+func TestDeclinedInTheLog(t *testing.T) {
+	t.Parallel()
+	eachTransport(t, func(t *testing.T, start starter) {
+		for _, tt := range []struct{ can, within, method, params, level string }{
+			{`{}`, "tools/call", "roots/list", `{}`, "DEBUG"},
+			{`{}`, "tools/call", elicit, really, "DEBUG"},
+			{everything, "tools/list", "roots/list", `{}`, "DEBUG"},
+			{everything, "tools/list", elicit, really, "WARN"},
+			{everything, "tools/call", elicit, `{"mode":"voice"}`, "WARN"},
+			{`{}`, "tools/call", "made/up", `{}`, "WARN"},
+		} {
+			a := newAsker()
+			script := a.script(nil)
+			ask := func(c *testenv.Call) { c.Result(`{"said":` + a.ask(c, tt.method, tt.params) + `}`) }
+			script.On = map[string]func(*testenv.Call){"": a.answered, tt.within: ask}
+			lines := make(chan string, 100)
+			log := slog.New(slog.NewTextHandler(eachLine(lines), &slog.HandlerOptions{Level: slog.LevelDebug}))
+			me := newCaller(t, openWith(t, start(t, script), upstream.Options{Name: "one", Log: log}))
+			me.can = tt.can
+			if r := me.do(testenv.Within(t, testenv.Patience), `1`, tt.within, `{"name":"ask"}`); r.err != nil || r.parked != 0 {
+				t.Errorf("%+v: %+v", tt, r)
+			}
+			var got string
+			for got == "" {
+				if line := await(t, lines); strings.Contains(line, "declined") {
+					got = line
+				}
+			}
+			if !strings.Contains(got, "level="+tt.level+" ") || !strings.Contains(got, tt.method) {
+				t.Errorf("%+v: %s", tt, got)
+			}
+		}
+	})
+}
+
+// eachLine passes on what is written line by line.
+type eachLine chan string
+
+func (c eachLine) Write(b []byte) (int, error) {
+	select {
+	case c <- string(b):
+	default: // nobody reads so many
+	}
+	return len(b), nil
 }
 
 // TestPing is answered by the gateway, also while a call is parked over stdio.

@@ -125,7 +125,7 @@ func (l *httpLink) hearOn(ls *session, q *mcp.Raw) *mcp.Error {
 	defer e.mu.Unlock()
 	switch n := len(e.flights); {
 	case n == 0:
-		return declined(mcp.CodeInvalidRequest, q, "no call is under way that it could belong to")
+		return declined(mcp.CodeInvalidRequest, q, whyNoCall)
 	case n > 1:
 		return declined(mcp.CodeInvalidRequest, q, "several calls are under way in this session, and outside of their streams nothing tells which one asks")
 	}

@@ -177,7 +177,7 @@ func (a *asking) judge(q *mcp.Raw, most int) *mcp.Error {
 	case a.modern:
 		return declined(mcp.CodeMethodNotFound, q, mcp.VersionModern+" has no requests of servers")
 	case !a.opens:
-		return declined(mcp.CodeInvalidRequest, q, "clients can be asked only within tools/call, prompts/get and resources/read")
+		return declined(mcp.CodeInvalidRequest, q, whyElsewhere)
 	case a.waits >= questionsMost:
 		return declined(mcp.CodeInvalidRequest, q, "the client has "+strconv.Itoa(questionsMost)+" questions to answer already, which is the most")
 	case a.weight+len(q.Body) > most:

@@ -72,7 +72,7 @@ func (in *instance) attribute(q *mcp.Raw) *mcp.Error {
 	}
 	switch {
 	case w == nil:
-		return declined(mcp.CodeInvalidRequest, q, "no call is under way that it could belong to")
+		return declined(mcp.CodeInvalidRequest, q, whyNoCall)
 	case in.haunted(w.caller):
 		return in.mayBeLate(q)
 	case len(in.pending) == 1, w.asking.judge(q, in.s.maxBytes()) != nil: // whoever asks, nobody can be asked

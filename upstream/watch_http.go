@@ -318,7 +318,7 @@ func (st *standalone) event(ctx context.Context, f *flight, data []byte) {
 		switch {
 		case n.Method == mcp.MethodPing:
 		case st.ask == nil:
-			e = declined(mcp.CodeInvalidRequest, n, "it belongs to no call; clients can be asked only within one")
+			e = declined(mcp.CodeInvalidRequest, n, whyApart)
 		default:
 			if e = st.ask(n); e == nil {
 				return
