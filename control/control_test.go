@@ -207,6 +207,16 @@ func TestLeftovers(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	reused := filepath.Join(run, fmt.Sprint(os.Getppid(), "-1.sock")) // for long without an answer: the process is another
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "unix", reused)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.(*net.UnixListener).SetUnlinkOnClose(false)
+	_ = ln.Close()
+	if err := os.Chtimes(reused, time.Time{}, time.Now().Add(-time.Minute)); err != nil {
+		t.Fatal(err)
+	}
 	s, _ := serve(t, dir, time.Now())
 	if want := filepath.Join(run, fmt.Sprint(os.Getpid(), ".sock")); s.Path() != want {
 		t.Errorf("socket %s, want %s", s.Path(), want)
@@ -221,6 +231,7 @@ func TestLeftovers(t *testing.T) {
 	}
 	for name, want := range map[string]bool{
 		fmt.Sprint(gone.Process.Pid, ".sock"): false, fmt.Sprint(os.Getppid(), ".sock"): true, filepath.Base(file): true,
+		filepath.Base(reused): false,
 	} {
 		if got := strings.Contains(strings.Join(names, " ")+" ", name+" "); got != want {
 			t.Errorf("%s is there: %v, want %v", name, got, want)

@@ -20,7 +20,9 @@ const (
 	suffix   = ".sock"
 	pathMost = 103 // bytes that every system takes in the path of a socket
 	dialTime = 2 * time.Second
-	sockets  = 64 // with the same process id, from containers that share the directory
+	// aboutToListen is how long a socket may be there before it answers.
+	aboutToListen = 10 * time.Second
+	sockets       = 64 // with the same process id, from containers that share the directory
 )
 
 // socketDir is the folder of the sockets, held open so that its sockets can be reached by short paths.
@@ -78,8 +80,9 @@ func (d *socketDir) names() ([]string, error) {
 	return names, nil
 }
 
-// dead tells whether a socket was left by a gateway that is gone. One that does not answer although its process lives may
-// be about to.
+// dead tells whether a socket was left by a gateway that is gone. One that does not answer although there is a process of
+// its number may be about to. Not for long, though: then that process is another's, or the rest of a killed one that
+// nobody reaped.
 func (d *socketDir) dead(ctx context.Context, name string) bool {
 	conn, err := d.dial(ctx, name)
 	if err == nil {
@@ -90,7 +93,11 @@ func (d *socketDir) dead(ctx context.Context, name string) bool {
 		return false
 	}
 	pid := pidOf(name)
-	return pid == os.Getpid() || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+	if pid == os.Getpid() || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		return true
+	}
+	info, err := os.Lstat(filepath.Join(d.path, name))
+	return err == nil && time.Since(info.ModTime()) > aboutToListen
 }
 
 // clean removes the sockets of gateways that were killed.
