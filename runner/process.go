@@ -87,6 +87,7 @@ func Start(c Command, o Options) (*Process, error) {
 	o = o.withDefaults()
 	path, err := c.resolve()
 	if err != nil {
+		o.Log.Debug("server process not started", "server", c.Server, "command", c.Path, "PATH", shorten(c.searched(), 500), "error", err)
 		return nil, err
 	}
 	secret := c.Env // what is added to it is no secret

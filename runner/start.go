@@ -67,12 +67,8 @@ func (c Command) direct() (string, error) {
 
 // search looks a program up in the PATH the child will have, or else in the program's own.
 func (c Command) search() (string, error) {
-	list, ok := c.lookup("PATH")
-	if !ok {
-		list = os.Getenv("PATH")
-	}
 	denied := ""
-	for _, dir := range filepath.SplitList(list) {
+	for _, dir := range filepath.SplitList(c.searched()) {
 		if !filepath.IsAbs(dir) {
 			continue // a program that lies in the current directory by chance is not the one meant
 		}
@@ -88,7 +84,15 @@ func (c Command) search() (string, error) {
 	if denied != "" {
 		return "", c.refused("command %q is not executable: chmod +x it", denied)
 	}
-	return "", c.refused("command %q not found: %s (searched PATH=%s)", c.Path, c.remedy(), shorten(list, 500))
+	return "", c.refused("command %q not found: %s", c.Path, c.remedy())
+}
+
+// searched is the list of directories in which the program is looked up.
+func (c Command) searched() string {
+	if list, ok := c.lookup("PATH"); ok {
+		return list
+	}
+	return os.Getenv("PATH")
 }
 
 func (c Command) lookup(name string) (value string, ok bool) {

@@ -1,6 +1,7 @@
 package runner_test
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,7 +37,7 @@ func TestStartErrors(t *testing.T) {
 		want    string
 	}{
 		{runner.Command{}, `no command given: name a program to start`},
-		{runner.Command{Path: "npx", Env: path}, `command "npx" not found: install Node.js, which brings npx, or give the full path of the command (searched PATH=` + dir + `)`},
+		{runner.Command{Path: "npx", Env: path}, `command "npx" not found: install Node.js, which brings npx, or give the full path of the command`},
 		{runner.Command{Path: "uvx", Env: path}, `command "uvx" not found: install uv, which brings uvx, or`},
 		{runner.Command{Path: "no-such-thing", Env: []string{"PATH="}}, `command "no-such-thing" not found: install it, or give the full path`},
 		{runner.Command{Path: "plain", Env: path}, `command "` + plain + `" is not executable: chmod +x it`},
@@ -64,6 +65,18 @@ func TestStartErrors(t *testing.T) {
 	}
 	if now := descriptors(t); now > fds {
 		t.Errorf("%d descriptors, %d before", now, fds)
+	}
+}
+
+// The error is for clients too, whom the directories of the machine do not concern; the debug log has them.
+func TestSearchedPath(t *testing.T) {
+	log, l := logger(slog.LevelDebug)
+	_, err := runner.Start(runner.Command{Server: "x", Path: "no-such-thing", Env: []string{"PATH=/some/bin:/other/bin"}}, runner.Options{Log: l})
+	if err == nil || strings.Contains(err.Error(), "/some/bin") {
+		t.Errorf("got %v", err)
+	}
+	if got := log.of("server process not started"); len(got) != 1 || got[0]["PATH"] != "/some/bin:/other/bin" {
+		t.Errorf("logged %v", got)
 	}
 }
 
