@@ -171,6 +171,7 @@ func (p *Process) Stop(ctx context.Context) error {
 
 func (p *Process) stop(ctx context.Context) error {
 	p.because(ErrStopped)
+	p.stderr.hurry()
 	_ = p.stdin.Close()
 	if p.within(ctx, p.options.Grace) {
 		return nil
@@ -258,6 +259,7 @@ func (p *Process) wait(c child) {
 	c.release()
 
 	_ = p.stdin.Close()
+	p.stderr.hurry()
 	p.stderr.in.end()
 	<-p.pumped
 	p.lines.in.end()

@@ -16,12 +16,19 @@ const (
 	tailLine    = 4 << 10
 	logRate     = 50 // stderr lines logged a second
 	logInterval = time.Second
+
+	// What nobody sees is read no faster than this: the pipe fills, and who floods it is slowed down
+	// instead of the program.
+	floodRate  = 2 << 20 // bytes a second
+	floodPause = 25 * time.Millisecond
 )
 
-// tail reads the stderr of a child for as long as it lives, however fast it writes: the last lines go
-// to a ring, the first ones of each second to the log.
+// tail reads the stderr of a child for as long as it lives: the last lines go to a ring, the first ones
+// of each second to the log.
 type tail struct {
 	in      *inlet
+	hurried chan struct{}
+	hurry   func() // ends all pauses: the process is to end, or has
 	log     *slog.Logger
 	journal *Journal
 	pid     int
@@ -40,7 +47,11 @@ type tail struct {
 }
 
 func newTail(in *inlet, pid int, env []string, o Options, log *slog.Logger) *tail {
-	return &tail{in: in, pid: pid, log: log, journal: o.Journal, secrets: secretsOf(env)}
+	hurried := make(chan struct{})
+	return &tail{
+		in: in, pid: pid, log: log, journal: o.Journal, secrets: secretsOf(env),
+		hurried: hurried, hurry: sync.OnceFunc(func() { close(hurried) }),
+	}
 }
 
 // run reads until the end of the process, or until it closes its stderr.
@@ -55,13 +66,27 @@ func (t *tail) run() {
 		if err != nil {
 			break
 		}
+		n := len(t.in.data)
 		t.split(now)
+		if t.suppressed > 0 || t.cut {
+			t.pause(n)
+		}
 	}
 	if len(t.line) > 0 {
 		t.finish(time.Now())
 	}
 	t.report()
 	t.in.close()
+}
+
+// pause waits for as long as n bytes may take to come.
+func (t *tail) pause(n int) {
+	timer := time.NewTimer(max(floodPause, time.Duration(n)*time.Second/floodRate))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.hurried:
+	}
 }
 
 // split takes the lines out of the data at hand.

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -47,14 +49,18 @@ func logger(level slog.Level) (*records, *slog.Logger) {
 	return r, slog.New(slog.NewJSONHandler(r, &slog.HandlerOptions{Level: level}))
 }
 
-// A flood on stderr neither blocks the server nor fills the log, and its end stays in the ring.
+// A flood on stderr slows the server down, but does not block it nor fill the log, and its end stays in the ring.
 func TestFlood(t *testing.T) {
 	const lines = 500_000
 	log, l := logger(slog.LevelInfo)
+	began := time.Now()
 	p := start(t, "flood 500000", runner.Options{Log: l})
 	write(t, p, "still there?")
 	if got := read(t, p); got != "still there?" {
 		t.Errorf("got %q", got)
+	}
+	if took := time.Since(began); took < time.Second {
+		t.Errorf("more than 6 MB were read in %v", took)
 	}
 	eventually(t, "the last line is in the ring", func() bool {
 		last := p.Stderr()
@@ -77,6 +83,19 @@ func TestFlood(t *testing.T) {
 	}
 	if m := log.of("stderr")[0]; m["server"] != "test" || m["line"] != "flood 0" || m["pid"] != float64(p.PID()) {
 		t.Errorf("record %v", m)
+	}
+}
+
+// A server that is stopped amid a flood may write the rest of it at full speed, and ends in time by itself.
+func TestStopInAFlood(t *testing.T) {
+	log, l := logger(slog.LevelInfo)
+	p := start(t, "flood 5000000", runner.Options{Log: l, Grace: 25 * time.Second})
+	eventually(t, "lines are suppressed", func() bool { return len(log.of("stderr lines suppressed")) > 0 })
+	if err := p.Stop(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if e, ok := errors.AsType[*runner.ExitError](p.Err()); !ok || e.Code != 0 {
+		t.Errorf("it ended with %v", p.Err())
 	}
 }
 
