@@ -88,6 +88,9 @@ func (c *pullCmd) Run(ctx context.Context, sys *system) error {
 	return nil
 }
 
+// shownData is how many files of servers are named.
+const shownData = 5
+
 func pulled(w wish, done *launch.Pulled) string {
 	line := fmt.Sprintf("%s  %s  %s", w.pkg, done.Entry.Version, done.Outcome)
 	if done.Was != "" && done.Was != done.Entry.Version {
@@ -95,6 +98,12 @@ func pulled(w wish, done *launch.Pulled) string {
 	}
 	if done.Outcome == launch.Mended {
 		line += ": its files had changed"
+	}
+	if n := len(done.Data); n > 0 {
+		line += "; carried over what servers wrote: " + strings.Join(done.Data[:min(n, shownData)], ", ")
+		if n > shownData {
+			line += fmt.Sprintf(" and %d more", n-shownData)
+		}
 	}
 	if len(w.servers) > 0 {
 		line += "  for " + strings.Join(w.servers, ", ")

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
@@ -40,6 +41,8 @@ type Pulled struct {
 	Outcome Outcome
 	// Was is the version that the lock file had before; empty for none.
 	Was string
+	// Data are the files of servers that were carried over from what was there before, by path in the package.
+	Data []string
 }
 
 // packagesDir holds the packages below the state directory.
@@ -104,7 +107,7 @@ func (l *Puller) pull(ctx context.Context, p v1.Package, env map[string]string) 
 	if known != nil {
 		done.Was = known.Version
 	}
-	if done.Outcome, err = l.place(ctx, t, p, entry); err != nil {
+	if err = l.place(ctx, t, p, known, done); err != nil {
 		return nil, err
 	}
 	if l.Frozen && (known == nil || known.Trees[platform()] != "" && known.Trees[platform()] != entry.Trees[platform()]) {
@@ -178,35 +181,85 @@ func (e *Entry) clone() *Entry {
 	return &c
 }
 
-// place sees to it that the package lies in its folder as it should.
-func (l *Puller) place(ctx context.Context, t tool, p v1.Package, e *Entry) (Outcome, error) {
+// place sees to it that the package lies in its folder as it should, with the data that servers wrote to it, also to the
+// version that was known before.
+func (l *Puller) place(ctx context.Context, t tool, p v1.Package, known *Entry, done *Pulled) error {
+	e := done.Entry
 	t.dir = folderOf(l.StateDir, l.Lock, p, e)
-	outcome := Fetched
-	switch err := verify(t.dir, e.Trees[platform()]); {
-	case err == nil:
-		return Kept, nil
-	case !errors.Is(err, errIncomplete) && e.Trees[platform()] != "":
-		outcome = Mended
+	if err := l.rescue(t.dir, done); err != nil {
+		return err
 	}
-	return outcome, l.renew(ctx, t, p, e)
+	done.Outcome = Fetched
+	err := verify(t.dir, e.Trees[platform()])
+	switch {
+	case err == nil:
+		done.Outcome = Kept
+	case !errors.Is(err, errIncomplete) && e.Trees[platform()] != "":
+		done.Outcome = Mended
+	}
+	if err != nil {
+		if err := l.renew(ctx, t, p, done); err != nil {
+			return err
+		}
+	}
+	if known == nil {
+		return nil
+	}
+	before := folderOf(l.StateDir, l.Lock, p, known)
+	if before == t.dir {
+		return nil
+	}
+	shipped, _ := readList(before, known.Trees[platform()]) // without it, all that looks like data is
+	return done.carry(before, t.dir, shipped)
+}
+
+func (d *Pulled) carry(from, to string, shipped map[string]string) error {
+	data, err := carry(from, to, shipped)
+	for _, path := range data {
+		if !slices.Contains(d.Data, path) {
+			d.Data = append(d.Data, path)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("the data of servers in %s cannot be carried over: %w", from, err)
+	}
+	return nil
+}
+
+// oldOf is where a folder lies while it is fetched anew.
+func oldOf(dir string) string { return filepath.Join(filepath.Dir(dir), ".old-"+filepath.Base(dir)) }
+
+// rescue takes the data out of what a pull that was cut short left behind, and removes that.
+func (l *Puller) rescue(dir string, done *Pulled) error {
+	old := oldOf(dir)
+	if _, err := os.Lstat(old); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := os.Mkdir(dir, public); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := done.carry(old, dir, nil); err != nil {
+		return err
+	}
+	return os.RemoveAll(old)
 }
 
 // renew installs a package in its folder. What was there comes back when that fails: somebody may want to see what
 // had become of it.
-func (l *Puller) renew(ctx context.Context, t tool, p v1.Package, e *Entry) error {
-	old := filepath.Join(filepath.Dir(t.dir), ".old-"+filepath.Base(t.dir))
-	if err := os.RemoveAll(old); err != nil {
-		return err
-	}
+func (l *Puller) renew(ctx context.Context, t tool, p v1.Package, done *Pulled) error {
+	old := oldOf(t.dir)
 	if err := os.Rename(t.dir, old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := os.Mkdir(t.dir, public); err != nil {
 		return err
 	}
-	err := fetchers[p.Launcher].install(ctx, t, p, e)
+	err := fetchers[p.Launcher].install(ctx, t, p, done.Entry)
 	if err == nil {
-		err = l.seal(t.dir, e)
+		err = l.seal(t.dir, done.Entry)
+	}
+	if err == nil {
+		err = done.carry(old, t.dir, nil)
 	}
 	if err == nil {
 		return os.RemoveAll(old)

@@ -109,6 +109,52 @@ func TestPullMends(t *testing.T) {
 	}
 }
 
+// TestPullCarriesData: what a server wrote beside its own files outlasts a mend, an update, and a pull that was cut short.
+func TestPullCarriesData(t *testing.T) {
+	b := newBench(t)
+	b.pulled(server)
+	dist := b.find("dist")
+	folder, _, _ := strings.Cut(dist, "/node_modules/")
+	outside := filepath.Join(b.dir, "outside.db")
+	write(t, outside, "theirs", 0o600)
+	write(t, filepath.Join(dist, "memory.jsonl"), "{}", 0o640)
+	write(t, filepath.Join(dist, "own", "deep", "x.db"), "x", 0o600)
+	write(t, filepath.Join(dist, "run.log"), "no data: executable", 0o755)
+	write(t, filepath.Join(dist, "added.js"), "no data", 0o644)
+	if err := os.Symlink(outside, filepath.Join(dist, "link.db")); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"node_modules/@scope/server/dist/memory.jsonl", "node_modules/@scope/server/dist/own/deep/x.db"}
+	mended := b.pulled(server)
+	if diff := cmp.Diff(want, mended.Data); diff != "" || mended.Outcome != launch.Mended {
+		t.Errorf("%+v: %s", mended, diff)
+	}
+	if info, err := os.Stat(b.find("memory.jsonl")); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("%v, %v", info, err)
+	}
+	for _, gone := range []string{"run.log", "added.js", "link.db"} {
+		if _, err := os.Lstat(filepath.Join(dist, gone)); err == nil {
+			t.Errorf("%s is still there", gone)
+		}
+	}
+	if kept := b.pulled(server); kept.Outcome != launch.Kept || len(kept.Data) > 0 {
+		t.Errorf("then %+v", kept)
+	}
+	if err := os.Rename(folder, filepath.Join(filepath.Dir(folder), ".old-"+filepath.Base(folder))); err != nil {
+		t.Fatal(err)
+	}
+	if again := b.pulled(server); again.Outcome != launch.Fetched || read(t, filepath.Join(dist, "memory.jsonl")) != "{}" {
+		t.Errorf("after a pull that was cut short: %+v", again)
+	}
+	b.p.Update, b.p.Environ = true, append(b.p.Environ, "VERSION=1.3.0")
+	if newer := b.pulled(server); newer.Outcome != launch.Fetched || !slices.Equal(newer.Data, want) {
+		t.Errorf("with --update: %+v", newer)
+	}
+	if read(t, filepath.Join(dist, "memory.jsonl")) != "{}" {
+		t.Error("the old version lost it")
+	}
+}
+
 // TestPullTogether has many processes' worth of pulls at once: the package is fetched once and nothing is lost.
 func TestPullTogether(t *testing.T) {
 	b := newBench(t)
