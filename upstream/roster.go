@@ -42,6 +42,7 @@ type roster struct {
 	kinds   [3]int    // how many of each kind are in it
 	tickets uint64
 	opening *opening // the start under way
+	fresh   *seat    // has just come up, while those who waited for it are seen to
 	later   [2]time.Time
 	peer    *Peer         // what the server said last; nil when it must be asked
 	asleep  chan struct{} // closed at waking; nil while awake
@@ -58,7 +59,8 @@ type seat struct {
 	tasks  atomic.Int64 // on the clock: until when a task may run that was begun here
 	last   atomic.Bool  // it crashed, and no other was left
 	ready  time.Duration
-	give   func() // back the room of the process
+	begun  time.Duration // on the clock: its start, once there was room for it
+	give   func()        // back the room of the process
 }
 
 // retiring is the load of a seat that takes no more calls.
@@ -304,10 +306,12 @@ func (r *roster) run(ctx context.Context, o *opening, st *seat) {
 	}
 	if err == nil {
 		r.join(st)
+		r.fresh = st
 	} else {
 		r.failed(st, err)
 	}
 	r.turnLocked()
+	r.fresh = nil
 	r.mu.Unlock()
 	o.err = err
 	close(o.done)
@@ -334,7 +338,7 @@ func (r *roster) join(st *seat) {
 	}
 	for e := r.queue.Front(); e != nil; e = e.Next() {
 		if w := e.Value.(*waiter); w.cold && w.up == 0 {
-			w.up = now
+			w.up, w.starts = now, now-w.began
 		}
 	}
 	r.settle()

@@ -101,6 +101,7 @@ func (l *stdioLink) start(ctx context.Context, st *seat) error {
 		}
 	}
 	began := time.Now()
+	st.begun = began.Sub(epoch)
 	err = l.launch(ctx, st, command, options)
 	if l.s.opts.Started != nil && ctx.Err() == nil {
 		l.s.opts.Started(time.Since(began), err)

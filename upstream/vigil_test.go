@@ -1,6 +1,7 @@
 package upstream_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -383,6 +384,54 @@ func TestTimingOfTheQueue(t *testing.T) {
 	}
 	if tm := call.Timing; tm.Queue < time.Second || tm.Start != 0 || tm.Server <= 0 || tm.Server > tm.Queue {
 		t.Errorf("%+v", tm)
+	}
+}
+
+// TestTimingOfGrowth: what a call waited for a further instance is the start of that, if it is the one that it gets; else it waited
+// for its turn.
+func TestTimingOfGrowth(t *testing.T) {
+	t.Parallel()
+	for _, gets := range []bool{true, false} {
+		t.Run(fmt.Sprint("gets it ", gets), func(t *testing.T) {
+			t.Parallel()
+			h := newHeld()
+			script, starts, on := h.script(testenv.Modern), make(chan struct{}, 10), make(chan struct{})
+			script.On["server/discover"] = func(c *testenv.Call) {
+				if starts <- struct{}{}; len(starts) > 1 {
+					<-on
+				}
+				c.Default()
+			}
+			s := testenv.StdioServer(t, script)
+			srv := open(t, s, pool(func(p *v1.Pool) { p.Concurrency, p.Max = 1, 2 }))
+			first := plain(t, srv).begin(testenv.Within(t, testenv.Patience))
+			await(t, h.in)
+			var call *upstream.Call
+			second, began := make(chan reply, 1), time.Now()
+			go func() {
+				second <- plain(t, srv).do(testenv.Within(t, testenv.Patience), `1`, "tools/call", `{"name":"ask"}`, func(c *upstream.Call) { call = c })
+			}()
+			testenv.Eventually(t, "a second start", func() bool { return len(starts) == 2 && srv.Queued() == 1 })
+			if !gets {
+				h.out <- struct{}{}
+				await(t, first)
+				await(t, h.in)
+			}
+			waited := time.Since(began)
+			close(on)
+			if gets {
+				await(t, h.in)
+			}
+			h.out <- struct{}{}
+			h.out <- struct{}{}
+			if r := await(t, second); r.err != nil {
+				t.Fatal(r.err)
+			}
+			tm := call.Timing
+			if gets && (tm.Start == 0 || tm.Queue+tm.Start < waited/2 || tm.Queue > tm.Start) || !gets && (tm.Start != 0 || tm.Queue == 0) {
+				t.Errorf("%+v", tm)
+			}
+		})
 	}
 }
 

@@ -25,6 +25,7 @@ type waiter struct {
 	began  time.Duration // on the clock
 	cold   bool          // no instance ran when it came
 	up     time.Duration // on the clock: one did; 0 when that was not to be waited for
+	starts time.Duration // how long it waited for starts
 }
 
 // grant is what waiting came to.
@@ -116,6 +117,7 @@ func (r *roster) turnLocked() {
 			left[k]--
 			if st := r.place(w); st != nil {
 				r.unqueue(w)
+				r.started(w, st)
 				w.got <- grant{seat: st}
 			} else if w.only == nil {
 				left[k] = 0
@@ -125,6 +127,13 @@ func (r *roster) turnLocked() {
 	}
 	if n := r.count(false); n > 0 && n < r.least {
 		r.more(false)
+	}
+}
+
+// started notes that a call waited for the start of the instance that it gets, if that is so. Called with mu held.
+func (r *roster) started(w *waiter, st *seat) {
+	if st == r.fresh {
+		w.starts += clock() - max(w.began, w.up, st.begun)
 	}
 }
 
@@ -166,15 +175,12 @@ func (w *waiter) account(c *Call) {
 	if c == nil {
 		return
 	}
-	now, start := clock(), time.Duration(0)
-	if w.cold {
-		if w.up == 0 {
-			w.up = now
-		}
-		start = w.up - w.began
+	now := clock()
+	if w.cold && w.up == 0 {
+		w.starts = now - w.began
 	}
-	c.Timing.Start += start
-	c.Timing.Queue += now - w.began - start
+	c.Timing.Start += w.starts
+	c.Timing.Queue += max(0, now-w.began-w.starts)
 }
 
 // starting tells whether a call waits for the first instance and not for its turn.
