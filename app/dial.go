@@ -43,6 +43,11 @@ func Dial(ctx context.Context, name string, spec *v1.Server, o DialOptions) (*Co
 	return &Conn{server: s, peer: p}, nil
 }
 
+// Check tells why a stdio server could not be started, as far as that can be known without starting it.
+func Check(name string, spec *v1.Server, o DialOptions) error {
+	return upstream.Check(spec, upstream.Options{Name: name, Log: o.Log, Confine: o.Confine, Launch: o.Launch})
+}
+
 // Info tells the server's name and version, and the protocol version spoken with it.
 func (c *Conn) Info() (name, version, protocol string) {
 	var info struct {

@@ -1,13 +1,12 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"net"
-	"os/exec"
 	"strings"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/app"
 	"github.com/toolcrib/toolcrib/runner/launch"
 )
 
@@ -52,27 +51,15 @@ func problemAt(c *v1.Config, path string) (v1.Problem, bool) {
 	return v1.Problem{}, false
 }
 
-// checkCommand finds out whether there is such a program. One that is looked up
-// in a PATH of its own is left to the start.
-func checkCommand(c *v1.Config, s *v1.Server) error {
-	if _, own := s.Env["PATH"]; own {
+// checkStart finds out what keeps a server from ever starting here. What depends on the caller is left to the start.
+func checkStart(c *v1.Config, name string, s *v1.Server) error {
+	if s.Personal() != "" {
 		return nil
 	}
-	command := s.Command
-	if s.Package != "" {
-		command, _ = launch.New(c, nil).Needs(s)
+	if err := app.Check(name, s, app.DialOptions{Confine: confineCommand(), Launch: launch.New(c, nil)}); err != nil {
+		return fmt.Errorf("cannot start %w", err)
 	}
-	if command == "" {
-		return nil
-	}
-	_, err := exec.LookPath(command)
-	if err == nil {
-		return nil
-	}
-	if e, ok := errors.AsType[*exec.Error](err); ok {
-		err = e.Err
-	}
-	return fmt.Errorf("cannot start %q: %w; install it, or give the path of a program", command, err)
+	return nil
 }
 
 // exposed tells whether serve refuses this configuration unless it is told that

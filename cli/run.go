@@ -83,8 +83,8 @@ func (c *runCmd) Run(ctx context.Context, sys *system) error {
 	if err != nil {
 		return err
 	}
-	for _, s := range config.MCPServers {
-		if err := checkCommand(config, s); err != nil {
+	for name, s := range config.MCPServers {
+		if err := checkStart(config, name, s); err != nil {
 			return err
 		}
 	}

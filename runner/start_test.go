@@ -80,6 +80,33 @@ func TestSearchedPath(t *testing.T) {
 	}
 }
 
+// Check finds what Start would refuse, starts nothing and leaves nothing.
+func TestCheck(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	fine := runner.Command{Server: "x", Path: "/bin/sh"}
+	own := runner.Options{Dirs: runner.Dirs{Temp: true}}
+	if err := fine.Check(own); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left: %v %v", left, err)
+	}
+	for want, change := range map[string]func(*runner.Command){
+		"no-such-thing": func(c *runner.Command) { c.Path = "no-such-thing" },
+		"/nope":         func(c *runner.Command) { c.Dir = "/nope" },
+		"user":          func(c *runner.Command) { c.User = "nosuchuser" },
+		"resources":     func(c *runner.Command) { c.Limits.Files = 1 },
+		"sandbox":       func(c *runner.Command) { c.Sandbox = &runner.Sandbox{Read: []string{"/nope"}} },
+	} {
+		c := fine
+		change(&c)
+		if err := c.Check(own); err == nil || !strings.HasPrefix(err.Error(), `server "x": `) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}
+
 func TestWorkingDirectory(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {

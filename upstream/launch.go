@@ -4,6 +4,7 @@ import (
 	"os"
 	"slices"
 
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/runner"
 )
@@ -29,4 +30,13 @@ func (s *Server) launching() (runner.Command, runner.Options, error) {
 	return c, runner.Options{
 		Log: s.opts.Log, MaxLine: s.opts.MaxBytes, Guard: s.opts.Guard, Confine: s.opts.Confine, Journal: s.opts.Journal, Dirs: s.folders(spec, program.Args),
 	}, nil
+}
+
+// Check tells why a stdio server could not be started, as far as that can be known without starting it.
+func Check(spec *v1.Server, o Options) error {
+	command, options, err := (&Server{spec: spec, opts: o}).launching()
+	if err != nil {
+		return err
+	}
+	return command.Check(options)
 }
