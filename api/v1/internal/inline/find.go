@@ -80,11 +80,27 @@ func (s *search) program(command string, args []string, at, depth int) {
 	if !known || s.ok || depth > deepest {
 		return
 	}
+	for i, arg := range args {
+		if slices.Contains(kind.starters, arg) && i+1 < len(args) {
+			s.program(args[i+1], upTo(args[i+2:], kind.ends), at+i+2, depth+1)
+		}
+	}
+	if kind.starts {
+		return
+	}
 	if kind.wraps {
 		s.wrapper(name, kind, args, at, depth)
 		return
 	}
 	s.interpreter(name, kind, args, at)
+}
+
+// upTo are the words before the first of the ends.
+func upTo(words, ends []string) []string {
+	if i := slices.IndexFunc(words, func(w string) bool { return slices.Contains(ends, w) }); i >= 0 {
+		return words[:i]
+	}
+	return words
 }
 
 // interpreter looks at the options before the script. A word after an option may be its value or the script; it is taken
@@ -106,7 +122,7 @@ func (s *search) interpreter(name string, k kind, args []string, at int) {
 		case arg == "-", slices.Contains(k.passed, arg):
 			continue
 		default:
-			script = true
+			script = script || before != valued
 			if before == boolean || before == unknown && k.looksLikeScript(arg) {
 				if k.firstIsCode {
 					s.report(name, "", -1)
@@ -156,6 +172,12 @@ func (s *search) module(name string, args []string, at int) {
 // wrapper looks for the programs that the arguments may name, and judges each as it would be started.
 func (s *search) wrapper(name string, k kind, args []string, at, depth int) {
 	operands, before, ended := k.operands, boolean, false
+	var named []string // words that are neither options nor their values
+	defer func() {
+		if k.shells != nil && k.shells(named) && !asksOnly(args) {
+			s.report(name, "", -1)
+		}
+	}()
 	for i, arg := range args {
 		switch {
 		case s.ok:
@@ -174,8 +196,14 @@ func (s *search) wrapper(name string, k kind, args []string, at, depth int) {
 			s.entrypoint(&k, args[i:], at+i, depth)
 			continue
 		case k.assignments && strings.Contains(arg, "="), arg == "-", slices.Contains(k.passed, arg):
+			if before != valued {
+				named = append(named, arg)
+			}
 			before = boolean
 			continue
+		}
+		if before != valued {
+			named = append(named, arg)
 		}
 		if !k.isImage(arg) {
 			s.program(arg, args[i+1:], at+i+1, depth+1)

@@ -10,6 +10,35 @@ import (
 // TestFound are command lines with code in them. After the bar stands what is found: program and argument.
 func TestFound(t *testing.T) {
 	for line := range strings.SplitSeq(strings.TrimSpace(`
+npx | npx
+npx -y | npx
+npx -y -- | npx
+node -r ./x.js | node
+npx --package=foo | npx
+npx --yes --package foo | npx
+npx -p foo -p bar | npx
+npm exec | npm
+npm x -y | npm
+npm exec --package foo -- | npm
+timeout 5 npx -y | npx
+find . -name x -exec sh -c code ; | sh -c
+find . -ok sh ; | sh
+find . -name x -exec node server.js ; -execdir python3 -c code + | python -c
+tclsh | tclsh
+tclsh8.6 -encoding utf-8 | tclsh
+expect -c code | expect -c
+toolcrib call echo --arg a=b -- sh -c code | sh -c
+toolcrib run --listen :0 -- env bash -c code | bash -c
+toolcrib run sh -c code | sh -c
+watch -n 1 code | watch
+gdb -batch -ex code | gdb -ex
+gdb --eval-command=code | gdb --eval-command
+vim -c code | vim -c
+vi --cmd code | vim --cmd
+ex +code | vim +code
+ex | vim
+sed e | sed
+sed -n -e code | sed -e
 npx -c whoami | npx -c
 npx -yc whoami | npx -yc
 npx --call whoami | npx --call
@@ -177,6 +206,16 @@ npx --yes mcp-remote https://example.com --header a:b
 npx -y @playwright/mcp --executable-path /usr/bin/chromium --headless
 npm exec -y @scope/server -- -c config.json
 npm run start
+npx --version
+npx server
+npx --some-flag server
+npm exec server
+npm x -- server
+find . -name x -exec node server.js ;
+tclsh server.tcl -c code
+toolcrib run --listen 127.0.0.1:0 -- node server.js -e
+toolcrib call echo -- python3 server.py -c
+sed -f server.sed
 node server.js
 node server.js -e production -p 8080
 node --no-warnings server.js -p 8080

@@ -28,6 +28,11 @@ type kind struct {
 	assignments bool // NAME=VALUE before the program, as env takes them
 	container   bool // it takes the name of an image, and --entrypoint
 	everywhere  bool // options count also behind the program
+	// shells tells whether a launcher runs a shell on its standard input when these are its words besides options.
+	shells func(words []string) bool
+	// starters are words that a program follows, up to one of the ends; starts: nothing else is of interest.
+	starters, ends []string
+	starts         bool
 
 	// Letters of one-letter options, which may stand together (-lc).
 
@@ -132,7 +137,8 @@ func merged(all ...map[string]class) map[string]class {
 // aliases are other names of programs, after a version was taken off.
 var aliases = map[string]string{
 	"nodejs": "node", "iojs": "node", "pypy": "python", "pythonw": "python", "ipython": "python", "micropython": "python", "py": "python",
-	"powershell": "pwsh", "luajit": "lua", "gawk": "awk", "mawk": "awk", "nawk": "awk",
+	"powershell": "pwsh", "luajit": "lua", "gawk": "awk", "mawk": "awk", "nawk": "awk", "gsed": "sed",
+	"vi": "vim", "nvim": "vim", "ex": "vim", "wish": "tclsh",
 }
 
 var shell = kind{plus: true, codes: "cs", values: "oO", switches: "abefhiklmnpruvxBCDEHP", long: merged(
@@ -217,10 +223,23 @@ var programs = map[string]kind{
 	"guile":     {codes: "c"},
 	"awk":       {firstIsCode: true, files: "f", values: "Fv", codes: "e", long: merged(longs(file, "file"), longs(code, "source"))},
 
-	"npx": launcher, "pnpx": launcher, "bunx": launcher,
+	"sed":    {firstIsCode: true, files: "f", codes: "e", switches: "nErsuz", long: merged(longs(file, "file"), longs(code, "expression"))},
+	"tclsh":  {own: func(arg string) (class, bool) { return valued, arg == "-encoding" }},
+	"expect": {codes: "c", switches: "diNnv", files: "fb"},
+	"vim":    {firstIsCode: true, codes: "c", values: "TuU", setting: func(arg string) bool { return strings.HasPrefix(arg, "+") }, long: longs(code, "cmd")},
+	"gdb":    {firstIsCode: true, own: debugger, files: "x"},
+	"watch":  {firstIsCode: true, values: "nq", switches: "bcdegptwxC"}, // it joins its arguments for a shell
+	"find":   {starts: true, starters: []string{"-exec", "-execdir", "-ok", "-okdir"}, ends: []string{";", "+"}},
+
+	"toolcrib": {wraps: true, starters: []string{"--"}, passed: []string{"run"}},
+
+	"npx": with(launcher, func(k *kind) { k.shells = func(words []string) bool { return len(words) == 0 } }), "pnpx": launcher, "bunx": launcher,
 	"pnpm": with(launcher, func(k *kind) { k.everywhere = true }),
 	"yarn": with(launcher, func(k *kind) { k.everywhere = true }),
-	"npm":  with(launcher, func(k *kind) { k.everywhere, k.words = true, []string{"explore", "set-script"} }),
+	"npm": with(launcher, func(k *kind) {
+		k.everywhere, k.words = true, []string{"explore", "set-script"}
+		k.shells = func(words []string) bool { return len(words) == 1 && (words[0] == "exec" || words[0] == "x") }
+	}),
 	"uvx":  {wraps: true, switches: "qvn", values: "pwi", passed: []string{"--"}, words: []string{"-"}},
 	"uv":   {wraps: true, switches: "qvn", values: "pwi", passed: []string{"tool", "run"}, words: []string{"-"}},
 	"pipx": {wraps: true, passed: []string{"run"}},
@@ -284,6 +303,12 @@ var programs = map[string]kind{
 		long: longs(code, "upload-pack", "receive-pack", "exec", "exec-path", "config-env", "config"),
 	},
 	"make": {wraps: true, everywhere: true, long: longs(code, "eval"), codes: "E"},
+}
+
+// debugger is of gdb, which takes long options also with one dash, and cut short.
+func debugger(arg string) (class, bool) {
+	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	return code, slices.Contains([]string{"ex", "iex", "args"}, name) || strings.HasPrefix(name, "ev") || strings.HasPrefix(name, "init-ev")
 }
 
 var sshSetting = regexp.MustCompile(`(?i)^(-[A-Za-z0-9]*o)?\s*(ProxyCommand|LocalCommand|PermitLocalCommand|KnownHostsCommand)\b`)
