@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/control"
@@ -123,8 +124,18 @@ func logText(w io.Writer, l control.Line) error {
 	if l.Fault {
 		mark = "! "
 	}
-	_, err := fmt.Fprintf(w, "%s [%d] %s%s\n", l.Time.Format(logTime), l.PID, mark, printable(l.Text))
+	_, err := fmt.Fprintf(w, "%s [%d] %s%s\n", l.Time.Format(logTime), l.PID, mark, oneLine(l.Text))
 	return err
+}
+
+// oneLine has no control characters but tabs: what a server prints must neither steer the terminal nor pass for other lines.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\t' {
+			return -1
+		}
+		return r
+	}, text)
 }
 
 func logJSON(w io.Writer, l control.Line) error {
