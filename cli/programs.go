@@ -34,6 +34,8 @@ func unready(c *v1.Config) []string {
 		}
 		if problem != "" {
 			warn("package", problem)
+		} else if err := l.Changed(s); err != nil {
+			warn("package", err.Error())
 		}
 		if c.Launch.Approval != v1.ApprovalRequired {
 			continue

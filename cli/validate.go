@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/runner/launch"
 	"github.com/toolcrib/toolcrib/source"
 )
 
@@ -35,6 +36,9 @@ Exit codes: 0 valid, 1 problems found, 2 the file cannot be read.
 
 func (c *validateCmd) Run(sys *system) error {
 	config, err := readConfig(c.File)
+	if err == nil {
+		err = lockProblem(c.File, config)
+	}
 	if err == nil && exposed(config) {
 		config.Warnings = append(config.Warnings, "listen: others can reach "+config.Listen+
 			" and no API key is configured; serve refuses this without --allow-unauthenticated")
@@ -55,6 +59,15 @@ func (c *validateCmd) Run(sys *system) error {
 		return validationJSON(sys.stdout, config, nil)
 	}
 	return validationText(sys.stdout, c.File, config)
+}
+
+// lockProblem tells what is wrong with the lock file of a configuration: no package or approval counts then.
+func lockProblem(file string, c *v1.Config) error {
+	_, err := launch.ReadLock(c.LockFile())
+	if err == nil {
+		return nil
+	}
+	return failf("%s has 1 problem:\n%w", file, v1.Problems{{Path: "launch.lock", Message: err.Error()}})
 }
 
 // readConfig reads and parses a file, as serve does.

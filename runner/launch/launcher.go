@@ -204,3 +204,20 @@ func (l *Launcher) Needs(spec *v1.Server) (command, problem string) {
 	}
 	return "", ""
 }
+
+// Changed tells why the package that was pulled for a server would be refused as it lies here. It reads all of it.
+func (l *Launcher) Changed(spec *v1.Server) error {
+	p := l.policy.Load()
+	lock, err := l.lock.read(p.lock)
+	if err != nil || spec.Package == "" {
+		return err
+	}
+	e, err := lock.entry(spec.Package)
+	if errors.Is(err, errUnpinned) {
+		return nil
+	}
+	if err == nil {
+		_, err = l.pinned(*p, spec.Package, e, spec)
+	}
+	return err
+}
