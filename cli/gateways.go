@@ -3,12 +3,14 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/control"
+	"github.com/toolcrib/toolcrib/source"
 )
 
 // gateways are those that run on this machine with one state directory.
@@ -17,7 +19,8 @@ type gateways struct {
 }
 
 // dir is the state directory that the flag or its variable, the file or the defaults name.
-func (g *gateways) dir(file string) (string, error) {
+// A file that nobody could serve as it is will do, which notes say.
+func (g *gateways) dir(notes io.Writer, file string) (string, error) {
 	switch rest, home := strings.CutPrefix(g.StateDir, "~/"); {
 	case home: // as the variable may be written for serve
 		return filepath.Join(os.Getenv("HOME"), rest), nil
@@ -26,16 +29,22 @@ func (g *gateways) dir(file string) (string, error) {
 	case file == "":
 		return v1.New().StateDir, nil
 	}
-	c, err := readConfig(file)
-	if err != nil {
-		return "", err
+	f := &source.File{Path: file}
+	c, err := f.Load()
+	if err == nil {
+		return c.StateDir, nil
 	}
-	return c.StateDir, nil
+	dir, err2 := f.StateDir()
+	if err2 != nil {
+		return "", fileError(err2)
+	}
+	_, _ = fmt.Fprintf(notes, "toolcrib: %s has problems, which \"toolcrib validate\" shows; its state directory is %s\n", file, dir)
+	return dir, nil
 }
 
 // find returns the gateways that run; there is at least one. They are to be closed.
-func (g *gateways) find(ctx context.Context, file string) ([]*control.Client, error) {
-	dir, err := g.dir(file)
+func (g *gateways) find(ctx context.Context, notes io.Writer, file string) ([]*control.Client, error) {
+	dir, err := g.dir(notes, file)
 	if err != nil {
 		return nil, err
 	}

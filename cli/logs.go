@@ -45,7 +45,7 @@ func (c *logsCmd) Run(ctx context.Context, sys *system) error {
 	if c.Lines < 0 {
 		return usagef("--lines must not be less than 0")
 	}
-	all, err := c.find(ctx, c.File)
+	all, err := c.find(ctx, sys.stderr, c.File)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func (c *runCmd) running(ctx context.Context) (string, error) {
 		return local("http://" + address)
 	}
 	g := gateways{StateDir: c.StateDir}
-	dir, err := g.dir("")
+	dir, err := g.dir(io.Discard, "")
 	if err != nil {
 		return "", err
 	}

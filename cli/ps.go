@@ -38,7 +38,7 @@ Exit codes: 0 shown, 2 the file cannot be read, 3 no gateway runs there.
 }
 
 func (c *psCmd) Run(ctx context.Context, sys *system) error {
-	all, err := c.find(ctx, c.File)
+	all, err := c.find(ctx, sys.stderr, c.File)
 	if err != nil {
 		return err
 	}

@@ -107,6 +107,19 @@ func (f *File) Load() (*v1.Config, error) {
 	return config, nil
 }
 
+// StateDir reads the state directory alone, whatever problems the file has elsewhere. Its error is an *[Error].
+func (f *File) StateDir() (string, error) {
+	data, err := readAll(f.Path)
+	if err != nil {
+		return "", &Error{Path: f.Path, Err: reason(err)}
+	}
+	dir, problems := v1.StateDir(data, v1.Options{Dir: filepath.Dir(f.Path), ReadFile: readAll})
+	if len(problems) > 0 {
+		return "", &Error{Path: f.Path, Problems: problems}
+	}
+	return dir, nil
+}
+
 func (f *File) setLast(s state) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

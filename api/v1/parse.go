@@ -37,6 +37,37 @@ type Options struct {
 // overrides and validates it. It returns every problem that it finds, and the
 // configuration only when there is none.
 func Parse(data []byte, opts Options) (*Config, Problems) {
+	d, c, p := read(data, opts)
+	if p != nil {
+		return nil, Problems{*p}
+	}
+	d.validated(c.Validate())
+	if len(d.problems) > 0 {
+		return nil, d.problems.sorted()
+	}
+	d.idle(c)
+	for _, w := range d.warnings.sorted() {
+		c.Warnings = append(c.Warnings, w.String())
+	}
+	return c, nil
+}
+
+// StateDir returns the state directory of a configuration that may have problems elsewhere.
+func StateDir(data []byte, opts Options) (string, Problems) {
+	d, c, p := read(data, opts)
+	if p != nil {
+		return "", Problems{*p}
+	}
+	for _, p := range d.problems {
+		if p.Path == "stateDir" {
+			return "", Problems{p}
+		}
+	}
+	return c.StateDir, nil
+}
+
+// read decodes a configuration; the problem is for what has no keys at all.
+func read(data []byte, opts Options) (*decoder, *Config, *Problem) {
 	if opts.Env == nil {
 		opts.Env = os.LookupEnv
 	}
@@ -50,20 +81,12 @@ func Parse(data []byte, opts Options) (*Config, Problems) {
 		p = unfit(root)
 	}
 	if p != nil {
-		return nil, Problems{*p}
+		return nil, nil, p
 	}
 	d.document(root, c)
 	d.override(c)
 	d.normalise(c)
-	d.validated(c.Validate())
-	if len(d.problems) > 0 {
-		return nil, d.problems.sorted()
-	}
-	d.idle(c)
-	for _, w := range d.warnings.sorted() {
-		c.Warnings = append(c.Warnings, w.String())
-	}
-	return c, nil
+	return d, c, nil
 }
 
 // load returns the root node, nil for an empty document.

@@ -268,6 +268,20 @@ func TestSpellings(t *testing.T) {
 	}
 }
 
+// The state directory is found in a file with problems elsewhere, as with variables that are not set.
+func TestStateDirAlone(t *testing.T) {
+	env := func(string) (string, bool) { return "", false }
+	text := "stateDir: /state\nnonsense: 1\nmcpServers: {a: {command: x, env: {KEY: '${NOT_SET}'}}}\n"
+	if dir, problems := v1.StateDir([]byte(text), v1.Options{Env: env}); dir != "/state" || problems != nil {
+		t.Errorf("got %q, %v", dir, problems)
+	}
+	for _, text := range []string{"stateDir: ${NOT_SET}", "stateDir: [a]", "stateDir: {"} {
+		if dir, problems := v1.StateDir([]byte(text), v1.Options{Env: env}); dir != "" || len(problems) != 1 {
+			t.Errorf("%s: got %q, %v", text, dir, problems)
+		}
+	}
+}
+
 func TestStateDir(t *testing.T) {
 	for _, test := range []struct {
 		env  []string
