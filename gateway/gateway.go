@@ -163,6 +163,7 @@ func (g *Gateway) Apply(p *plan.Plan) error {
 			m = g.open(s, p, next.gen)
 		} else {
 			m = m.moved(s, next.gen)
+			m.journal.Hide(p.Config.CredentialsFor(s.Name))
 		}
 		next.members[s.Name] = m
 		next.order = append(next.order, m)
@@ -208,6 +209,7 @@ func (m *member) moved(s *plan.Server, gen *atomic.Uint64) *member {
 
 func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member {
 	m := &member{Server: s, catalog: newCatalog(), journal: g.journal(s.Name), other: g.o.Metrics.Tool(s.Name, otherLabel)}
+	m.journal.Hide(p.Config.CredentialsFor(s.Name))
 	m.catalog.gen.Store(gen)
 	m.watched = newWatched(s, p)
 	slept := false // its states follow one another

@@ -72,15 +72,24 @@ const minSecret = 8
 // secretsOf returns what replaces the values of env that do not come from the allow-list by "[NAME]":
 // a server that prints its environment must not carry a token into logs and errors.
 func secretsOf(env []string) *strings.Replacer {
-	type entry struct{ name, value string }
-	var found []entry
+	var found []secret
 	for _, e := range env {
 		name, value, _ := strings.Cut(e, "=")
 		if len(value) >= minSecret && name != "PWD" && (!slices.Contains(passed, name) || hasUserinfo(value)) {
-			found = append(found, entry{name, value})
+			found = append(found, secret{name, value})
 		}
 	}
-	slices.SortFunc(found, func(a, b entry) int { return cmp.Compare(len(b.value), len(a.value)) })
+	return blotter(found)
+}
+
+// secret is a text that is not to be shown, and what it is called.
+type secret struct{ name, value string }
+
+// blotter replaces secrets by their names, of those that begin alike the longest.
+func blotter(found []secret) *strings.Replacer {
+	slices.SortFunc(found, func(a, b secret) int {
+		return cmp.Or(cmp.Compare(len(b.value), len(a.value)), cmp.Compare(a.name, b.name), cmp.Compare(a.value, b.value))
+	})
 	pairs := make([]string, 0, 2*len(found))
 	for _, e := range found {
 		pairs = append(pairs, e.value, "["+e.name+"]")

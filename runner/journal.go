@@ -5,6 +5,7 @@ import (
 	"iter"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,6 +31,7 @@ type Line struct {
 // of followers. A nil Journal keeps nothing.
 type Journal struct {
 	lines, bytes int
+	secrets      atomic.Pointer[strings.Replacer] // nil for none
 
 	mu    sync.Mutex
 	ring  []Line // oldest at first%len
@@ -46,6 +48,34 @@ type Journal struct {
 // NewJournal returns a journal of at most so many lines and bytes of text.
 func NewJournal(lines, bytes int) *Journal {
 	return &Journal{lines: max(1, lines), bytes: max(1, bytes), added: make(chan struct{})}
+}
+
+// Hide has the keys of secrets, if they are of some length, blotted out of whatever processes with this journal print from now on,
+// in errors and the log too: each knows its own secrets, but can come by those of its server's other processes. The values are what
+// is shown instead.
+func (j *Journal) Hide(secrets map[string]string) {
+	found := make([]secret, 0, len(secrets))
+	for value, name := range secrets {
+		if len(value) >= minSecret {
+			found = append(found, secret{name, value})
+		}
+	}
+	var r *strings.Replacer
+	if len(found) > 0 {
+		r = blotter(found)
+	}
+	j.secrets.Store(r)
+}
+
+// blot takes out what is to be hidden.
+func (j *Journal) blot(text string) string {
+	if j == nil {
+		return text
+	}
+	if r := j.secrets.Load(); r != nil {
+		return r.Replace(text)
+	}
+	return text
 }
 
 // Add adds a line that the process pid printed to stderr.

@@ -181,5 +181,5 @@ func (t *tail) clean(line []byte) string {
 		}
 		return r
 	}, string(line))
-	return t.secrets.Replace(strings.ToValidUTF8(s, "\uFFFD"))
+	return t.journal.blot(t.secrets.Replace(strings.ToValidUTF8(s, "\uFFFD")))
 }

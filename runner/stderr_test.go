@@ -170,4 +170,7 @@ func TestJournalOfAServer(t *testing.T) {
 	if last := j.Last(3)[0]; last.Fault || last.PID != p.PID() {
 		t.Errorf("got %v", last)
 	}
+	j.Hide(map[string]string{"another-secret": "theirs", "another-secret-2": "second", "short": "none"})
+	p.Fault([]byte("a short word, another-secret-2, another-secret and hunter2hunter2"))
+	wantLines(t, j.Last(1), "a short word, [second], [theirs] and [TOKEN]")
 }

@@ -63,6 +63,25 @@ func (s *Server) callerRefs() []callerAt {
 	return refs
 }
 
+// CredentialsFor are the secrets that instances of a server may be given for one caller or another, each with the name by which the
+// server refers to it.
+func (c *Config) CredentialsFor(server string) map[string]string {
+	s := c.MCPServers[server]
+	if s == nil {
+		return nil
+	}
+	all := map[string]string{}
+	for _, at := range s.callerRefs() {
+		name, ok := strings.CutPrefix(at.ref, refCredential)
+		for i := range c.Auth.APIKeys {
+			if secret, has := c.Auth.APIKeys[i].Credentials[name]; ok && has {
+				all[string(secret)] = at.ref
+			}
+		}
+	}
+	return all
+}
+
 // strongest is the reference that needs the most isolation; nil when there is none.
 func (s *Server) strongest() *callerAt {
 	var most *callerAt

@@ -409,6 +409,35 @@ func TestOneCallersFault(t *testing.T) {
 	}
 }
 
+// TestOthersSecrets: what the process of a caller prints shows no other caller's credentials either, wherever it is from.
+func TestOthersSecrets(t *testing.T) {
+	t.Parallel()
+	script := reporter(testenv.Modern)
+	script.On["tools/call who"] = func(c *testenv.Call) {
+		c.Child.Complain("found secret-of-alice, secret-of-bob and secret-of-dave\n")
+		c.Child.Exit(3)
+	}
+	s := testenv.StdioServer(t, script)
+	config := isolated(s, map[string]any{"env": map[string]any{"SECRET": "Bearer ${credential:own}"}})
+	g := testenv.Serve(t, config)
+	shows := func(printed string) {
+		t.Helper()
+		testenv.Eventually(t, printed, func() bool {
+			as(t, g, testenv.Modern, aliceKey, "{}").Tool("one__who", "{}")
+			return strings.Contains(g.Log(), printed)
+		})
+	}
+	const blot = "[credential:own]"
+	shows("found " + blot + ", " + blot + " and secret-of-dave")
+	keys := config.More["auth"].(map[string]any)["apiKeys"].([]map[string]any)
+	keys[2]["credentials"] = map[string]any{"own": "secret-of-dave"}
+	g.Configure(config)
+	shows("found " + blot + ", " + blot + " and " + blot)
+	if strings.Contains(g.Log(), "secret-of-bob") {
+		t.Error("the log shows another caller's secret")
+	}
+}
+
 // TestUnfitNames: a caller whose name would lead out of a folder or pass for an option is refused the server that is given it
 // there, with the reason and not the secrets, and nothing else.
 func TestUnfitNames(t *testing.T) {
