@@ -90,6 +90,7 @@ func (s *search) program(command string, args []string, at, depth int) {
 	}
 	if kind.wraps {
 		s.wrapper(name, kind, args, at, depth)
+		s.shell(name, kind, args)
 		return
 	}
 	s.interpreter(name, kind, args, at)
@@ -143,9 +144,34 @@ func (s *search) interpreter(name string, k kind, args []string, at int) {
 			return
 		}
 	}
+	s.standardInput(name, script, args)
+}
+
+// standardInput: without a script the code comes from there, which is what callers send.
+func (s *search) standardInput(name string, script bool, args []string) {
 	if !script && !asksOnly(args) {
-		s.report(name, "", -1) // it reads its code from standard input, which is what callers send
+		s.report(name, "", -1)
 	}
+}
+
+// shell: a launcher without a command runs a shell on its standard input.
+func (s *search) shell(name string, k kind, args []string) {
+	if k.shells == nil {
+		return
+	}
+	var words []string // that are neither options nor their values
+	before := boolean
+	for _, arg := range args {
+		switch {
+		case k.isOption(arg):
+			before = k.option(arg)
+			continue
+		case before != valued:
+			words = append(words, arg)
+		}
+		before = boolean
+	}
+	s.standardInput(name, !k.shells(words), args)
 }
 
 // asksOnly: the program is only asked for its version.
@@ -172,12 +198,6 @@ func (s *search) module(name string, args []string, at int) {
 // wrapper looks for the programs that the arguments may name, and judges each as it would be started.
 func (s *search) wrapper(name string, k kind, args []string, at, depth int) {
 	operands, before, ended := k.operands, boolean, false
-	var named []string // words that are neither options nor their values
-	defer func() {
-		if k.shells != nil && k.shells(named) && !asksOnly(args) {
-			s.report(name, "", -1)
-		}
-	}()
 	for i, arg := range args {
 		switch {
 		case s.ok:
@@ -196,14 +216,8 @@ func (s *search) wrapper(name string, k kind, args []string, at, depth int) {
 			s.entrypoint(&k, args[i:], at+i, depth)
 			continue
 		case k.assignments && strings.Contains(arg, "="), arg == "-", slices.Contains(k.passed, arg):
-			if before != valued {
-				named = append(named, arg)
-			}
 			before = boolean
 			continue
-		}
-		if before != valued {
-			named = append(named, arg)
 		}
 		if !k.isImage(arg) {
 			s.program(arg, args[i+1:], at+i+1, depth+1)

@@ -11,21 +11,21 @@ import (
 func TestFound(t *testing.T) {
 	for line := range strings.SplitSeq(strings.TrimSpace(`
 npx | npx
-npx -y | npx
-npx -y -- | npx
+/bin/npx -y | npx
+/bin/npx -y -- | npx
 node -r ./x.js | node
-npx --package=foo | npx
-npx --yes --package foo | npx
-npx -p foo -p bar | npx
+/bin/npx --package=foo | npx
+/bin/npx --yes --package foo | npx
+/bin/npx -p foo -p bar | npx
 npm exec | npm
-npm x -y | npm
-npm exec --package foo -- | npm
+/bin/npm x -y | npm
+/bin/npm exec --package foo -- | npm
 timeout 5 npx -y | npx
 find . -name x -exec sh -c code ; | sh -c
 find . -ok sh ; | sh
 find . -name x -exec node server.js ; -execdir python3 -c code + | python -c
 tclsh | tclsh
-tclsh8.6 -encoding utf-8 | tclsh
+/bin/tclsh8.6 -encoding utf-8 | tclsh
 expect -c code | expect -c
 toolcrib call echo --arg a=b -- sh -c code | sh -c
 toolcrib run --listen :0 -- env bash -c code | bash -c
@@ -36,9 +36,9 @@ gdb --eval-command=code | gdb --eval-command
 vim -c code | vim -c
 vi --cmd code | vim --cmd
 ex +code | vim +code
-ex | vim
+/bin/ex | vim
 sed e | sed
-sed -n -e code | sed -e
+/bin/sed -n -e code | sed -e
 npx -c whoami | npx -c
 npx -yc whoami | npx -yc
 npx --call whoami | npx --call
