@@ -20,6 +20,8 @@ type Error struct {
 	// Msg is the whole text a caller may read: what is wrong, where, and the remedy. Never a secret.
 	// When it is empty, the text of Err stands in.
 	Msg string
+	// Detail is what only operators may read besides, such as what a process printed that served other callers.
+	Detail string
 	// Err is the cause, for errors.Is and errors.As. Its text is not added to Msg.
 	Err error
 	// Data is raw JSON for the `data` member of the JSON-RPC error, or nil.
@@ -61,6 +63,29 @@ func (e *Error) Text() string {
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
+
+// Detail is that of the first Error in the chain of err that has one.
+func Detail(err error) string {
+	for err != nil {
+		e, ok := errors.AsType[*Error](err)
+		if !ok {
+			return ""
+		}
+		if e.Detail != "" {
+			return e.Detail
+		}
+		err = e.Err
+	}
+	return ""
+}
+
+// Full is the text of err as operators may read it.
+func Full(err error) string {
+	if detail := Detail(err); detail != "" {
+		return err.Error() + "; " + detail
+	}
+	return err.Error()
+}
 
 // Of finds the Error in the chain of err. Any other error is given a kind: a canceled context is
 // Canceled, a deadline or a network time-out is Timeout, the rest is Internal. Of(nil) is nil.

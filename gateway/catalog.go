@@ -273,7 +273,7 @@ var capability = map[mcp.Method]string{
 func (g *Gateway) pages(ctx context.Context, m *member, method mcp.Method) (*listing, error) {
 	switch st := m.server.Status(); {
 	case st.State == upstream.StateFailed:
-		return nil, errs.E("gateway", errs.Unavailable, "server has failed: %s", st.Reason)
+		return nil, errs.E("gateway", errs.Unavailable, "server has failed: %s", st.Told)
 	case st.State == upstream.StateStarting && m.catalog.last(method) != nil:
 		// It was waited for once; it is in the list as soon as it is up.
 		return nil, errs.E(`server "`+m.Name+`"`, errs.Unavailable, "is still starting")

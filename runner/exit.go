@@ -69,6 +69,14 @@ func (e *ExitError) Reason() string {
 
 // Error names the server, the cause, the state and the last lines of stderr, all of bounded length.
 func (e *ExitError) Error() string {
+	if last := e.LastWords(); last != "" {
+		return e.Brief() + "; " + last
+	}
+	return e.Brief()
+}
+
+// Brief is Error without what the process printed.
+func (e *ExitError) Brief() string {
 	var b strings.Builder
 	b.WriteString(nameOf(e.Server))
 	b.WriteString(": process ended: ")
@@ -76,8 +84,14 @@ func (e *ExitError) Error() string {
 		b.WriteString(e.Cause.Error() + ", ")
 	}
 	b.WriteString(e.State())
+	return b.String()
+}
+
+// LastWords are the last lines of stderr, of bounded length; empty when there are none.
+func (e *ExitError) LastWords() string {
+	var b strings.Builder
 	if lines := e.Stderr[max(0, len(e.Stderr)-errorLines):]; len(lines) > 0 {
-		b.WriteString("; last stderr: ")
+		b.WriteString("last stderr: ")
 		for i, l := range lines {
 			if i > 0 {
 				b.WriteString(" | ")

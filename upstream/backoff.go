@@ -35,11 +35,13 @@ func (b *backoff) pause(ctx context.Context, s *Server, again string) error {
 	if givenUp {
 		e := s.errorf(errs.Unavailable, "crashed or failed to start more than %d times within %s (restarts.max, restarts.window) and is given up; "+
 			"it %s at %s, or when its configuration changes; last: %w", b.most, b.window, again, at.Format(time.TimeOnly), last)
-		e.RetryAfter = wait
+		e.RetryAfter, e.Detail = wait, errs.Detail(last)
 		return e
 	}
 	if wait > waitForPark {
-		return s.errorf(errs.Unavailable, "%s in %s; %w", again, wait.Round(time.Second), last)
+		e := s.errorf(errs.Unavailable, "%s in %s; %w", again, wait.Round(time.Second), last)
+		e.Detail = errs.Detail(last)
+		return e
 	}
 	select {
 	case <-time.After(wait):

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -93,6 +94,17 @@ type waiting struct {
 	task   string // that tasks/result waits for; empty for every other call
 	// opening: it is part of finding out what the server is.
 	opening bool
+}
+
+// end is how it ended. It has served callers, so that what it printed is not for any other.
+func (in *instance) end() error {
+	err := in.exit()
+	e := errs.E("", errs.Unavailable, "%w", err)
+	if exit, ok := errors.AsType[*runner.ExitError](err); ok {
+		e.Msg = strings.Replace(e.Msg, exit.Error(), exit.Brief(), 1)
+		e.Detail = exit.LastWords()
+	}
+	return e
 }
 
 func (in *instance) exit() error {

@@ -88,6 +88,8 @@ type Status struct {
 	Since  time.Time `json:"since"`
 	Reason string    `json:"reason,omitempty"`
 	Era    string    `json:"era,omitempty"`
+	// Told is the reason as callers may read it.
+	Told string `json:"-"`
 }
 
 // Peer is what a server said of itself when it was probed.
@@ -451,14 +453,15 @@ func (s *Server) setFailed(err error) {
 	if s.ctx.Err() != nil {
 		return
 	}
-	if was.State != StateFailed || was.Reason != err.Error() {
-		s.log.Warn("server failed", "error", err)
+	reason := errs.Full(err)
+	if was.State != StateFailed || was.Reason != reason {
+		s.log.Warn("server failed", "error", reason)
 	}
 	since := time.Now()
 	if was.State == StateFailed {
 		since = was.Since
 	}
-	s.store(Status{State: StateFailed, Since: since, Reason: err.Error()})
+	s.store(Status{State: StateFailed, Since: since, Reason: reason, Told: err.Error()})
 }
 
 func (s *Server) setState(st State) {

@@ -62,7 +62,7 @@ func (v *vigil) keep(ctx context.Context) error {
 		select {
 		case <-in.gone:
 			v.l.ended(v.st)
-			return errs.E("", errs.Unavailable, "%w", in.exit())
+			return in.end()
 		case <-ctx.Done():
 			in.stop()
 			<-in.gone

@@ -182,6 +182,25 @@ func TestCrashBudget(t *testing.T) {
 	})
 }
 
+// TestLastWordsAreNotForCallers: what a process printed that served callers is told to operators only.
+func TestLastWordsAreNotForCallers(t *testing.T) {
+	t.Parallel()
+	s := testenv.StdioServer(t, testenv.Script{Tools: []string{testenv.Tool("ask")}, On: map[string]func(*testenv.Call){"tools/call": func(c *testenv.Call) {
+		c.Child.Complain("ann asked for her salary\n")
+		c.Child.Exit(3)
+	}}})
+	srv := opening(t, s, upstream.Options{Name: "one"}, func(s *v1.Server) { s.Restarts = v1.Restarts{Max: 1, Window: v1.Duration(time.Hour)} })
+	testenv.Eventually(t, "giving up", func() bool {
+		if r := plain(t, srv).tool(`{}`); r.err == nil || strings.Contains(r.err.Error(), "salary") {
+			t.Fatalf("%+v", r)
+		}
+		return strings.Contains(srv.Status().Reason, "given up")
+	})
+	if st := srv.Status(); !strings.Contains(st.Reason, "ann asked for her salary") || strings.Contains(st.Told, "salary") || !strings.Contains(st.Told, "exit status 3") {
+		t.Errorf("%q, told %q", st.Reason, st.Told)
+	}
+}
+
 // TestRestartAfterACrash in the middle of a call: that call is told, the next one finds another process.
 func TestRestartAfterACrash(t *testing.T) {
 	t.Parallel()
