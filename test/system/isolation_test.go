@@ -288,7 +288,7 @@ func TestRoom(t *testing.T) {
 	script.Tools = append(script.Tools, testenv.Tool("hang"))
 	script.On["tools/call hang"] = (*testenv.Call).Hang
 	s := testenv.StdioServer(t, script)
-	g := testenv.Serve(t, isolated(s, map[string]any{"pool": map[string]any{"max": 2, "queue": 1, "wait": "300ms"}}))
+	g := testenv.Serve(t, isolated(s, map[string]any{"pool": map[string]any{"max": 2, "queue": 1, "wait": "2s", "idle": "4s"}}))
 	alice, bob, carol := as(t, g, testenv.Modern, aliceKey, "{}"), as(t, g, testenv.Modern, bobKey, "{}"), as(t, g, testenv.Modern, carolKey, "{}")
 	a, b := who(t, alice), who(t, bob)
 	c := who(t, carol)
@@ -617,8 +617,8 @@ func TestCeilings(t *testing.T) {
 	script.Tools = append(script.Tools, testenv.Tool("hang"))
 	script.On["tools/call hang"] = (*testenv.Call).Hang
 	one, two := testenv.StdioServer(t, script), testenv.StdioServer(t, reporter(testenv.Modern))
-	config := isolated(one, map[string]any{"pool": map[string]any{"wait": "300ms"}})
-	config.Entries["two"] = two.Entry(map[string]any{"pool": map[string]any{"wait": "300ms"}})
+	config := isolated(one, map[string]any{"pool": map[string]any{"wait": "3s", "idle": "5s"}})
+	config.Entries["two"] = two.Entry(map[string]any{"pool": map[string]any{"wait": "3s", "idle": "5s"}})
 	config.More["runner"] = map[string]any{"maxPerTenant": 1}
 	g := testenv.Serve(t, config)
 	alice, bob, carol := as(t, g, testenv.Modern, aliceKey, "{}"), as(t, g, testenv.Modern, bobKey, "{}"), as(t, g, testenv.Modern, carolKey, "{}")
