@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +40,13 @@ type family struct {
 	refused atomic.Pointer[string]
 	// peer is what an instance of a personal server last said of it; nil before.
 	peer atomic.Pointer[upstream.Peer]
+
+	mu    sync.Mutex
+	up    map[*kin]struct{} // the instances that are, besides the base
+	since time.Time         // there are some
+	// showing orders what the metrics are told; ended: nothing any more, since another may have the name.
+	showing sync.Mutex
+	ended   bool
 }
 
 // personal tells whether instances differ by whom they are for, so that there can be none for nobody.
@@ -46,7 +54,7 @@ func (f *family) personal() bool { return f.plan.Personal != "" }
 
 // found makes m, which was opened, the base of a family.
 func (g *Gateway) found(m *member, p *plan.Plan) {
-	f := &family{g: g, plan: m.Server, all: p, base: m}
+	f := &family{g: g, plan: m.Server, all: p, base: m, up: map[*kin]struct{}{}}
 	s := f.plan.Pool
 	m.family = f
 	f.pool = pool.New(pool.Options[*kin]{
@@ -134,17 +142,64 @@ func (f *family) record(key pool.Key, peer *upstream.Peer, err error) {
 		}
 	}
 	f.last.Store(&st)
-	f.g.o.Metrics.ServerState(f.plan.Name, string(st.State))
+	f.show()
 }
 
 // status is that of a member's server.
 func (m *member) status() upstream.Status {
-	if m.family != nil && m.family.personal() {
-		if st := m.family.last.Load(); st != nil {
-			return *st
-		}
+	if m.family != nil {
+		return m.family.status()
 	}
 	return m.server.Status()
+}
+
+// status is ready while any instance is up, whatever came of others.
+func (f *family) status() upstream.Status {
+	st := f.base.server.Status()
+	if st.State == upstream.StateReady {
+		return st
+	}
+	f.mu.Lock()
+	n, since := len(f.up), f.since
+	f.mu.Unlock()
+	if n > 0 {
+		return upstream.Status{State: upstream.StateReady, Since: since, Era: st.Era}
+	}
+	if last := f.last.Load(); last != nil && f.personal() {
+		return *last
+	}
+	return st
+}
+
+// turned notes whether an instance is up.
+func (f *family) turned(k *kin, up bool) {
+	f.mu.Lock()
+	if !up {
+		delete(f.up, k)
+	} else {
+		if len(f.up) == 0 {
+			f.since = time.Now()
+		}
+		f.up[k] = struct{}{}
+	}
+	f.mu.Unlock()
+	f.show()
+}
+
+// show tells the metrics the state.
+func (f *family) show() {
+	f.showing.Lock()
+	defer f.showing.Unlock()
+	if !f.ended {
+		f.g.o.Metrics.ServerState(f.plan.Name, string(f.status().State))
+	}
+}
+
+// fade ends what show does.
+func (f *family) fade() {
+	f.showing.Lock()
+	f.ended = true
+	f.showing.Unlock()
 }
 
 // kin is what serves one isolation key: an instance with what is known of it.
@@ -226,6 +281,7 @@ func (f *family) open(key pool.Key) *kin {
 		g.hub.began(k.watched, lists)
 	}
 	o.StateChanged = func(st upstream.State) {
+		f.turned(k, st == upstream.StateReady)
 		if st == upstream.StateReady && k.up.Swap(true) {
 			k.catalog.recovered()
 			g.hub.recovered(k.watched)

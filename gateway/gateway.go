@@ -213,6 +213,7 @@ func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member
 	m.catalog.gen.Store(gen)
 	m.watched = newWatched(s, p)
 	slept := false // its states follow one another
+	var kept atomic.Pointer[family]
 	o := g.upstreamOptions(s, p, m.journal)
 	o.Changed = func(changed mcp.Method) {
 		m.catalog.invalidate(upstream.ListOf(changed)) // before clients ask for the list again
@@ -229,7 +230,11 @@ func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member
 		if st == upstream.StateStopped {
 			return // another may have its name by now; Remove clears what is gone
 		}
-		g.o.Metrics.ServerState(s.Name, string(st))
+		if f := kept.Load(); f != nil {
+			f.show()
+		} else {
+			g.o.Metrics.ServerState(s.Name, string(st))
+		}
 		if st == upstream.StateReady && !slept {
 			m.catalog.recovered()
 			g.hub.recovered(m.watched)
@@ -241,6 +246,8 @@ func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member
 	m.watched.server = m.server
 	if s.Isolated() {
 		g.found(m, p)
+		kept.Store(m.family)
+		m.family.show()
 	}
 	return m
 }
@@ -312,6 +319,7 @@ func (g *Gateway) retire(old, next *world) {
 // end closes a server with all its instances.
 func (g *Gateway) end(m *member) {
 	if m.family != nil {
+		m.family.fade()
 		m.family.pool.Close()
 	}
 	g.parking.endAt(m.server)

@@ -438,6 +438,30 @@ func TestOthersSecrets(t *testing.T) {
 	}
 }
 
+// TestStateOfAFamily: a server is ready while any of its instances is up, and everything that tells its state agrees.
+func TestStateOfAFamily(t *testing.T) {
+	t.Parallel()
+	s := testenv.StdioServer(t, reporter(testenv.Modern))
+	g := testenv.Serve(t, isolated(s, map[string]any{
+		"env": map[string]any{"SECRET": "${credential:own}"}, "pool": map[string]any{"idle": "300ms"},
+	}))
+	shows := func(state string) {
+		t.Helper()
+		testenv.Eventually(t, state, func() bool {
+			mine := http.Header{"Authorization": {"Bearer " + aliceKey}}
+			_, body := g.Get("/health/ready", mine)
+			_, metrics := g.Get("/metrics", mine)
+			return strings.Contains(strings.ReplaceAll(body, ": ", ":"), `"state":"`+state+`"`) &&
+				strings.Contains(metrics, `mcp_server_state{server="one",state="`+state+`"} 1`)
+		})
+	}
+	shows("idle")
+	who(t, as(t, g, testenv.Modern, aliceKey, "{}"))
+	who(t, as(t, g, testenv.Modern, bobKey, "{}"))
+	shows("ready")
+	shows("idle")
+}
+
 // TestUnfitNames: a caller whose name would lead out of a folder or pass for an option is refused the server that is given it
 // there, with the reason and not the secrets, and nothing else.
 func TestUnfitNames(t *testing.T) {
