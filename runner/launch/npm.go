@@ -136,7 +136,12 @@ func (n npm) install(ctx context.Context, t tool, p v1.Package, e *Entry) error 
 	if err := put(filepath.Join(t.dir, npmLock), lock); err != nil {
 		return err
 	}
-	if _, err := t.run(ctx, "npm", append([]string{"ci"}, n.flags(e)...)...); err != nil {
+	args := append([]string{"ci"}, n.flags(e)...)
+	_, err := t.run(ctx, "npm", args...)
+	if err != nil && strings.Contains(err.Error(), "ETARGET") {
+		_, err = t.run(ctx, "npm", append(args, "--prefer-online")...) // npm's cache is older than a version that is pinned
+	}
+	if err != nil {
 		return err
 	}
 	// npm's own note of what it installed differs between its versions.
