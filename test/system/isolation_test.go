@@ -213,37 +213,42 @@ func TestSessionIsolation(t *testing.T) {
 	testenv.Eventually(t, "the end of all but the one of the modern clients", func() bool { return base() == before+1 })
 }
 
+// growing reports as reporter does. Each process lists one more tool after it was told to grow, and one by its secret.
+func growing() testenv.Script {
+	var mu sync.Mutex
+	grown := map[int]bool{}
+	script := reporter(testenv.Legacy)
+	script.Tools = append(script.Tools, testenv.Tool("grow"))
+	script.Capabilities = `{"tools":{"listChanged":true}}`
+	script.On["tools/list"] = func(c *testenv.Call) {
+		mu.Lock()
+		defer mu.Unlock()
+		tools := slices.Clone(script.Tools)
+		if secret := c.Child.Var("SECRET"); secret != "" {
+			tools = append(tools, testenv.Tool("of_"+secret))
+		}
+		if grown[c.Child.PID] {
+			tools = append(tools, testenv.Tool("grown"))
+		}
+		c.Complete(`"tools":[` + strings.Join(tools, ",") + "]")
+	}
+	script.On["tools/call grow"] = func(c *testenv.Call) {
+		mu.Lock()
+		grown[c.Child.PID] = true
+		mu.Unlock()
+		c.Before(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
+		c.Text("grown")
+	}
+	return script
+}
+
 // TestOwnLists: what the instance of a principal lists is shown to that principal only, also after it changed.
 func TestOwnLists(t *testing.T) {
 	t.Parallel()
 	for _, personal := range []bool{true, false} {
 		t.Run(fmt.Sprintf("personal %t", personal), func(t *testing.T) {
 			t.Parallel()
-			var mu sync.Mutex
-			grown := map[int]bool{}
-			script := reporter(testenv.Legacy)
-			script.Tools = append(script.Tools, testenv.Tool("grow"))
-			script.Capabilities = `{"tools":{"listChanged":true}}`
-			script.On["tools/list"] = func(c *testenv.Call) {
-				mu.Lock()
-				defer mu.Unlock()
-				tools := slices.Clone(script.Tools)
-				if secret := c.Child.Var("SECRET"); secret != "" {
-					tools = append(tools, testenv.Tool("of_"+secret))
-				}
-				if grown[c.Child.PID] {
-					tools = append(tools, testenv.Tool("grown"))
-				}
-				c.Complete(`"tools":[` + strings.Join(tools, ",") + "]")
-			}
-			script.On["tools/call grow"] = func(c *testenv.Call) {
-				mu.Lock()
-				grown[c.Child.PID] = true
-				mu.Unlock()
-				c.Before(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
-				c.Text("grown")
-			}
-			s := testenv.StdioServer(t, script)
+			s := testenv.StdioServer(t, growing())
 			more := map[string]any{}
 			if personal {
 				more["env"] = map[string]any{"SECRET": "${credential:own}", "GORACE": "atexit_sleep_ms=0"}

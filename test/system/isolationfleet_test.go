@@ -114,28 +114,7 @@ func TestFleetPrincipals(t *testing.T) {
 // there are told that it changed.
 func TestFleetOwnLists(t *testing.T) {
 	t.Parallel()
-	var mu sync.Mutex
-	grown := map[int]bool{}
-	script := reporter(testenv.Legacy)
-	script.Tools = append(script.Tools, testenv.Tool("grow"))
-	script.Capabilities = `{"tools":{"listChanged":true}}`
-	script.On["tools/list"] = func(c *testenv.Call) {
-		mu.Lock()
-		defer mu.Unlock()
-		tools := slices.Clone(script.Tools)
-		if grown[c.Child.PID] {
-			tools = append(tools, testenv.Tool("grown"))
-		}
-		c.Complete(`"tools":[` + strings.Join(tools, ",") + "]")
-	}
-	script.On["tools/call grow"] = func(c *testenv.Call) {
-		mu.Lock()
-		grown[c.Child.PID] = true
-		mu.Unlock()
-		c.Before(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
-		c.Text("grown")
-	}
-	f := isolatedFleet(t, testenv.StdioServer(t, script), map[string]any{})
+	f := isolatedFleet(t, testenv.StdioServer(t, growing()), map[string]any{})
 	alice, bob := fleetClient(t, f, testenv.Modern, aliceKey), fleetClient(t, f, testenv.Modern, bobKey)
 	names := func(n int, c *testenv.Client) []string { return f.At(n, c).Call("tools/list", "").Names("tools") }
 	before := names(1, alice)
