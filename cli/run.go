@@ -27,7 +27,7 @@ type runCmd struct {
 	Max         int    `placeholder:"N" help:"How many instances there may be (default: 1 when shared, else 20)."`
 	Spares      int    `placeholder:"N" help:"How many instances are kept started for callers to come."`
 	Idle        string `placeholder:"TIME" help:"Stop an instance without calls after this time (default 10m; 0s keeps it)."`
-	Queue       int    `placeholder:"N" help:"How many calls may wait for an instance (default 1000)."`
+	Queue       *int   `placeholder:"N" help:"How many calls may wait for an instance (default 1000)."`
 	Wait        string `placeholder:"TIME" help:"How long a call waits for an instance (default 30s)."`
 	Start       string `placeholder:"TIME" help:"How long COMMAND may take until it answers (default 60s)."`
 
