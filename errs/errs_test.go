@@ -30,6 +30,7 @@ func TestTable(t *testing.T) {
 		{errs.UnsupportedVersion, 400, -32022, "unsupported_version"},
 		{errs.Unauthenticated, 401, 401, "unauthenticated"},
 		{errs.Forbidden, 403, 403, "forbidden"},
+		{errs.InsufficientScope, 403, 403, "insufficient_scope"},
 		{errs.SessionNotFound, 404, 404, "session_not_found"},
 		{errs.NotAcceptable, 406, 406, "not_acceptable"},
 		{errs.MediaType, 415, 415, "media_type"},

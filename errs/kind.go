@@ -29,6 +29,8 @@ const (
 	Unauthenticated
 	// Forbidden is a caller, origin or host that may not do this.
 	Forbidden
+	// InsufficientScope is a caller whose token lacks a scope that the request needs (RFC 6750 section 3.1).
+	InsufficientScope
 	// SessionNotFound is a session id that is unknown, expired or of another principal.
 	SessionNotFound
 	// NotAcceptable is an Accept header that leaves nothing to answer with.
@@ -96,6 +98,7 @@ var table = [numKinds]facts{
 	UnsupportedVersion: {"unsupported protocol version", http.StatusBadRequest, codeUnsupportedVersion, "unsupported_version"},
 	Unauthenticated:    {"unauthenticated", http.StatusUnauthorized, http.StatusUnauthorized, "unauthenticated"},
 	Forbidden:          {"forbidden", http.StatusForbidden, http.StatusForbidden, "forbidden"},
+	InsufficientScope:  {"insufficient scope", http.StatusForbidden, http.StatusForbidden, "insufficient_scope"},
 	SessionNotFound:    {"session not found", http.StatusNotFound, http.StatusNotFound, "session_not_found"},
 	NotAcceptable:      {"not acceptable", http.StatusNotAcceptable, http.StatusNotAcceptable, "not_acceptable"},
 	MediaType:          {"unsupported media type", http.StatusUnsupportedMediaType, http.StatusUnsupportedMediaType, "media_type"},

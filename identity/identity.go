@@ -4,6 +4,7 @@ package identity
 
 import (
 	"net/url"
+	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 )
@@ -14,8 +15,20 @@ type Principal struct {
 	Subject string
 	// Tenant is whose data the call may touch.
 	Tenant string
-	// Groups are what policies bind roles to.
-	Groups []string
+	// Groups are what policies bind roles to; Roles are roles that the principal has by itself.
+	Groups, Roles []string
+	// Scopes are the OAuth scopes of its token, of which bindings may ask for some.
+	Scopes []string
+	// Attributes are further facts for policies: texts, numbers, booleans and lists of texts.
+	Attributes map[string]any
+	// Issuer is the name of the issuer of its token; empty for every other credential.
+	Issuer string
+	// Client is the id of the OAuth client that the token was given to; empty where there is none.
+	Client string
+	// Method is how it was identified.
+	Method Method
+	// Expires is when its credential ends; zero where it does not.
+	Expires time.Time
 
 	key         string
 	credentials map[string]v1.Secret
@@ -29,9 +42,22 @@ func (p *Principal) Credential(name string) (v1.Secret, bool) {
 
 // Anonymous is every caller of a gateway without configured credentials. Its Key has no slash, so no
 // other principal shares it, also after credentials are configured.
-var Anonymous = &Principal{Subject: "anonymous", Tenant: "default", key: "anonymous"}
+var Anonymous = &Principal{Subject: "anonymous", Tenant: "default", Method: MethodAnonymous, key: "anonymous"}
 
-// Key names the principal in the whole installation: tenant and subject, each escaped, with a slash between.
+// Method is how a principal was identified.
+type Method string
+
+// The methods.
+const (
+	MethodAnonymous   Method = "anonymous"
+	MethodAPIKey      Method = "api_key"
+	MethodToken       Method = "token"
+	MethodCertificate Method = "client_certificate"
+	MethodProxy       Method = "trusted_proxy"
+)
+
+// Key names the principal in the whole installation: tenant and subject, each escaped, with a slash between. It stays the
+// same when a caller comes with another token.
 func (p *Principal) Key() string {
 	if p.key != "" {
 		return p.key

@@ -43,7 +43,7 @@ func NewKeys(configured []v1.APIKey) (*Keys, error) {
 	// A salt of this process keeps the time of the look-up from telling anything about a key.
 	rand.Read(k.salt[:])
 	for i, c := range configured {
-		p := &Principal{Subject: c.Name, Tenant: cmp.Or(c.Tenant, defaultTenant), Groups: slices.Clone(c.Groups), credentials: maps.Clone(c.Credentials)}
+		p := &Principal{Subject: c.Name, Tenant: cmp.Or(c.Tenant, defaultTenant), Groups: slices.Clone(c.Groups), Method: MethodAPIKey, credentials: maps.Clone(c.Credentials)}
 		p.key = keyOf(p.Tenant, p.Subject)
 		if err := k.add(p, string(c.Key), k.named[p.key] != nil); err != nil {
 			return nil, fmt.Errorf("auth.apiKeys[%d]: %w", i, err)

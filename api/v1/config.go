@@ -15,8 +15,8 @@ package v1
 // only mcpServers is complete.
 type Config struct {
 	// Listen is the address that serves clients, as host:port. Port 0 picks a
-	// free port. An address that is not loopback needs auth.apiKeys, or the flag
-	// that allows unauthenticated use. A change takes effect after a restart.
+	// free port. An address that is not loopback needs auth, or the flag that
+	// allows unauthenticated use. A change takes effect after a restart.
 	Listen string `json:"listen,omitempty" default:"127.0.0.1:8080" env:"TOOLCRIB_LISTEN"`
 	// PublicURL is the http or https URL under which clients reach this gateway,
 	// when that is not the listen address: behind a load balancer, for example.
@@ -39,8 +39,30 @@ type Config struct {
 	// Names says how the names of several servers' tools and prompts are joined
 	// at the aggregated endpoint.
 	Names Names `json:"names,omitzero"`
+	// TLS has the gateway serve https in place of http. A change takes effect after
+	// a restart.
+	TLS TLS `json:"tls,omitzero"`
 	// Auth says who may call.
 	Auth Auth `json:"auth,omitzero"`
+	// Policies say what callers may do.
+	Policies Policies `json:"policies,omitzero"`
+	// Tenants are what is particular to tenants, by name. A tenant need not be here
+	// to be one.
+	Tenants map[string]*Tenant `json:"tenants,omitempty"`
+	// Toolsets are named selections over servers, each served at
+	// /toolsets/NAME/mcp. A name has 1 to 64 printable characters and no slash.
+	Toolsets map[string]*Toolset `json:"toolsets,omitempty"`
+	// Pin says what happens to a tool whose definition (name, description, schemas,
+	// annotations) is not as it was approved with toolcrib approve, or that was never
+	// approved: strict keeps it from callers, warn logs it, off does not look. It is
+	// for servers that say nothing else.
+	Pin string `json:"pin,omitempty" default:"off" enum:"strict,warn,off"`
+	// Audit says what is recorded of decisions and calls, and where to.
+	Audit Audit `json:"audit,omitzero"`
+	// Store is the database that keeps what is made at run time, such as the keys of
+	// toolcrib keys: postgres://user:password@host/database, for replicas that share it.
+	// Default: an SQLite file in stateDir. A change takes effect after a restart.
+	Store Secret `json:"store,omitempty" example:"${env:DATABASE_URL}" env:"TOOLCRIB_STORE,DATABASE_URL"`
 	// Messages bounds what a single JSON-RPC message may be.
 	Messages Messages `json:"messages,omitzero"`
 	// Sessions concerns the sessions of legacy clients (protocol versions before
@@ -154,6 +176,22 @@ type Server struct {
 	Disabled bool `json:"disabled,omitempty" default:"false"`
 	// Timeouts bound how long this server is waited for.
 	Timeouts Timeouts `json:"timeouts,omitzero"`
+	// Tenants are the tenants whose principals may use the server. Left out, those
+	// of all may.
+	Tenants []string `json:"tenants,omitempty" example:"acme"`
+	// Labels are facts of the server for policies.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Identity tells the server for whom each request is.
+	Identity *Assertion `json:"identity,omitempty"`
+	// ForwardToken sends the caller's own token on to url, as Authorization. It is
+	// for a server that accepts tokens meant for this gateway; no other is to see one.
+	ForwardToken bool `json:"forwardToken,omitempty" default:"false"`
+	// Pin says what happens to a tool whose definition is not as it was approved, in
+	// place of the configuration's own pin.
+	Pin string `json:"pin,omitempty" enum:"strict,warn,off"`
+	// Tools are settings of single tools, by the server's own name for them or by a
+	// pattern.
+	Tools map[string]ToolSettings `json:"tools,omitempty"`
 	// ListTTL is how long a list of this server counts as fresh when the server
 	// itself does not say (ttlMs). 0s asks the server for every list.
 	ListTTL Duration `json:"listTTL" default:"5s"`
@@ -178,28 +216,6 @@ type Names struct {
 	// Separator stands between the prefix of a server and the name of its tool:
 	// files__read_file.
 	Separator string `json:"separator,omitempty" default:"__" pattern:"^[A-Za-z0-9_.-]{1,8}$"`
-}
-
-// Auth says who may call. Without any entry every caller is anonymous.
-type Auth struct {
-	// APIKeys are static keys, sent by clients as Authorization: Bearer KEY.
-	APIKeys []APIKey `json:"apiKeys,omitempty"`
-}
-
-// APIKey is a static key and the principal that it stands for.
-type APIKey struct {
-	// Name is the subject of the principal; unique.
-	Name string `json:"name" example:"ci"`
-	// Key is the secret: at least 16 visible ASCII characters, no comma. Refer to it,
-	// as in ${env:CI_KEY} or ${file:/run/secrets/ci}, rather than write it down.
-	Key Secret `json:"key" example:"${env:CI_KEY}"`
-	// Tenant is the tenant of the principal.
-	Tenant string `json:"tenant,omitempty" default:"default"`
-	// Groups are the groups of the principal.
-	Groups []string `json:"groups,omitempty"`
-	// Credentials are secrets of the principal that servers may be given, by name:
-	// ${credential:NAME} in a server's env stands for the caller's own.
-	Credentials map[string]Secret `json:"credentials,omitempty"`
 }
 
 // Messages bounds what a single JSON-RPC message may be.

@@ -58,6 +58,10 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, tag reflect.
 		v.Set(reflect.New(v.Type().Elem()))
 		v = v.Elem()
 	}
+	if v.Type() == reflect.TypeFor[Literal]() {
+		d.literal(n, v, path)
+		return
+	}
 	switch v.Kind() {
 	case reflect.Struct:
 		d.object(n, v, path)

@@ -24,11 +24,8 @@ func (c *Config) SetDefaults() {
 	setDefaults(reflect.ValueOf(c).Elem())
 	for _, s := range c.MCPServers {
 		if s != nil {
-			s.SetDefaults()
+			s.deriveType()
 		}
-	}
-	for i := range c.Auth.APIKeys {
-		setDefaults(reflect.ValueOf(&c.Auth.APIKeys[i]).Elem())
 	}
 	if c.StateDir == "" {
 		c.StateDir = defaultStateDir(os.LookupEnv)
@@ -59,13 +56,13 @@ const (
 	TypeSSE   = "sse"
 )
 
-// setDefaults fills the zero fields of a struct from their default tags.
+// setDefaults fills the zero fields of a struct, and of what it holds, from
+// their default tags.
 func setDefaults(v reflect.Value) {
 	for i := range v.NumField() {
 		f, tag := v.Field(i), v.Type().Field(i).Tag.Get("default")
 		switch {
-		case f.Kind() == reflect.Struct:
-			setDefaults(f)
+		case defaultsWithin(f):
 		case tag == "" || !f.IsZero():
 		default:
 			if err := setText(f, tag); err != nil {
@@ -75,7 +72,37 @@ func setDefaults(v reflect.Value) {
 	}
 }
 
-// setText sets a scalar field from its text.
+// defaultsWithin has the structs that a field holds take their defaults, and
+// tells whether it holds any.
+func defaultsWithin(f reflect.Value) bool {
+	switch elem := f.Type(); {
+	case f.Kind() == reflect.Struct:
+		setDefaults(f)
+	case f.Kind() == reflect.Pointer && elem.Elem().Kind() == reflect.Struct:
+		if !f.IsNil() {
+			setDefaults(f.Elem())
+		}
+	case f.Kind() == reflect.Slice && elem.Elem().Kind() == reflect.Struct:
+		for i := range f.Len() {
+			setDefaults(f.Index(i))
+		}
+	case f.Kind() == reflect.Map:
+		for _, key := range f.MapKeys() {
+			held := reflect.New(elem.Elem()).Elem()
+			held.Set(f.MapIndex(key))
+			if !defaultsWithin(held) {
+				return false
+			}
+			f.SetMapIndex(key, held)
+		}
+		return f.Len() > 0
+	default:
+		return false
+	}
+	return true
+}
+
+// setText sets a scalar field, or a list of texts with commas between.
 func setText(f reflect.Value, text string) error {
 	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](f.Addr()); ok {
 		return u.UnmarshalText([]byte(text))
@@ -93,6 +120,8 @@ func setText(f reflect.Value, text string) error {
 			return errInt
 		}
 		f.SetInt(n)
+	case reflect.Slice:
+		f.Set(reflect.ValueOf(strings.Split(text, ",")))
 	default:
 		f.SetString(text)
 	}

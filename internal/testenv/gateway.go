@@ -26,6 +26,9 @@ type Config struct {
 	More map[string]any
 }
 
+// Permit are the policies under which everybody may call everything.
+var Permit = map[string]any{"bindings": []any{map[string]any{"everyone": true, "role": "user"}}}
+
 // One is the configuration of one server, named "one".
 func One(s *Server) Config { return Config{Servers: map[string]*Server{"one": s}} }
 
@@ -40,6 +43,9 @@ func (c Config) text(stateDir string) []byte {
 		"listen": "127.0.0.1:0", "stateDir": stateDir, "mcpServers": entries, "drainTimeout": "10s", "log": map[string]any{"level": "debug"},
 	}
 	maps.Copy(all, c.More)
+	if all["auth"] != nil && all["policies"] == nil {
+		all["policies"] = Permit // tests of other things
+	}
 	b, err := json.MarshalIndent(all, "", "  ")
 	if err != nil {
 		panic(err)

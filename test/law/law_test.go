@@ -29,12 +29,15 @@ var arrows = map[string][]string{
 	"app":     {"front", "source", "control"},
 	"front":   {"gateway"},
 	"gateway": {"plan"},
-	"plan":    {"identity", "telemetry", "upstream", "cluster"},
+	"plan":    {"identity", "policy", "audit", "telemetry", "upstream", "cluster"},
 
 	"upstream":  {"runner"},
 	"runner":    {},
 	"cluster":   {},
-	"identity":  {},
+	"identity":  {"store"},
+	"policy":    {"identity"},
+	"audit":     {"store"},
+	"store":     {},
 	"telemetry": {},
 
 	"source":  {},
@@ -69,7 +72,11 @@ var fences = map[string][]string{
 	"github.com/redis/rueidis":               {"cluster/redis"},
 	"github.com/lmittmann/tint":              {"telemetry"},
 	"github.com/alecthomas/kong":             {"cli"},
-	"go.yaml.in/":                            {"api", "source"},
+	"go.yaml.in/":                            {"api", "source", "policy", "cli"},
+	"github.com/cedar-policy/cedar-go":       {"policy"},
+	"github.com/coreos/go-oidc/v3":           {"identity"},
+	"modernc.org/sqlite":                     {"store", "audit"},
+	"github.com/jackc/pgx/v5":                {"store", "audit"},
 }
 
 // pkg is what `go list -json` says of a package.

@@ -174,6 +174,8 @@ func valueSchema(t reflect.Type, tag reflect.StructTag) node {
 		return ref("concurrency")
 	case reflect.TypeFor[v1.CPU]():
 		return ref("cpu")
+	case reflect.TypeFor[v1.Literal]():
+		return node{}
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -219,6 +221,8 @@ func literal(t reflect.Type, text string) any {
 		if n, err := strconv.Atoi(text); err == nil {
 			return n
 		}
+	case reflect.Slice:
+		return strings.Split(text, ",")
 	}
 	return text
 }
