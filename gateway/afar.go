@@ -182,7 +182,8 @@ func (g *Gateway) watchFromElsewhere(ctx context.Context, request []byte, note f
 
 // watchHanded watches what of a wish can be watched at the instance that its caller has here.
 func (g *Gateway) watchHanded(ctx context.Context, l *letter, wish upstream.Wish) (*Watch, error) {
-	x := &Exchange{Endpoint: l.Endpoint, Within: l.Within, handed: true, world: g.acquire()}
+	x := &Exchange{Endpoint: l.Endpoint, Within: l.Within, handed: true}
+	x.bind(g.acquire())
 	defer g.release(x.world)
 	x.Principal = l.principal(x.world.keys)
 	m := x.world.members[l.Endpoint]

@@ -17,6 +17,3 @@ func forApps(tool []byte) bool {
 	})
 	return app && !model
 }
-
-// joined tells whether the endpoint of the exchange shows several servers as one.
-func (x *Exchange) joined() bool { return x.Endpoint == "" && x.world.single == nil }

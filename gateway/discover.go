@@ -30,10 +30,10 @@ const uiExtension = "io.modelcontextprotocol/ui"
 
 // Describe tells what the endpoint of the exchange offers: the gateway itself, or the one server, which is waited for.
 func (g *Gateway) Describe(ctx context.Context, x *Exchange) (*Description, error) {
-	if x.Endpoint == "" {
-		return &Description{Capabilities: allCapabilities, Info: g.info, tasks: x.world.tasked(ctx)}, nil
+	if x.at.own == nil {
+		return &Description{Capabilities: allCapabilities, Info: g.info, tasks: x.at.tasked(ctx)}, nil
 	}
-	m := x.world.members[x.Endpoint]
+	m := x.at.own
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(m.Spec.Timeouts.Start))
 	defer cancel()
 	p, err := m.peerFor(ctx, x.who())

@@ -38,7 +38,8 @@ type Exchange struct {
 
 	started time.Time
 	world   *world
-	member  *member // the server the request goes to
+	at      *endpoint // that was asked
+	member  *member   // the server the request goes to
 	call    upstream.Call
 	name    []byte // decoded name or uri
 	scratch [256]byte
@@ -65,7 +66,7 @@ func (x *Exchange) Reset() {
 	rename := x.rename[:0]
 	x.Session, x.Within, x.Carrier = "", "", false
 	x.Header, x.Endpoint, x.Client, x.Principal, x.Notify = nil, "", upstream.Client{}, nil, nil
-	x.world, x.member, x.name, x.tool = nil, nil, nil, nil
+	x.world, x.at, x.member, x.name, x.tool = nil, nil, nil, nil, nil
 	x.state, x.answers, x.rounds, x.parked, x.holder = nil, nil, 0, 0, nil
 	x.about, x.progress, x.handed, x.stays = nil, 0, false, false
 	x.call = upstream.Call{}

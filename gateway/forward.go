@@ -99,7 +99,7 @@ func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
 		return err
 	}
 	speaksHeaders := p.Modern && m.server.HTTP()
-	if lister.catalog.facts.Load() == nil && (speaksHeaders != x.Client.Modern || x.joined() && lister.catalog.last(mcp.MethodToolsList) == nil) {
+	if lister.catalog.facts.Load() == nil && (speaksHeaders != x.Client.Modern || x.at.joined() && lister.catalog.last(mcp.MethodToolsList) == nil) {
 		// Only here does the call depend on the tool's definition: nobody else would check or make the headers, or know that
 		// the tool is not offered here. A server that has failed to give its list is not waited for again for the latter.
 		if _, err := g.lists(ctx, lister, mcp.MethodToolsList); err != nil {
@@ -108,7 +108,7 @@ func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
 		facts = lister.catalog.tool(x.name)
 	}
 	x.tool = g.metric(m, facts)
-	if facts != nil && facts.app && x.joined() {
+	if facts != nil && facts.app && x.at.joined() {
 		return errs.E("gateway", errs.NotFound, "unknown tool %.128q: it is for the server's own app, at /servers/%s/mcp",
 			x.world.members[m.Name].Prefix+string(x.name), m.Name)
 	}

@@ -66,15 +66,13 @@ type Gateway struct {
 
 // world is a plan with the servers opened for it.
 type world struct {
-	plan    *plan.Plan
-	keys    *identity.Keys
-	members map[string]*member
-	order   []*member // by name
-	single  *member   // the only server; nil when there are several
-	// families: some server is isolated.
-	families bool
-	gen      *atomic.Uint64
-	views    viewCache
+	plan      *plan.Plan
+	keys      *identity.Keys
+	members   map[string]*member
+	order     []*member // by name
+	endpoints map[string]*endpoint
+	gen       *atomic.Uint64
+	views     viewCache
 
 	refs    atomic.Int64
 	old     atomic.Bool
@@ -134,6 +132,8 @@ func New(o Options) *Gateway {
 	g.info = append(g.info, '}')
 	first := newWorld(plan.Compile(&v1.Config{}), &identity.Keys{})
 	first.before = none
+	first.lay()
+	g.hub.endpoints = first.endpoints
 	g.world.Store(first)
 	o.Node.OnBroadcast(apartKind, g.heardApart)
 	o.Node.OnReconnect(g.respread)
@@ -167,11 +167,8 @@ func (g *Gateway) Apply(p *plan.Plan) error {
 		}
 		next.members[s.Name] = m
 		next.order = append(next.order, m)
-		next.families = next.families || m.family != nil
 	}
-	if len(next.order) == 1 {
-		next.single = next.order[0]
-	}
+	next.lay()
 	next.before = was.ended
 	g.world.Store(next)
 	g.hub.replace(was, next)

@@ -18,10 +18,12 @@ import (
 
 // hub hands what servers tell to the clients that watch. There is one watch at each server, whoever it is for.
 type hub struct {
-	mu      sync.RWMutex
-	servers map[string]*watched            // those of the present plan, by name
-	watches map[string]map[*Watch]struct{} // by endpoint
-	afar    map[string]*watched            // instances at other replicas, by lease
+	mu        sync.RWMutex
+	servers   map[string]*watched            // those of the present plan, by name
+	watches   map[string]map[*Watch]struct{} // by endpoint
+	endpoints map[string]*endpoint           // of the present plan
+	showing   map[string][]string            // the endpoints that show each server
+	afar      map[string]*watched            // instances at other replicas, by lease
 }
 
 // watched is what is watched at one running server.
@@ -55,14 +57,23 @@ func (p *watched) lastTicket() uint64 { return p.ticket.Load() }
 
 func (p *watched) want(w upstream.Wish) { p.ticket.Store(p.server.Want(w)) }
 
-// concerns tells whether changes of a server's lists show at an endpoint.
-func concerns(endpoint, server string) bool { return endpoint == "" || endpoint == server }
+// shown are the servers of the present plan that an endpoint shows. The caller holds the lock.
+func (h *hub) shown(endpoint string) (all []*watched) {
+	e := h.endpoints[endpoint]
+	if e == nil {
+		return nil
+	}
+	for _, m := range e.members {
+		all = append(all, h.servers[m.Name])
+	}
+	return all
+}
 
 // enter takes a watch in. The first one at an endpoint has the servers watched.
 func (h *hub) enter(w *Watch) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if w.endpoint != "" && h.servers[w.endpoint] == nil {
+	if h.endpoints[w.endpoint] == nil {
 		return errs.E("front", errs.NoEndpoint, "there is no server %.80q any more", w.endpoint)
 	}
 	all := h.watches[w.endpoint]
@@ -72,10 +83,8 @@ func (h *hub) enter(w *Watch) error {
 			h.watches = map[string]map[*Watch]struct{}{}
 		}
 		h.watches[w.endpoint] = all
-		for name, p := range h.servers {
-			if concerns(w.endpoint, name) {
-				p.want(upstream.Wish{})
-			}
+		for _, p := range h.shown(w.endpoint) {
+			p.want(upstream.Wish{})
 		}
 	}
 	all[w] = struct{}{}
@@ -102,10 +111,8 @@ func (h *hub) leave(w *Watch) {
 		return
 	}
 	delete(h.watches, w.endpoint)
-	for name, p := range h.servers {
-		if concerns(w.endpoint, name) {
-			p.server.Unwant(upstream.Wish{})
-		}
+	for _, p := range h.shown(w.endpoint) {
+		p.server.Unwant(upstream.Wish{})
 	}
 }
 
@@ -201,12 +208,7 @@ func (p *watched) drop(w *Watch, uri string) {
 // waitLists waits a short time until it is known which lists are watched at the endpoint, and returns those.
 func (h *hub) waitLists(ctx context.Context, w *Watch) (got upstream.Lists) {
 	h.mu.RLock()
-	var all []*watched
-	for name, p := range h.servers {
-		if concerns(w.endpoint, name) {
-			all = append(all, p)
-		}
-	}
+	all := h.shown(w.endpoint)
 	h.mu.RUnlock()
 	all = slices.DeleteFunc(all, func(p *watched) bool {
 		now, known := p.server.Watching(p.lastTicket(), everyList)
@@ -244,7 +246,7 @@ func (h *hub) listsChanged(m *member, lists upstream.Lists, quiet bool) {
 // concerned calls f for each watch that a server shows at; for an instance of a caller's own, those of that caller. The caller
 // holds the lock.
 func (h *hub) concerned(server string, k *kin, f func(*Watch)) {
-	for _, endpoint := range [...]string{"", server} {
+	for _, endpoint := range h.showing[server] {
 		for w := range h.watches[endpoint] {
 			if k == nil || k.serves(w.who) {
 				f(w)
@@ -347,6 +349,7 @@ func (h *hub) replace(was, next *world) {
 		h.servers[m.Name] = m.watched
 		m.watched.most = next.plan.Config.Streams.ServerSubscriptions
 	}
+	h.endpoints, h.showing = next.endpoints, next.showing()
 	h.endStale(was, next)
 	for name, p := range old {
 		switch m := next.members[name]; {
@@ -357,35 +360,48 @@ func (h *hub) replace(was, next *world) {
 			h.move(p, h.servers[name])
 		}
 		if f := was.members[name].family; f != nil && (next.members[name] == nil || next.members[name].family != f) {
-			for _, k := range f.pool.All() {
-				h.scattered(k.watched)
-			}
-			for _, p := range h.afar {
-				if p.family == f {
-					h.scattered(p)
-				}
+			h.disperse(f)
+		}
+	}
+	for endpoint, all := range h.watches {
+		is := next.endpoints[endpoint]
+		h.rewant(old, was.endpoints[endpoint], is)
+		if is != nil && is.alters(was.endpoints[endpoint]) {
+			for w := range all {
+				w.tellLists(upstream.AllLists, true)
 			}
 		}
 	}
 	for name, p := range h.servers {
-		if old[name] == p {
-			continue
+		if old[name] != p {
+			h.concerned(name, nil, (*Watch).reconsider)
 		}
-		for _, endpoint := range [...]string{"", name} {
-			if h.watches[endpoint] != nil {
-				p.want(upstream.Wish{})
-			}
-		}
-		for w := range h.watches[name] {
-			w.tellLists(upstream.AllLists, true)
-		}
-		h.concerned(name, nil, (*Watch).reconsider)
 	}
-	if sameNames(was, next) {
-		return
+}
+
+// disperse scatters those who watch something at an instance of a family that ends.
+func (h *hub) disperse(f *family) {
+	for _, k := range f.pool.All() {
+		h.scattered(k.watched)
 	}
-	for w := range h.watches[""] {
-		w.tellLists(upstream.AllLists, true)
+	for _, p := range h.afar {
+		if p.family == f {
+			h.scattered(p)
+		}
+	}
+}
+
+// rewant has the servers watched, for an endpoint with watches, that it shows from now on, and those no more that it showed
+// until now and does not any more.
+func (h *hub) rewant(old map[string]*watched, was, is *endpoint) {
+	for name, p := range h.servers {
+		before, now := old[name] == p && was.shows(name), is.shows(name)
+		switch {
+		case now && !before:
+			p.want(upstream.Wish{})
+		case before && !now:
+			p.server.Unwant(upstream.Wish{})
+		}
 	}
 }
 
@@ -436,45 +452,18 @@ func (h *hub) move(from, to *watched) {
 			to.put(w, uri)
 		}
 	}
-	if to == nil {
-		for w := range h.watches[from.name] {
-			w.stop()
-		}
-	}
 }
 
-// endStale ends the watches that the new plan would not allow or serve as it did: callers are identified anew, and the only
-// server's endpoint may have become that of several.
+// endStale ends the watches that the new plan would not allow or serve as it did: callers are identified anew, an endpoint is
+// gone, or the only server's may have become that of several.
 func (h *hub) endStale(was, next *world) {
 	everyone := !reflect.DeepEqual(was.plan.Config.Auth, next.plan.Config.Auth)
 	for endpoint, all := range h.watches {
-		aliased := alias(was) != alias(next) && (endpoint == "" || endpoint == alias(was))
+		aliased := was.alias() != next.alias() && (endpoint == aggregated || endpoint == was.alias())
 		for w := range all {
-			if everyone || aliased {
+			if everyone || aliased || next.endpoints[endpoint] == nil {
 				w.stop()
 			}
 		}
 	}
-}
-
-// alias is the server that /mcp stands for; empty when it stands for all of them together.
-func alias(w *world) string {
-	if w.single != nil && w.single.Prefix == "" {
-		return w.single.Name
-	}
-	return ""
-}
-
-// sameNames tells whether two worlds show the same names of the same servers.
-func sameNames(a, b *world) bool {
-	if len(a.order) != len(b.order) {
-		return false
-	}
-	for i, m := range a.order {
-		n := b.order[i]
-		if m.Name != n.Name || m.Prefix != n.Prefix || m.server != n.server {
-			return false
-		}
-	}
-	return true
 }

@@ -59,7 +59,7 @@ func list(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	}
 	k := viewKey{x.Endpoint, method, x.Client.Modern}
 	w := x.world
-	own := w.ownLists(x.Endpoint, x.who())
+	own := x.at.ownLists(x.who())
 	var v *view
 	if !own {
 		v = w.views.get(k)
@@ -67,7 +67,7 @@ func list(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	now := time.Now()
 	if v == nil || v.gen != w.gen.Load() || !now.Before(v.expires) {
 		var err error
-		if v, err = g.join(ctx, w, k, x.who(), own); err != nil {
+		if v, err = g.join(ctx, w, x.at, k, x.who(), own); err != nil {
 			return false, err
 		}
 		now = time.Now() // servers were waited for
@@ -82,9 +82,8 @@ func list(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 }
 
 // join makes the view of the servers' lists as this caller sees them. It is kept for others unless it is this one's own.
-func (g *Gateway) join(ctx context.Context, w *world, k viewKey, c caller, own bool) (*view, error) {
-	members := w.of(k.endpoint)
-	parts, err := g.collectLists(ctx, members, k.method, c)
+func (g *Gateway) join(ctx context.Context, w *world, e *endpoint, k viewKey, c caller, own bool) (*view, error) {
+	parts, err := g.collectLists(ctx, e.members, k.method, c)
 	if err != nil {
 		return nil, err
 	}
@@ -94,15 +93,15 @@ func (g *Gateway) join(ctx context.Context, w *world, k viewKey, c caller, own b
 		if l.expires.Before(v.expires) {
 			v.expires = l.expires
 		}
-		if members[i].catalog.last(k.method) != l {
+		if e.members[i].catalog.last(k.method) != l {
 			v.gen = gen - 1 // changed meanwhile: good for this answer only
 		}
 		own = own || l.own
 	}
-	if k.endpoint != "" {
+	if e.own != nil {
 		err = v.single(w, k, parts[0])
 	} else {
-		err = v.set(g.aggregate(w, k, members, parts))
+		err = v.set(g.aggregate(w, e, k, parts))
 	}
 	if err == nil && !own {
 		w.views.put(k, v)
@@ -148,12 +147,12 @@ func (v *view) set(body []byte) error {
 }
 
 // aggregate joins the raw elements of all servers' lists, with the servers' prefixes before the names.
-func (g *Gateway) aggregate(w *world, k viewKey, members []*member, parts []*listing) []byte {
+func (g *Gateway) aggregate(w *world, e *endpoint, k viewKey, parts []*listing) []byte {
 	size, public := 512, !w.keys.Required()
 	for i, l := range parts {
 		public = public && l.public
 		for j := range l.items {
-			size += len(l.items[j].raw) + len(members[i].Prefix) + 1
+			size += len(l.items[j].raw) + len(e.members[i].Prefix) + 1
 		}
 	}
 	b := append(make([]byte, 0, size), `{"jsonrpc":"2.0","id":0,"result":{`...)
@@ -167,14 +166,14 @@ func (g *Gateway) aggregate(w *world, k viewKey, members []*member, parts []*lis
 	for i, l := range parts {
 		for j := range l.items {
 			it := &l.items[j]
-			if !g.shown(w, k.method, members[i], it, owner) {
+			if !g.shown(w, e, k.method, e.members[i], it, owner) {
 				continue
 			}
 			if comma {
 				b = append(b, ',')
 			}
 			comma = true
-			b = it.append(b, members[i].Prefix, k.modern)
+			b = it.append(b, e.members[i].Prefix, k.modern)
 		}
 	}
 	return append(b, "]}}"...)
@@ -188,8 +187,8 @@ func scope(public bool) string {
 }
 
 // shown decides whether an element can be offered at the aggregated endpoint: what is listed must lead back to its server.
-func (g *Gateway) shown(w *world, method mcp.Method, m *member, it *item, owner map[string]string) bool {
-	if it.app && w.single == nil {
+func (g *Gateway) shown(w *world, e *endpoint, method mcp.Method, m *member, it *item, owner map[string]string) bool {
+	if it.app && e.joined() {
 		return false // here all servers look like one, so a host could not keep another server's app from calling it
 	}
 	if !it.name.Present() || method == mcp.MethodResourcesTemplatesList || method == mcp.MethodResourcesList {

@@ -15,24 +15,16 @@ import (
 // as instances do not differ by whom they are for and the caller's own has not said that its lists changed.
 
 // ownLists tells whether some server of an endpoint has lists for this caller alone.
-func (w *world) ownLists(endpoint string, c caller) bool {
-	if !w.families {
+func (e *endpoint) ownLists(c caller) bool {
+	if !e.families {
 		return false
 	}
-	for _, m := range w.of(endpoint) {
+	for _, m := range e.members {
 		if m.ownLists(c) {
 			return true
 		}
 	}
 	return false
-}
-
-// of are the servers that an endpoint shows.
-func (w *world) of(endpoint string) []*member {
-	if endpoint == "" {
-		return w.order
-	}
-	return []*member{w.members[endpoint]}
 }
 
 // ownLists tells whether a server has lists for this caller alone.

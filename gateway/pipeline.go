@@ -29,10 +29,7 @@ var corridor = []stage{
 // Admit takes the exchange in: it is bound to the present plan, and its principal is found.
 func (g *Gateway) Admit(ctx context.Context, x *Exchange) error {
 	x.started = time.Now()
-	x.world = g.acquire()
-	if m := x.world.single; x.Endpoint == "" && m != nil && m.Prefix == "" {
-		x.Endpoint = m.Name // the only server, under its own names: /mcp is that server
-	}
+	x.bind(g.acquire())
 	_, err := g.walk(ctx, edge, x)
 	return err
 }
@@ -114,8 +111,8 @@ func identify(_ context.Context, _ *Gateway, x *Exchange) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if x.Endpoint != "" && x.world.members[x.Endpoint] == nil {
-		return false, errs.E("front", errs.NoEndpoint, "there is no server %.80q; the endpoints are /mcp and /servers/{name}/mcp", x.Endpoint)
+	if x.at == nil {
+		return false, noEndpoint(x.Endpoint)
 	}
 	return false, nil
 }

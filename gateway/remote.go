@@ -121,11 +121,12 @@ func (g *Gateway) fromElsewhere(ctx context.Context, request []byte, note func([
 	if e := x.In.Scan(wide(l.Body)); e != nil {
 		return nil, errs.E("gateway", errs.Internal, "letter of another replica: %w", e)
 	}
-	x.started, x.world = time.Now(), g.acquire()
+	x.started = time.Now()
+	x.bind(g.acquire())
 	defer g.release(x.world)
 	defer x.held.release()
 	x.Principal = l.principal(x.world.keys)
-	if x.Endpoint != "" && x.world.members[x.Endpoint] == nil {
+	if x.at == nil {
 		return nil, errs.E("gateway", errs.Lost, "the server of the interaction was removed from the configuration")
 	}
 	err := g.Serve(ctx, x)

@@ -11,18 +11,18 @@ import (
 
 // resource finds the server that has a resource: the one that lists it, else the one with the template that fits best,
 // else the only one whose resources have its scheme. URIs are not renamed, so that links inside results stay right.
-func (g *Gateway) resource(ctx context.Context, c caller, w *world, uri string) (*member, error) {
-	if w.single != nil {
-		return w.single, nil
+func (g *Gateway) resource(ctx context.Context, c caller, e *endpoint, uri string) (*member, error) {
+	if len(e.members) == 1 {
+		return e.members[0], nil
 	}
 	// Who owns a URI is decided only once all servers were asked, so that it does not depend on what was asked before.
-	if w.knowsResources(c) {
-		if m := w.owner(c, uri); m != nil {
+	if e.knowsResources(c) {
+		if m := e.owner(c, uri); m != nil {
 			return m, nil
 		}
 	}
 	var wg sync.WaitGroup
-	for _, m := range w.order {
+	for _, m := range e.members {
 		for _, method := range [...]mcp.Method{mcp.MethodResourcesList, mcp.MethodResourcesTemplatesList} {
 			wg.Go(func() {
 				_, _ = g.listsFor(ctx, c, m, method) // a server that fails has no resources for now
@@ -33,17 +33,17 @@ func (g *Gateway) resource(ctx context.Context, c caller, w *world, uri string) 
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if m := w.owner(c, uri); m != nil {
+	if m := e.owner(c, uri); m != nil {
 		return m, nil
 	}
-	e := errs.E("gateway", errs.NotFound, "unknown resource %.200q: no server lists it, has a template for it, or is alone with its scheme", uri)
-	e.Data = append(mcp.AppendString([]byte(`{"uri":`), uri), '}')
-	return nil, e
+	unknown := errs.E("gateway", errs.NotFound, "unknown resource %.200q: no server lists it, has a template for it, or is alone with its scheme", uri)
+	unknown.Data = append(mcp.AppendString([]byte(`{"uri":`), uri), '}')
+	return nil, unknown
 }
 
 // knowsResources tells whether every server gave its resources and templates, or failed to, at least once.
-func (w *world) knowsResources(c caller) bool {
-	for _, m := range w.order {
+func (e *endpoint) knowsResources(c caller) bool {
+	for _, m := range e.members {
 		if m.lastFor(c, mcp.MethodResourcesList) == nil || m.lastFor(c, mcp.MethodResourcesTemplatesList) == nil {
 			return false
 		}
@@ -52,10 +52,10 @@ func (w *world) knowsResources(c caller) bool {
 }
 
 // owner searches the lists last had.
-func (w *world) owner(c caller, uri string) *member {
+func (e *endpoint) owner(c caller, uri string) *member {
 	var best *member
 	bestLen := -1
-	for _, m := range w.order {
+	for _, m := range e.members {
 		if l := m.lastFor(c, mcp.MethodResourcesList); l != nil && l.has(uri) {
 			return m
 		}
@@ -70,16 +70,16 @@ func (w *world) owner(c caller, uri string) *member {
 	if best != nil {
 		return best
 	}
-	return w.byScheme(c, uri)
+	return e.byScheme(c, uri)
 }
 
-func (w *world) byScheme(c caller, uri string) *member {
+func (e *endpoint) byScheme(c caller, uri string) *member {
 	scheme, _, ok := strings.Cut(uri, ":")
 	if !ok {
 		return nil
 	}
 	var only *member
-	for _, m := range w.order {
+	for _, m := range e.members {
 		for _, method := range [...]mcp.Method{mcp.MethodResourcesList, mcp.MethodResourcesTemplatesList} {
 			l := m.lastFor(c, method)
 			if l == nil || !l.hasScheme(scheme+":") || only == m {

@@ -22,12 +22,12 @@ func route(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 		return false, errs.E("gateway", errs.Invalid, "%s of %s is no proper string", kind, x.In.Method)
 	}
 	x.name = name
-	if x.Endpoint != "" {
-		x.member = x.world.members[x.Endpoint]
+	if x.at.own != nil {
+		x.member = x.at.own
 		return false, nil
 	}
 	if kind == "uri" {
-		x.member, err = g.resource(ctx, x.who(), x.world, string(name))
+		x.member, err = g.resource(ctx, x.who(), x.at, string(name))
 		return false, err
 	}
 	s, own := x.world.plan.Split(name)

@@ -10,9 +10,9 @@ import (
 // coreTasks is what a legacy client is told of tasks. Nobody keeps all tasks of a caller, so there is no list.
 var coreTasks = []byte(`"tasks":{"cancel":{},"requests":{"tools":{"call":{}}}}`)
 
-// tasked tells whether the aggregated endpoint has tasks: any of its servers has them, or is not up yet and may.
-func (w *world) tasked(ctx context.Context) bool {
-	for _, m := range w.order {
+// tasked tells whether an endpoint has tasks: any of its servers has them, or is not up yet and may.
+func (e *endpoint) tasked(ctx context.Context) bool {
+	for _, m := range e.members {
 		if m.family != nil && m.family.personal() {
 			if p := m.family.peer.Load(); p == nil || p.HasTasks() {
 				return true

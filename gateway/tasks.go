@@ -137,11 +137,12 @@ func (g *Gateway) openTask(x *Exchange) (*task, error) {
 		return nil, errs.E("gateway", errs.Invalid, "params.taskId is missing; %s needs it", x.In.Method)
 	}
 	r, ok := g.openTaskID(x, span.Of(x.In.Body))
-	if !ok || x.world.members[r.server] == nil {
+	m := x.at.member(r.server)
+	if !ok || m == nil {
 		return nil, g.unknownTask(x)
 	}
 	return &task{
-		taskRef: r, m: x.world.members[r.server], principal: x.Principal.Key(), session: x.caller(),
+		taskRef: r, m: m, principal: x.Principal.Key(), session: x.caller(),
 		client: x.asker(r.can), token: span.Of(x.In.Body),
 	}, nil
 }

@@ -35,7 +35,7 @@ func (w *Watch) placeTasks(ctx context.Context, x *Exchange, tokens []string) {
 			continue
 		}
 		key := taskKey + r.id
-		m := x.world.members[r.server]
+		m := x.at.member(r.server)
 		if !r.modern || m == nil || (r.replica != "" && r.replica != w.g.o.Node.ID() && m.family == nil) {
 			continue
 		}

@@ -69,7 +69,7 @@ func (g *Gateway) Watch(ctx context.Context, x *Exchange, wish Wish) (*Watch, er
 		return nil, err
 	}
 	got := g.hub.waitLists(ctx, w)
-	if m := x.world.members[w.endpoint]; m != nil {
+	if m := x.at.own; m != nil {
 		// At the aggregated endpoint the gateway itself tells of changes that it sees, so there all are granted.
 		w.limit(got | m.watchedFor(ctx, w.who))
 	}
@@ -252,15 +252,16 @@ func (w *Watch) place(ctx context.Context, now *world, uri string) error {
 	if isTask(uri) {
 		return errs.E("gateway", errs.Invalid, "%.40q is no URI", uri)
 	}
-	m := now.members[w.endpoint]
-	if w.endpoint == "" {
+	e := now.endpoints[w.endpoint]
+	if e == nil {
+		return errs.E("gateway", errs.Unavailable, "server %q is being removed", w.endpoint)
+	}
+	m := e.own
+	if m == nil {
 		var err error
-		if m, err = w.g.resource(ctx, w.who, now, uri); err != nil {
+		if m, err = w.g.resource(ctx, w.who, e, uri); err != nil {
 			return err
 		}
-	}
-	if m == nil {
-		return errs.E("gateway", errs.Unavailable, "server %q is being removed", w.endpoint)
 	}
 	return w.placeAt(ctx, m, uri)
 }
@@ -384,7 +385,7 @@ func poke(c chan struct{}) {
 func (g *Gateway) Watchable(ctx context.Context, x *Exchange, uri string) error {
 	w := g.newWatch(x)
 	defer w.Close()
-	if m := x.world.members[x.Endpoint]; m != nil {
+	if m := x.at.own; m != nil {
 		if p, err := m.peerFor(ctx, w.who); err != nil {
 			return err
 		} else if len(p.Capabilities) > 0 && !strings.Contains(notices(p.Capabilities, "resources"), "subscribe") {
