@@ -184,7 +184,7 @@ func (s *server) build(c *v1.Config) error {
 	})
 	s.metrics.Processes(s.processes)
 	s.front = front.New(front.Options{Gateway: s.gw, Node: s.node, Log: s.log, Metrics: s.metrics, Ring: ring, Loopback: s.loopback, Life: s.life})
-	if err := s.gw.Apply(plan.Compile(c)); err != nil {
+	if err := s.put(c); err != nil {
 		s.leave()
 		return err
 	}
@@ -303,11 +303,20 @@ func (s *server) apply(ctx context.Context, c *v1.Config, err error) {
 func (s *server) enact(c *v1.Config) error {
 	was := s.gw.Plan().Config
 	s.launch.Configure(c)
-	err := s.gw.Apply(plan.Compile(c))
+	err := s.put(c)
 	if err != nil {
 		s.launch.Configure(was)
 	}
 	return err
+}
+
+// put makes the plan of a configuration the present one.
+func (s *server) put(c *v1.Config) error {
+	p, err := plan.Compile(c)
+	if err != nil {
+		return err
+	}
+	return s.gw.Apply(p)
 }
 
 // cutOffTime is how long calls that are cut off may take to tell their clients so.

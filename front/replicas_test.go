@@ -64,7 +64,11 @@ func (f *fleet) start(b *backend, c *v1.Config) *replica {
 	log := slog.New(slog.DiscardHandler)
 	r := &replica{cluster: b, metrics: telemetry.NewMetrics("test"), node: cluster.New(cluster.Options{Backend: b, Ring: f.ring.Load, Log: log})}
 	gw := gateway.New(gateway.Options{Version: "test", Log: log, Metrics: r.metrics, Node: r.node, Ring: f.ring.Load})
-	if err := gw.Apply(plan.Compile(c)); err != nil {
+	p, err := plan.Compile(c)
+	if err == nil {
+		err = gw.Apply(p)
+	}
+	if err != nil {
 		f.t.Fatal(err)
 	}
 	life, end := context.WithCancel(context.Background())

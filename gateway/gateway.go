@@ -130,7 +130,8 @@ func New(o Options) *Gateway {
 	close(none)
 	g.info = mcp.AppendString([]byte(`{"name":"toolcrib","title":"Toolcrib","version":`), o.Version)
 	g.info = append(g.info, '}')
-	first := newWorld(plan.Compile(&v1.Config{}), &identity.Keys{})
+	nothing, _ := plan.Compile(&v1.Config{}) // no policies, no error
+	first := newWorld(nothing, &identity.Keys{})
 	first.before = none
 	first.lay()
 	g.hub.endpoints = first.endpoints

@@ -6,6 +6,7 @@ import (
 	"sort"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/policy"
 )
 
 // Plan is one compiled configuration. It never changes; a new configuration makes a new Plan.
@@ -14,6 +15,8 @@ type Plan struct {
 	Config *v1.Config
 	// Servers are the enabled servers, sorted by name.
 	Servers []*Server
+	// Policies say who may do what.
+	Policies *policy.Set
 
 	byName   map[string]*Server
 	byPrefix map[string]*Server
@@ -39,9 +42,13 @@ type Server struct {
 // Isolated tells whether callers have instances of their own.
 func (s *Server) Isolated() bool { return s.Isolation != "" && s.Isolation != v1.IsolationShared }
 
-// Compile makes the plan of a validated configuration.
-func Compile(c *v1.Config) *Plan {
-	p := &Plan{Config: c, byName: map[string]*Server{}, byPrefix: map[string]*Server{}, sep: []byte(c.Names.Separator)}
+// Compile makes the plan of a validated configuration. It fails where policies cannot be compiled.
+func Compile(c *v1.Config) (*Plan, error) {
+	policies, err := policy.Compile(c, policy.Options{})
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{Config: c, Policies: policies, byName: map[string]*Server{}, byPrefix: map[string]*Server{}, sep: []byte(c.Names.Separator)}
 	for _, name := range c.ServerNames() {
 		s := &Server{Name: name, Prefix: c.PrefixOf(name), Spec: c.MCPServers[name]}
 		if s.Isolation = c.IsolationOf(name); s.Isolation != "" {
@@ -52,7 +59,7 @@ func Compile(c *v1.Config) *Plan {
 		p.byPrefix[s.Prefix] = s
 	}
 	sort.Slice(p.Servers, func(i, j int) bool { return p.Servers[i].Name < p.Servers[j].Name })
-	return p
+	return p, nil
 }
 
 // Server finds a server by name; nil when the plan has none of that name.

@@ -13,7 +13,11 @@ func compile(t *testing.T, file string) *plan.Plan {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	return plan.Compile(c)
+	p, err := plan.Compile(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 const three = `
