@@ -41,7 +41,7 @@ var arrows = map[string][]string{
 	"telemetry": {},
 
 	"source":  {},
-	"control": {},
+	"control": {"policy", "audit"},
 	"api":     {},
 	"mcp":     {},
 	"seal":    {},
@@ -76,7 +76,7 @@ var fences = map[string][]string{
 	"github.com/cedar-policy/cedar-go":       {"policy"},
 	"github.com/coreos/go-oidc/v3":           {"identity"},
 	"modernc.org/sqlite":                     {"store", "audit"},
-	"github.com/jackc/pgx/v5":                {"store", "audit"},
+	"github.com/jackc/pgx/v5":                {"store", "audit", "internal/testenv"},
 }
 
 // pkg is what `go list -json` says of a package.

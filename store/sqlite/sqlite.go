@@ -1,0 +1,88 @@
+// Package sqlite is the store of one gateway: an SQLite file.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+
+	"github.com/toolcrib/toolcrib/store"
+	"github.com/toolcrib/toolcrib/store/sqldb"
+)
+
+//go:embed migrations/*.sql
+var files embed.FS
+
+const (
+	driver   = "sqlite"
+	idleTime = time.Minute // an idle connection has a cache of pages
+	// connections are readers; writers take turns.
+	connections = 4
+)
+
+// Open opens the database in a file, which is made, with its folder, where it is missing, for its owner only.
+func Open(ctx context.Context, path string) (store.Store, error) {
+	db, err := open(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("store: %s: %w", path, err)
+	}
+	return db, nil
+}
+
+func open(ctx context.Context, path string) (*sqldb.DB, error) {
+	if err := create(path); err != nil {
+		return nil, err
+	}
+	migrations, err := fs.Sub(files, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	db, err := sql.Open(driver, dsn(path))
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(1)
+	db.SetConnMaxIdleTime(idleTime)
+	s, err := sqldb.Open(ctx, db, &sqldb.Dialect{Migrations: migrations, Taken: taken})
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// create makes the file before the driver does, which would leave it to the umask who may read it. SQLite gives the files that
+// it puts beside it the same mode.
+func create(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// dsn has writers take turns from the start of their transactions, so that none fails in the middle, and loses nothing that was
+// committed when the power fails.
+func dsn(path string) string {
+	q := url.Values{"_txlock": {"immediate"}, "_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "cache_size(-256)"}}
+	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: q.Encode()}).String()
+}
+
+func taken(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && e.Code() == lib.SQLITE_CONSTRAINT_UNIQUE
+}

@@ -1,0 +1,76 @@
+package sqlite_test
+
+import (
+	"context"
+	"database/sql"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/toolcrib/toolcrib/store"
+	"github.com/toolcrib/toolcrib/store/sqlite"
+	"github.com/toolcrib/toolcrib/store/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func at(path string) storetest.Database {
+	return storetest.Database{Open: func(ctx context.Context) (store.Store, error) { return sqlite.Open(ctx, path) }}
+}
+
+func TestStore(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) storetest.Database { return at(filepath.Join(t.TempDir(), "deep", "a b?c#d%20.db")) })
+}
+
+// TestOwnerOnly: nobody else reads the database, whatever the umask.
+func TestOwnerOnly(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	s, err := sqlite.Open(t.Context(), filepath.Join(dir, "toolcrib.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.AddFirstKey(t.Context(), &store.Key{ID: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) == 0 {
+		t.Fatal(entries, err)
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", e.Name(), info.Mode(), err)
+		}
+	}
+}
+
+// TestRefuses: what is no database of ours is an error that names the file, and stays as it is.
+func TestRefuses(t *testing.T) {
+	dir := t.TempDir()
+	text := filepath.Join(dir, "text")
+	if err := os.WriteFile(text, []byte(strings.Repeat("no database ", 1000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	newer := filepath.Join(dir, "newer.db")
+	db, err := sql.Open("sqlite", newer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), "CREATE TABLE toolcrib_schema (version INTEGER PRIMARY KEY, applied BIGINT NOT NULL); "+
+		"INSERT INTO toolcrib_schema VALUES (999, 0)"); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{text: "not a database", newer: "a newer toolcrib made them", dir: "is a directory"} {
+		s, err := sqlite.Open(t.Context(), path)
+		if err == nil {
+			s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v, want %q", path, err, want)
+		}
+	}
+}
