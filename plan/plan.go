@@ -15,9 +15,12 @@ type Plan struct {
 	Config *v1.Config
 	// Servers are the enabled servers, sorted by name.
 	Servers []*Server
+	// Toolsets are the toolsets, sorted by name.
+	Toolsets []*Toolset
 	// Policies say who may do what.
 	Policies *policy.Set
 
+	toolsets map[string]*Toolset
 	byName   map[string]*Server
 	byPrefix map[string]*Server
 	sep      []byte
@@ -59,6 +62,7 @@ func Compile(c *v1.Config) (*Plan, error) {
 		p.byPrefix[s.Prefix] = s
 	}
 	sort.Slice(p.Servers, func(i, j int) bool { return p.Servers[i].Name < p.Servers[j].Name })
+	p.compileToolsets()
 	return p, nil
 }
 

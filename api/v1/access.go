@@ -252,16 +252,16 @@ type Toolset struct {
 	// Tools are the tools that it holds, by the name that they have at /mcp or by a
 	// pattern (search__*), each with what is different here. Left out, it holds all
 	// tools of its servers.
-	Tools map[string]ToolsetTool `json:"tools,omitempty"`
+	Tools map[string]ToolsetTool `json:"tools,omitzero"`
 	// Prompts are the prompts that it holds, by the name that they have at /mcp or by
 	// a pattern. Left out, it holds all prompts of its servers.
-	Prompts []string `json:"prompts,omitempty"`
+	Prompts []string `json:"prompts,omitzero"`
 	// Resources are the resources and resource templates that it holds, by URI or by
 	// a pattern. Left out, it holds all resources of its servers.
-	Resources []string `json:"resources,omitempty"`
+	Resources []string `json:"resources,omitzero"`
 	// Tenants are the tenants whose principals may see the toolset. Left out, those
 	// of all may.
-	Tenants []string `json:"tenants,omitempty"`
+	Tenants []string `json:"tenants,omitzero"`
 }
 
 // ToolsetTool is what is different of a tool in a toolset.

@@ -143,6 +143,7 @@ func (d *decoder) idle(c *Config) {
 		}
 		d.warn(d.lines["mcpServers"], "mcpServers", reason)
 	}
+	d.idleToolsets(c)
 	d.lacking(c)
 	d.readable(c)
 	if n := c.standing(); n > c.Runner.MaxInstances {

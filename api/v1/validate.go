@@ -37,6 +37,7 @@ func (c *Config) Validate() Problems {
 		k.origin("allowedOrigins["+strconv.Itoa(i)+"]", origin)
 	}
 	k.servers(c)
+	k.toolsets(c)
 	k.templates(&c.Launch)
 	k.apiKeys(c.Auth.APIKeys)
 	k.cluster(c.Cluster)
