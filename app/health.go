@@ -46,7 +46,8 @@ func operators(mux *http.ServeMux, r *http.Request) (http.Handler, string) {
 func (s *server) keyed(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := s.identify(r); err != nil {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="toolcrib"`)
+			from := identity.RequestOf(r, "")
+			w.Header()["Www-Authenticate"] = s.gw.Callers().Challenge(err, &from)
 			http.Error(w, err.Error(), errs.Of(err).Kind.HTTP())
 			return
 		}
@@ -56,10 +57,8 @@ func (s *server) keyed(h http.Handler) http.Handler {
 
 // identify tells why the caller of an operator's route is nobody known; nil where no keys are configured.
 func (s *server) identify(r *http.Request) error {
-	keys, err := identity.NewKeys(s.gw.Plan().Config.Auth.APIKeys)
-	if err == nil {
-		_, err = keys.Identify(r.Header)
-	}
+	from := identity.RequestOf(r, "")
+	_, err := s.gw.Callers().Identify(r.Context(), &from)
 	return err
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/front"
 	"github.com/toolcrib/toolcrib/gateway"
+	"github.com/toolcrib/toolcrib/identity"
 	"github.com/toolcrib/toolcrib/plan"
 	"github.com/toolcrib/toolcrib/runner/launch"
 	"github.com/toolcrib/toolcrib/seal"
@@ -69,6 +70,7 @@ type server struct {
 	ring     atomic.Pointer[seal.Ring]
 	node     *cluster.Node
 	backend  cluster.Backend
+	identity *identity.Authenticator
 	gw       *gateway.Gateway
 	launch   *launch.Launcher
 	front    *front.Handler
@@ -126,6 +128,7 @@ func Serve(ctx context.Context, o Options) error {
 	cancel()
 	s.leave() // and with it ends what the gateway still does for other replicas
 	s.gw.Close()
+	s.identity.Close()
 	return err
 }
 
@@ -158,10 +161,10 @@ func (s *server) listen(ctx context.Context, c *v1.Config) (net.Listener, error)
 }
 
 func (s *server) guardOpen(c *v1.Config) error {
-	if s.loopback || len(c.Auth.APIKeys) > 0 || s.o.AllowUnauthenticated {
+	if s.loopback || !c.Auth.Open() || s.o.AllowUnauthenticated {
 		return nil
 	}
-	return errors.New("listen: anyone who reaches this address could call every tool: set auth.apiKeys, listen on 127.0.0.1, or pass --allow-unauthenticated")
+	return errors.New("listen: anyone who reaches this address could call every tool: set auth (apiKeys or issuers), listen on 127.0.0.1, or pass --allow-unauthenticated")
 }
 
 // build makes the parts and applies the first plan.
@@ -179,13 +182,16 @@ func (s *server) build(c *v1.Config) error {
 		return err
 	}
 	s.launch = launch.New(c, s.log)
+	s.identity = identity.New(identity.Options{Log: s.log})
 	s.gw = gateway.New(gateway.Options{
-		Version: s.o.Version, Log: s.log, Metrics: s.metrics, Guard: s.o.Guard, Confine: s.o.Confine, Launch: s.launch, Node: s.node, Ring: s.ring.Load,
+		Identity: s.identity,
+		Version:  s.o.Version, Log: s.log, Metrics: s.metrics, Guard: s.o.Guard, Confine: s.o.Confine, Launch: s.launch, Node: s.node, Ring: s.ring.Load,
 	})
 	s.metrics.Processes(s.processes)
 	s.front = front.New(front.Options{Gateway: s.gw, Node: s.node, Log: s.log, Metrics: s.metrics, Ring: ring, Loopback: s.loopback, Life: s.life})
 	if err := s.put(c); err != nil {
 		s.leave()
+		s.identity.Close()
 		return err
 	}
 	s.applied.Store(&configState{At: time.Now()})

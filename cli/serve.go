@@ -61,7 +61,7 @@ func serve(ctx context.Context, sys *system, o app.Options) error {
 				c = v1.New() // it was changed this moment, which the log tells
 			}
 		}
-		welcome(sys.stdout, sys.program, reachable(baseURL, c), len(c.Auth.APIKeys) > 0)
+		welcome(sys.stdout, sys.program, reachable(baseURL, c), !c.Auth.Open())
 	}
 	return fileError(app.Serve(ctx, o))
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/toolcrib/toolcrib/cluster/memory"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/gateway"
+	"github.com/toolcrib/toolcrib/identity"
 	"github.com/toolcrib/toolcrib/seal"
 )
 
@@ -236,7 +237,7 @@ func TestPanicIsContained(t *testing.T) {
 	h := handlers(t, 1)[0]
 	h.o.Gateway = gateway.New(gateway.Options{Node: h.o.Node, Log: h.o.Log})
 	defer h.o.Gateway.Close()
-	st := &stream{h: h, calls: map[*streamCall]struct{}{}, header: http.Header{}}
+	st := &stream{h: h, calls: map[*streamCall]struct{}{}, request: identity.Request{Header: http.Header{}}}
 	st.ctx, st.end = context.WithCancelCause(t.Context())
 	defer st.end(nil)
 	// The stream has nowhere to write an answer to.

@@ -16,6 +16,7 @@ import (
 	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/gateway"
+	"github.com/toolcrib/toolcrib/identity"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/seal"
 	"github.com/toolcrib/toolcrib/telemetry"
@@ -135,6 +136,15 @@ func endpointOf(u *url.URL) (endpoint string, d door) {
 	return name, d
 }
 
+// resourceOf is the path of an endpoint as its clients know it: those who post to a stream know the stream.
+func resourceOf(u *url.URL, d door) string {
+	path := strings.TrimSuffix(u.EscapedPath(), "/")
+	if stream, ok := strings.CutSuffix(path, "message"); ok && d == doorMessage {
+		return stream + "sse"
+	}
+	return path
+}
+
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := h.pool.Get().(*visit)
@@ -169,6 +179,7 @@ func (h *Handler) serve(v *visit, w http.ResponseWriter, r *http.Request) {
 	}
 	allowBrowser(w, r)
 	v.x.Header, v.x.Endpoint, v.door = r.Header, endpoint, d
+	v.x.Request = identity.RequestOf(r, resourceOf(r.URL, d))
 	switch {
 	case r.Method == http.MethodOptions:
 		w.Header().Set("Allow", allowed[d])
@@ -240,7 +251,15 @@ func (v *visit) refuse(err error) {
 	if (v.door == doorMessage || kind != mcp.KindRequest && kind != mcp.KindBatch) && status < http.StatusBadRequest {
 		status = http.StatusServiceUnavailable // nobody reads the body, and what was sent was not taken
 	}
-	v.sink.fail(id, e, status)
+	v.sink.fail(id, e, status, v.challenge(err))
+}
+
+// challenge are the values of WWW-Authenticate of an answer with an error.
+func (v *visit) challenge(err error) []string {
+	if v.x.Request.Header == nil {
+		return nil // it was refused before anybody was asked for
+	}
+	return v.h.o.Gateway.Callers().Challenge(err, &v.x.Request)
 }
 
 // post reads the message of a POST and serves it in the dialect of its client.

@@ -279,8 +279,8 @@ func (s *sink) status(code int) {
 	}
 }
 
-// fail answers with an error. id is the raw id of the request, nil when it is not known.
-func (s *sink) fail(id []byte, e *errs.Error, status int) {
+// fail answers with an error, and what WWW-Authenticate says of it. id is the raw id of the request, nil when it is not known.
+func (s *sink) fail(id []byte, e *errs.Error, status int, challenge []string) {
 	body := errorBody(id, e)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -291,8 +291,8 @@ func (s *sink) fail(id []byte, e *errs.Error, status int) {
 	}
 	h := s.w.Header()
 	h["Content-Type"] = jsonType
-	if e.Kind == errs.Unauthenticated {
-		h.Set("WWW-Authenticate", `Bearer realm="toolcrib"`)
+	if challenge != nil {
+		h["Www-Authenticate"] = challenge
 	}
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(e.RetryAfter/time.Second)+1))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/identity"
 	"github.com/toolcrib/toolcrib/mcp"
 )
 
@@ -22,9 +23,9 @@ type stream struct {
 	h                   *Handler
 	out                 *sink
 	handle              streamHandle
-	path, token         string      // of the endpoint, without its door; and what may be posted with
-	header              http.Header // of the GET: its credential serves for what is posted, as long as it is valid
-	principal, endpoint string      // who may post, and where
+	path, token         string           // of the endpoint, without its door; and what may be posted with
+	request             identity.Request // the GET: its credential serves for what is posted, as long as it is valid
+	principal, endpoint string           // who may post, and where
 	ttl                 time.Duration
 
 	ctx context.Context //nolint:containedctx // the life of the stream and of all that runs for it
@@ -52,7 +53,7 @@ func (v *visit) openStream(r *http.Request) (*stream, error) {
 	}
 	c := v.x.Plan().Config
 	st := &stream{
-		h: v.h, out: &v.sink, header: r.Header, path: strings.TrimSuffix(strings.TrimSuffix(r.URL.EscapedPath(), "/"), "/sse"),
+		h: v.h, out: &v.sink, request: v.x.Request, path: strings.TrimSuffix(strings.TrimSuffix(r.URL.EscapedPath(), "/"), "/sse"),
 		principal: v.x.Principal.Key(), endpoint: v.x.Endpoint, ttl: time.Duration(c.Sessions.TTL), calls: map[*streamCall]struct{}{},
 	}
 	if err := v.h.open.enter(st.principal, c.Streams); err != nil {
@@ -139,7 +140,7 @@ func (st *stream) take(ctx context.Context, body []byte) error {
 
 // exchange serves one message as an exchange of its own, by the plan and the keys of now.
 func (st *stream) exchange(ctx context.Context, v *visit, w *streamCall) error {
-	v.x.Header, v.x.Endpoint = st.header, st.endpoint
+	v.x.Header, v.x.Request, v.x.Endpoint = st.request.Header, st.request, st.endpoint
 	v.sink.open(w)
 	defer v.sink.close()
 	v.sink.timer.Stop() // the stream as a whole is kept alive

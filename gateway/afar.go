@@ -8,7 +8,6 @@ import (
 
 	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/errs"
-	"github.com/toolcrib/toolcrib/identity"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/upstream"
 )
@@ -80,8 +79,7 @@ func (f *family) listenAfar(
 	ctx context.Context, p *watched, c caller, wish upstream.Wish, began func(upstream.Wish), told func(*mcp.Raw),
 ) error {
 	l := letter{
-		Endpoint: f.plan.Name, Within: c.within, Anonymous: c.principal == identity.Anonymous,
-		Subject: c.principal.Subject, Tenant: c.principal.Tenant, Groups: c.principal.Groups,
+		Endpoint: f.plan.Name, Within: c.within, Principal: c.principal.Encode(),
 	}
 	var err error
 	if l.Body, err = json.Marshal(wish); err != nil {
@@ -185,7 +183,10 @@ func (g *Gateway) watchHanded(ctx context.Context, l *letter, wish upstream.Wish
 	x := &Exchange{Endpoint: l.Endpoint, Within: l.Within, handed: true}
 	x.bind(g.acquire())
 	defer g.release(x.world)
-	x.Principal = l.principal(x.world.keys)
+	var err error
+	if x.Principal, err = x.world.callers.Decode(l.Principal); err != nil {
+		return nil, err
+	}
 	m := x.world.members[l.Endpoint]
 	if m == nil || m.family == nil {
 		return nil, moved() // until all replicas have the same configuration

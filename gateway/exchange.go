@@ -16,8 +16,9 @@ import (
 
 // Exchange is one request on its way through the corridor. The front fills in the first part and pools exchanges.
 type Exchange struct {
-	// Header is the client's HTTP header.
-	Header http.Header
+	// Header is the client's HTTP header, Request what it and its connection say of who sent it.
+	Header  http.Header
+	Request identity.Request
 	// Endpoint is the server whose own endpoint was asked; empty for the aggregated one.
 	Endpoint string
 	// Session names the client's own session, within all callers, when servers must not mistake it for another one of the same
@@ -65,6 +66,7 @@ func (x *Exchange) Reset() {
 	x.Out.Free()
 	rename := x.rename[:0]
 	x.Session, x.Within, x.Carrier = "", "", false
+	x.Request = identity.Request{}
 	x.Header, x.Endpoint, x.Client, x.Principal, x.Notify = nil, "", upstream.Client{}, nil, nil
 	x.world, x.at, x.member, x.name, x.tool = nil, nil, nil, nil, nil
 	x.state, x.answers, x.rounds, x.parked, x.holder = nil, nil, 0, 0, nil

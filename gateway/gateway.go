@@ -34,6 +34,8 @@ type Options struct {
 	Launch *launch.Launcher
 	// Confine is the argv of the launcher that confines children; nil refuses servers that need it.
 	Confine []string
+	// Identity identifies callers; who made it closes it, after the gateway.
+	Identity *identity.Authenticator
 	// Node is this replica among the others, and Ring gives the present keys of sealed tokens. Without them the gateway is
 	// alone, and nothing that it seals outlives it.
 	Node *cluster.Node
@@ -67,7 +69,7 @@ type Gateway struct {
 // world is a plan with the servers opened for it.
 type world struct {
 	plan      *plan.Plan
-	keys      *identity.Keys
+	callers   *identity.Verifier
 	members   map[string]*member
 	order     []*member // by name
 	endpoints map[string]*endpoint
@@ -82,9 +84,9 @@ type world struct {
 	before  <-chan struct{}
 }
 
-func newWorld(p *plan.Plan, keys *identity.Keys) *world {
+func newWorld(p *plan.Plan, callers *identity.Verifier) *world {
 	return &world{
-		plan: p, keys: keys, members: map[string]*member{}, gen: new(atomic.Uint64),
+		plan: p, callers: callers, members: map[string]*member{}, gen: new(atomic.Uint64),
 		idle: make(chan struct{}), ended: make(chan struct{}),
 	}
 }
@@ -122,6 +124,9 @@ func New(o Options) *Gateway {
 	if o.Node == nil {
 		o.Node = cluster.New(cluster.Options{Backend: memory.New(), Ring: o.Ring, Log: o.Log})
 	}
+	if o.Identity == nil {
+		o.Identity = identity.New(identity.Options{Log: o.Log})
+	}
 	g := &Gateway{o: o, closing: make(chan struct{}), draining: make(chan struct{}), parking: parking{metrics: o.Metrics}, share: pool.NewShare(0, 0)}
 	g.owners.g = g
 	o.Node.Handle(exchangeKind, g.fromElsewhere)
@@ -130,8 +135,10 @@ func New(o Options) *Gateway {
 	close(none)
 	g.info = mcp.AppendString([]byte(`{"name":"toolcrib","title":"Toolcrib","version":`), o.Version)
 	g.info = append(g.info, '}')
-	nothing, _ := plan.Compile(&v1.Config{}) // no policies, no error
-	first := newWorld(nothing, &identity.Keys{})
+	nothing := &v1.Config{}
+	callers, _ := o.Identity.Configure(nothing) // there is nothing in it that could be wrong
+	empty, _ := plan.Compile(nothing)
+	first := newWorld(empty, callers)
 	first.before = none
 	first.lay()
 	g.hub.endpoints = first.endpoints
@@ -143,6 +150,9 @@ func New(o Options) *Gateway {
 	return g
 }
 
+// Callers identifies callers by the present plan.
+func (g *Gateway) Callers() *identity.Verifier { return g.world.Load().callers }
+
 // Plan is the present plan.
 func (g *Gateway) Plan() *plan.Plan { return g.world.Load().plan }
 
@@ -151,13 +161,13 @@ func (g *Gateway) Plan() *plan.Plan { return g.world.Load().plan }
 func (g *Gateway) Apply(p *plan.Plan) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	keys, err := identity.NewKeys(p.Config.Auth.APIKeys)
+	callers, err := g.o.Identity.Configure(p.Config)
 	if err != nil {
 		return err
 	}
 	g.share.Set(p.Config.Runner.MaxInstances, p.Config.Runner.MaxPerTenant)
 	was := g.world.Load()
-	next := newWorld(p, keys)
+	next := newWorld(p, callers)
 	for _, s := range p.Servers {
 		m := was.keep(s, p)
 		if m == nil {

@@ -148,7 +148,7 @@ func (v *view) set(body []byte) error {
 
 // aggregate joins the raw elements of all servers' lists, with the servers' prefixes before the names.
 func (g *Gateway) aggregate(w *world, e *endpoint, k viewKey, parts []*listing) []byte {
-	size, public := 512, !w.keys.Required()
+	size, public := 512, !w.callers.Required()
 	for i, l := range parts {
 		public = public && l.public
 		for j := range l.items {
@@ -229,7 +229,7 @@ func (v *view) single(w *world, k viewKey, l *listing) error {
 	}
 	if l.pages == 0 {
 		return v.set([]byte(`{"jsonrpc":"2.0","id":0,"result":{"resultType":"complete","ttlMs":0,"cacheScope":"` +
-			scope(l.public && !w.keys.Required()) + `","` + k.method.Facts().ListKey.String() + `":[]}}`))
+			scope(l.public && !w.callers.Required()) + `","` + k.method.Facts().ListKey.String() + `":[]}}`))
 	}
 	page := l.first
 	page.Edits.Reset()
@@ -252,7 +252,7 @@ func (v *view) single(w *world, k viewKey, l *listing) error {
 		if add := lacking(&page); add != "" {
 			page.Edits.Insert(page.Body, page.Payload, []byte(add))
 		}
-		if s := page.Get(mcp.KeyCacheScope); s.Present() && (!l.public || w.keys.Required()) {
+		if s := page.Get(mcp.KeyCacheScope); s.Present() && (!l.public || w.callers.Required()) {
 			page.Edits.Replace(s, private) // pages of one list share one scope
 		}
 	}

@@ -105,8 +105,8 @@ func (g *Gateway) logRefusal(x *Exchange, err error, took time.Duration) {
 	level("request failed", "method", x.In.Method.String(), "endpoint", x.Endpoint, "outcome", e.Kind.Outcome(), "error", e, "took", took)
 }
 
-func identify(_ context.Context, _ *Gateway, x *Exchange) (bool, error) {
-	p, err := x.world.keys.Identify(x.Header)
+func identify(ctx context.Context, _ *Gateway, x *Exchange) (bool, error) {
+	p, err := x.world.callers.Identify(ctx, &x.Request)
 	x.Principal = p
 	if err != nil {
 		return false, err

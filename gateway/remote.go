@@ -10,7 +10,6 @@ import (
 
 	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/errs"
-	"github.com/toolcrib/toolcrib/identity"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/upstream"
 )
@@ -23,10 +22,7 @@ type letter struct {
 	Endpoint  string            `json:"endpoint"`
 	Session   string            `json:"session,omitempty"`
 	Within    string            `json:"within,omitempty"`
-	Anonymous bool              `json:"anonymous,omitempty"`
-	Subject   string            `json:"subject,omitempty"`
-	Tenant    string            `json:"tenant,omitempty"`
-	Groups    []string          `json:"groups,omitempty"`
+	Principal json.RawMessage   `json:"principal"`
 	Client    upstream.Client   `json:"client"`
 	Header    http.Header       `json:"header,omitempty"`
 	Body      []byte            `json:"body"`
@@ -57,8 +53,7 @@ func (g *Gateway) elsewhere(ctx context.Context, x *Exchange, replica string) er
 // send sends the exchange to another replica and takes its answer. handed says that it goes there for its instance.
 func (g *Gateway) send(ctx context.Context, x *Exchange, replica string, handed bool) error {
 	l := letter{
-		Endpoint: x.Endpoint, Session: x.Session, Within: x.Within, Anonymous: x.Principal == identity.Anonymous,
-		Subject: x.Principal.Subject, Tenant: x.Principal.Tenant, Groups: x.Principal.Groups,
+		Endpoint: x.Endpoint, Session: x.Session, Within: x.Within, Principal: x.Principal.Encode(),
 		Client: x.Client, Header: mirrors(x.Header), Body: x.In.Body, State: x.state, Handed: handed,
 	}
 	if x.state != nil || !x.Client.Modern {
@@ -125,26 +120,18 @@ func (g *Gateway) fromElsewhere(ctx context.Context, request []byte, note func([
 	x.bind(g.acquire())
 	defer g.release(x.world)
 	defer x.held.release()
-	x.Principal = l.principal(x.world.keys)
+	var err error
+	if x.Principal, err = x.world.callers.Decode(l.Principal); err != nil {
+		return nil, err
+	}
 	if x.at == nil {
 		return nil, errs.E("gateway", errs.Lost, "the server of the interaction was removed from the configuration")
 	}
-	err := g.Serve(ctx, x)
+	err = g.Serve(ctx, x)
 	x.measure(err, time.Since(x.started))
 	if err != nil {
 		return nil, err
 	}
 	defer x.Out.Free()
 	return x.Out.Append(make([]byte, 0, x.Out.Len())), nil
-}
-
-// principal is the one that the other replica identified: as it is configured here, if it is.
-func (l *letter) principal(keys *identity.Keys) *identity.Principal {
-	if l.Anonymous {
-		return identity.Anonymous
-	}
-	if p := keys.Named(l.Tenant, l.Subject); p != nil {
-		return p
-	}
-	return &identity.Principal{Subject: l.Subject, Tenant: l.Tenant, Groups: l.Groups}
 }

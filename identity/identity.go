@@ -4,6 +4,7 @@ package identity
 
 import (
 	"net/url"
+	"reflect"
 	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
@@ -32,6 +33,14 @@ type Principal struct {
 
 	key         string
 	credentials map[string]v1.Secret
+	// proof is a pointer, so that nothing that prints a principal shows it.
+	proof *proof
+}
+
+// proof is what the principal was identified by.
+type proof struct {
+	digest  digest // of the key or token
+	managed string // id of the managed key
 }
 
 // Credential is a secret of the principal that servers may be given.
@@ -56,8 +65,18 @@ const (
 	MethodProxy       Method = "trusted_proxy"
 )
 
-// Key names the principal in the whole installation: tenant and subject, each escaped, with a slash between. It stays the
-// same when a caller comes with another token.
+// Key names the principal in the whole installation. It stays the same when a caller comes with another token. Whoever vouches
+// for a caller names only its own: the same tenant and subject are another principal for each kind of credential, and for each
+// issuer.
+//
+//	TENANT/SUBJECT                 a key of the configuration
+//	TENANT/SUBJECT//managed        a key of toolcrib keys
+//	TENANT/SUBJECT//certificate    a client certificate
+//	TENANT/SUBJECT//proxy          a header of the trusted proxy
+//	TENANT/SUBJECT/ISSUER          a token, by the name of its issuer, which is never empty
+//	anonymous                      everybody without a credential
+//
+// Tenant, subject and issuer are escaped, so that a slash only separates.
 func (p *Principal) Key() string {
 	if p.key != "" {
 		return p.key
@@ -67,4 +86,23 @@ func (p *Principal) Key() string {
 
 func keyOf(tenant, subject string) string {
 	return url.PathEscape(tenant) + "/" + url.PathEscape(subject)
+}
+
+// over reports whether the credential has ended.
+func (p *Principal) over(now time.Time) bool { return !p.Expires.IsZero() && !now.Before(p.Expires) }
+
+// attribute adds a fact for policies.
+func (p *Principal) attribute(name string, value any) {
+	if p.Attributes == nil {
+		p.Attributes = map[string]any{}
+	}
+	p.Attributes[name] = value
+}
+
+// unless is was where nothing of it changed, so that what is kept by the pointer stays good; else p.
+func (p *Principal) unless(was *Principal) *Principal {
+	if p != nil && was != nil && reflect.DeepEqual(p, was) {
+		return was
+	}
+	return p
 }

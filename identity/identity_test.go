@@ -1,6 +1,7 @@
 package identity_test
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,16 +17,29 @@ const (
 	ownKey = "own-key-0123456789abcdef"
 )
 
-func keys(t testing.TB, configured ...v1.APIKey) *identity.Keys {
+// verifier identifies callers by a configuration.
+func verifier(t testing.TB, auth v1.Auth) *identity.Verifier {
 	t.Helper()
-	k, err := identity.NewKeys(configured)
+	a := identity.New(identity.Options{})
+	t.Cleanup(a.Close)
+	v, err := a.Configure(&v1.Config{Auth: auth})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return k
+	return v
 }
 
-func two(t testing.TB) *identity.Keys {
+func keys(t testing.TB, configured ...v1.APIKey) *identity.Verifier {
+	t.Helper()
+	return verifier(t, v1.Auth{APIKeys: configured})
+}
+
+// sent is a request with these Authorization headers.
+func sent(values ...string) *identity.Request {
+	return &identity.Request{Header: http.Header{"Authorization": values}, Host: "127.0.0.1:8080", Path: "/mcp"}
+}
+
+func two(t testing.TB) *identity.Verifier {
 	return keys(t,
 		v1.APIKey{Name: "ci", Key: ciKey, Tenant: "acme", Groups: []string{"analysts"}},
 		v1.APIKey{Name: "own", Key: ownKey})
@@ -33,7 +47,7 @@ func two(t testing.TB) *identity.Keys {
 
 func TestIdentify(t *testing.T) {
 	k := two(t)
-	long := strings.Repeat("k", 5000)
+	long := strings.Repeat("k", 20_000)
 	tests := []struct {
 		name   string
 		values []string
@@ -63,7 +77,7 @@ func TestIdentify(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			p, err := k.Identify(http.Header{"Authorization": tt.values})
+			p, err := k.Identify(t.Context(), sent(tt.values...))
 			if tt.ok {
 				if err != nil || p.Key() != tt.want {
 					t.Fatalf("got %v, %v, want %s", p, err, tt.want)
@@ -86,7 +100,7 @@ func TestPrincipal(t *testing.T) {
 	groups := []string{"analysts"}
 	k := keys(t, v1.APIKey{Name: "ci", Key: ciKey, Tenant: "acme", Groups: groups})
 	groups[0] = "admins"
-	p, err := k.Identify(http.Header{"Authorization": {"Bearer " + ciKey}})
+	p, err := k.Identify(t.Context(), sent("Bearer " + ciKey))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,18 +115,18 @@ func TestAnonymous(t *testing.T) {
 		t.Error("requires a key that nobody configured")
 	}
 	for _, values := range [][]string{nil, {""}, {"Bearer whatever"}} {
-		if p, err := k.Identify(http.Header{"Authorization": values}); err != nil || p != identity.Anonymous {
+		if p, err := k.Identify(t.Context(), sent(values...)); err != nil || p != identity.Anonymous {
 			t.Errorf("%q: got %v, %v", values, p, err)
 		}
 	}
-	if _, err := k.Identify(http.Header{"Authorization": {"Bearer a", "Bearer b"}}); errs.Of(err).Kind != errs.Unauthenticated {
+	if _, err := k.Identify(t.Context(), sent("Bearer a", "Bearer b")); errs.Of(err).Kind != errs.Unauthenticated {
 		t.Errorf("two headers: %v", err)
 	}
 	if !two(t).Required() {
 		t.Error("configured keys are not required")
 	}
 	named := keys(t, v1.APIKey{Name: "anonymous", Key: ciKey})
-	p, err := named.Identify(http.Header{"Authorization": {"Bearer " + ciKey}})
+	p, err := named.Identify(t.Context(), sent("Bearer " + ciKey))
 	if err != nil || p.Key() == identity.Anonymous.Key() {
 		t.Errorf("a key can be named so that it is Anonymous: %v, %v", p, err)
 	}
@@ -145,8 +159,10 @@ func TestNewKeysRefuses(t *testing.T) {
 		{"same name", []v1.APIKey{{Name: "ci", Key: ciKey}, {Name: "ci", Key: ownKey, Tenant: "default"}}, `auth.apiKeys[1]: name "ci" is used twice`},
 		{"same key", []v1.APIKey{{Name: "ci", Key: ciKey}, {Name: "own", Key: ciKey}}, `auth.apiKeys[1]: key of "own" is the same as that of "ci"`},
 	}
+	a := identity.New(identity.Options{})
+	defer a.Close()
 	for _, tt := range tests {
-		_, err := identity.NewKeys(tt.keys)
+		_, err := a.Configure(&v1.Config{Auth: v1.Auth{APIKeys: tt.keys}})
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)
 		} else if strings.Contains(err.Error(), ciKey) {
@@ -158,9 +174,9 @@ func TestNewKeysRefuses(t *testing.T) {
 
 func TestAllocations(t *testing.T) {
 	k := two(t)
-	h := http.Header{"Authorization": {"Bearer " + ciKey}}
+	r, ctx := sent("Bearer "+ciKey), context.Background()
 	if n := testing.AllocsPerRun(100, func() {
-		if _, err := k.Identify(h); err != nil {
+		if _, err := k.Identify(ctx, r); err != nil {
 			t.Fatal(err)
 		}
 	}); n != 0 {
@@ -174,7 +190,7 @@ func FuzzIdentify(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		p, err := k.Identify(http.Header{"Authorization": {value}})
+		p, err := k.Identify(t.Context(), sent(value))
 		known := strings.HasSuffix(strings.Trim(value, " \t"), ciKey) || strings.HasSuffix(strings.Trim(value, " \t"), ownKey)
 		if (p == nil) == (err == nil) || p == identity.Anonymous || (p != nil && !known) {
 			t.Fatalf("%q: %v, %v", value, p, err)
@@ -184,10 +200,10 @@ func FuzzIdentify(f *testing.F) {
 
 func BenchmarkIdentify(b *testing.B) {
 	k := two(b)
-	h := http.Header{"Authorization": {"Bearer " + ciKey}}
+	r, ctx := sent("Bearer "+ciKey), context.Background()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := k.Identify(h); err != nil {
+		if _, err := k.Identify(ctx, r); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -197,7 +213,7 @@ func BenchmarkIdentify(b *testing.B) {
 func TestCredential(t *testing.T) {
 	k := keys(t, v1.APIKey{Name: "ci", Key: ciKey, Credentials: map[string]v1.Secret{"github": "theirs"}}, v1.APIKey{Name: "own", Key: ownKey})
 	for key, want := range map[string]v1.Secret{ciKey: "theirs", ownKey: ""} {
-		p, err := k.Identify(http.Header{"Authorization": {"Bearer " + key}})
+		p, err := k.Identify(t.Context(), sent("Bearer " + key))
 		if err != nil {
 			t.Fatal(err)
 		}

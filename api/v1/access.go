@@ -36,6 +36,23 @@ type Auth struct {
 	Revocation Duration `json:"revocation,omitzero" default:"30s" min:"1s" max:"1h"`
 }
 
+// Open reports whether callers without a credential are served.
+func (a *Auth) Open() bool {
+	return a.Anonymous == AnonymousAllow || a.Anonymous == "" && !a.Configured()
+}
+
+// Configured reports whether anything says who callers are, or that they need a
+// credential: what no policy permits is denied then.
+func (a *Auth) Configured() bool {
+	return len(a.APIKeys) > 0 || len(a.Issuers) > 0 || a.ClientCertificates != nil || a.TrustedProxy != nil || a.Anonymous == AnonymousDeny
+}
+
+// The values of Auth.Anonymous.
+const (
+	AnonymousAllow = "allow"
+	AnonymousDeny  = "deny"
+)
+
 // Issuer is an authorization server whose access tokens are accepted.
 type Issuer struct {
 	// Issuer is its identifier, a URL, exactly as tokens have it in iss. It is https,

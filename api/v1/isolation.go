@@ -107,7 +107,7 @@ func (c *Config) IsolationOf(name string) string {
 		return s.Isolation
 	case need != "":
 		return need
-	case len(c.Auth.APIKeys) > 0:
+	case c.Auth.Configured():
 		return IsolationPrincipal
 	}
 	return IsolationShared

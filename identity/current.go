@@ -1,0 +1,101 @@
+package identity
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/toolcrib/toolcrib/errs"
+)
+
+// Current is the principal as it is now: p itself where nothing of it changed, another one where something did, or an
+// errs.Unauthenticated error when its credential is not good any more: expired, revoked, or gone from the configuration. It
+// waits for nothing, and is meant to be asked for everything that stays open, twice in each auth.revocation.
+func (v *Verifier) Current(p *Principal) (*Principal, error) {
+	now := v.a.now()
+	switch {
+	case p == Anonymous:
+		if v.required {
+			return nil, ended("callers need a credential now")
+		}
+		return p, nil
+	case p.over(now):
+		return nil, ended("the credential has expired")
+	case p.Method == MethodAPIKey:
+		return v.currentKey(p, now)
+	}
+	return nil, ended("callers of this kind are not served any more")
+}
+
+func ended(why string) error { return errs.E(op, errs.Unauthenticated, "%s", why) }
+
+func (v *Verifier) currentKey(p *Principal, now time.Time) (*Principal, error) {
+	var is *Principal
+	switch {
+	case p.proof == nil:
+		is = v.named(p.Key())
+	case p.proof.managed == "":
+		is = v.keys.find(p.proof.digest, now)
+	case v.a.managed != nil:
+		if k := v.a.managed.keys.Load().ids[p.proof.managed]; k != nil {
+			is = v.a.managed.good(k, p.proof.digest)
+		}
+	}
+	if is == nil {
+		return nil, ended("the API key has expired, was revoked, or is gone from the configuration")
+	}
+	return is.unless(p), nil
+}
+
+// named is the principal of a key, by its Key(); nil when there is none that is good now.
+func (v *Verifier) named(key string) *Principal {
+	if p := v.keys.named[key]; p != nil && !p.over(v.a.now()) {
+		return p
+	}
+	if v.a.managed != nil {
+		return v.a.managed.named(key)
+	}
+	return nil
+}
+
+// letter is a principal on its way to another replica, over a bus that is sealed. It holds no credential.
+type letter struct {
+	Key        string         `json:"key"`
+	Subject    string         `json:"subject"`
+	Tenant     string         `json:"tenant"`
+	Groups     []string       `json:"groups,omitempty"`
+	Roles      []string       `json:"roles,omitempty"`
+	Scopes     []string       `json:"scopes,omitempty"`
+	Attributes map[string]any `json:"attributes,omitempty"`
+	Issuer     string         `json:"issuer,omitempty"`
+	Client     string         `json:"client,omitempty"`
+	Method     Method         `json:"method"`
+	Expires    time.Time      `json:"expires,omitzero"`
+}
+
+// Encode is the principal for another replica of the gateway, which trusts this one, without its credential.
+func (p *Principal) Encode() []byte {
+	b, err := json.Marshal(&letter{
+		Key: p.Key(), Subject: p.Subject, Tenant: p.Tenant, Groups: p.Groups, Roles: p.Roles, Scopes: p.Scopes, Attributes: p.Attributes,
+		Issuer: p.Issuer, Client: p.Client, Method: p.Method, Expires: p.Expires,
+	})
+	if err != nil {
+		panic(err) // there is nothing in it that JSON has not
+	}
+	return b
+}
+
+// Decode is the principal that another replica encoded, as this configuration has it: the holder of a key has the groups and
+// credentials that the key has here. One that is not served here is refused.
+func (v *Verifier) Decode(b []byte) (*Principal, error) {
+	var l letter
+	if err := json.Unmarshal(b, &l); err != nil {
+		return nil, errs.E(op, errs.Internal, "principal of another replica: %w", err)
+	}
+	if l.Method == MethodAnonymous {
+		return v.Current(Anonymous)
+	}
+	return v.Current(&Principal{
+		Subject: l.Subject, Tenant: l.Tenant, Groups: l.Groups, Roles: l.Roles, Scopes: l.Scopes, Attributes: l.Attributes,
+		Issuer: l.Issuer, Client: l.Client, Method: l.Method, Expires: l.Expires, key: l.Key,
+	})
+}

@@ -1,0 +1,104 @@
+package identity
+
+import (
+	"context"
+	"crypto/sha256"
+	"strings"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/store"
+)
+
+const (
+	op            = "identify"
+	maxToken      = 16 << 10
+	defaultTenant = "default"
+)
+
+// Verifier identifies callers by one configuration. It is immutable and safe for concurrent use.
+type Verifier struct {
+	a        *Authenticator
+	required bool
+	keys     *keys
+}
+
+// Required reports whether callers need a credential; else those without one are Anonymous.
+func (v *Verifier) Required() bool { return v.required }
+
+// Identify returns the principal that a request acts for, or an errs.Unauthenticated error that says what is wrong with its
+// credential.
+func (v *Verifier) Identify(ctx context.Context, r *Request) (*Principal, error) {
+	values := r.Header["Authorization"]
+	switch {
+	case len(values) > 1:
+		return nil, errs.E(op, errs.Unauthenticated, "%d Authorization headers; send one", len(values))
+	case len(values) == 0 && v.required:
+		return nil, errs.E(op, errs.Unauthenticated, "no Authorization header; %s", v.remedy())
+	case len(values) == 0:
+		return Anonymous, nil
+	}
+	token, ok := bearer(values[0])
+	if !ok {
+		return v.stranger("the Authorization header is not a bearer token; %s", v.remedy())
+	}
+	return v.bearer(ctx, token)
+}
+
+// bearer finds whose token it is (RFC 6750 section 2.1).
+func (v *Verifier) bearer(ctx context.Context, token string) (*Principal, error) {
+	digest := sha256.Sum256([]byte(token))
+	if p := v.keys.find(digest, v.a.now()); p != nil {
+		return p, nil
+	}
+	if id, ok := store.IDOf(token); ok && v.a.managed != nil {
+		if p := v.a.managed.find(ctx, id, digest); p != nil {
+			return p, nil
+		}
+		return nil, errs.E(op, errs.Unauthenticated, "the API key is unknown, expired or revoked; %s", v.remedy())
+	}
+	return v.stranger("unknown API key; %s", v.remedy())
+}
+
+// stranger is the caller with a credential that says nothing here: where nobody is told to have any, it does not matter.
+func (v *Verifier) stranger(format string, args ...any) (*Principal, error) {
+	if v.keys.any() || v.required {
+		return nil, errs.E(op, errs.Unauthenticated, format, args...)
+	}
+	return Anonymous, nil
+}
+
+func (v *Verifier) remedy() string {
+	return `send "Authorization: Bearer KEY" with a key that is configured under auth.apiKeys or made with toolcrib keys`
+}
+
+// bearer takes the token out of a header value. The scheme is case-insensitive (RFC 9110 section 11.1).
+func bearer(value string) (string, bool) {
+	scheme, token, found := strings.Cut(strings.Trim(value, " \t"), " ")
+	token = strings.TrimLeft(token, " ")
+	ok := found && strings.EqualFold(scheme, "bearer") && token != "" && len(token) <= maxToken && sendable(token)
+	return token, ok
+}
+
+// sendable is stricter than a header value and wider than RFC 6750: visible ASCII, but no comma, which
+// is how a proxy joins two headers into one.
+func sendable(token string) bool {
+	for i := range len(token) {
+		if c := token[i]; c <= ' ' || c > '~' || c == ',' {
+			return false
+		}
+	}
+	return true
+}
+
+// Challenge are the values of WWW-Authenticate that an answer to r with err has (RFC 6750 section 3); nil where it has none.
+func (v *Verifier) Challenge(err error, _ *Request) []string {
+	switch errs.Of(err).Kind {
+	case errs.Unauthenticated, errs.InsufficientScope:
+		return []string{`Bearer realm="toolcrib"`}
+	}
+	return nil
+}
+
+// Metadata is the document that tells clients of the endpoint which authorization servers there are (RFC 9728); nil where
+// there are none.
+func (v *Verifier) Metadata(*Request) []byte { return nil }
