@@ -36,8 +36,10 @@ type Backend interface {
 
 // Bus carries messages between replicas.
 type Bus interface {
-	// Join makes a replica reachable until the function it returns was called, which waits until no callback runs any more.
-	Join(replica string, c Callbacks) (leave func())
+	// Join makes a replica reachable until hide was called: from then on Send fails with ErrGone, and when hide returns, all that
+	// was sent before has been delivered, if the backend is reached. The replica itself can send until it has called leave, which
+	// waits until no callback runs any more.
+	Join(replica string, c Callbacks) (hide, leave func())
 	// Send puts a message into the inbox of a replica; it fails with ErrGone when none of that id listens.
 	Send(ctx context.Context, replica string, message []byte) error
 	// Broadcast puts a message into the inboxes of all replicas, the sender's too, and tells how many there are.

@@ -121,6 +121,8 @@ func (n *Node) await(ctx context.Context, c *outgoing, note func([]byte)) ([]byt
 				return f.body, nil
 			case frameError:
 				return nil, decodeError(f.body)
+			case frameRefused:
+				return nil, &unsent{said(ErrGone, c.peer.id)}
 			default:
 				note(f.body)
 				count, bytes = f.seq, bytes+uint64(len(f.body))

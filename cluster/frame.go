@@ -37,7 +37,8 @@ const (
 	framePing   // names the calls between two replicas
 	framePong   // names those that the other does not know
 	frameBroadcast
-	frameHeard // of a broadcast
+	frameHeard   // of a broadcast
+	frameRefused // the request is not begun, since the replica is leaving
 )
 
 const frameFixed = 1 + 8 + 8 + 8 + 1 + 2

@@ -31,20 +31,26 @@ type incoming struct {
 // accept begins to serve a request.
 func (n *Node) accept(f *frame) {
 	n.mu.Lock()
+	if n.refusing {
+		select {
+		case n.refusals <- refusal{f.sender, f.call}:
+		default: // its caller learns that this replica is gone
+		}
+		n.mu.Unlock()
+		return
+	}
 	h := n.handlers[f.kind]
 	p := n.peer(f.sender)
-	var refusal error
+	var refused error
 	switch {
-	case n.closed:
-		refusal = stopping()
 	case h == nil:
-		refusal = unserved(f.kind)
+		refused = unserved(f.kind)
 	case p == nil || n.serving >= maxServed:
-		refusal = errs.E("cluster", errs.Overloaded, "the replica serves %d calls of others already; try again", n.serving)
+		refused = errs.E("cluster", errs.Overloaded, "the replica serves %d calls of others already; try again", n.serving)
 	}
-	if refusal != nil {
+	if refused != nil {
 		n.mu.Unlock()
-		n.control(f.sender, &frame{typ: frameError, call: f.call, seq: 1, body: encodeError(refusal)})
+		n.control(f.sender, &frame{typ: frameError, call: f.call, seq: 1, body: encodeError(refused)})
 		return
 	}
 	c := &incoming{n: n, id: f.call, peer: p, creditsCame: make(chan struct{}, 1)}
@@ -54,6 +60,16 @@ func (n *Node) accept(f *frame) {
 	request := f.body
 	n.served.Go(func() { c.serve(h, request) })
 	n.mu.Unlock()
+}
+
+// sendRefusals tells other replicas of calls that are not begun.
+func (n *Node) sendRefusals(refusals <-chan refusal) {
+	defer close(n.refused)
+	for r := range refusals {
+		if err := n.send(n.parting, r.replica, &frame{typ: frameRefused, call: r.call, seq: 1}); err != nil {
+			n.o.Log.Debug("cluster: refusal not sent", "replica", r.replica, "error", err)
+		}
+	}
 }
 
 func (c *incoming) serve(h Handler, request []byte) {

@@ -76,7 +76,7 @@ func (n *Node) spawn(f func()) bool {
 
 func (n *Node) deliver(broadcast bool, message []byte) {
 	select {
-	case n.inbox <- delivery{broadcast, message}:
+	case n.inbox <- delivery{broadcast: broadcast, message: message}:
 	case <-n.done:
 	}
 }
@@ -86,6 +86,10 @@ func (n *Node) receive() {
 	for {
 		select {
 		case d := <-n.inbox:
+			if d.looked != nil {
+				close(d.looked)
+				continue
+			}
 			if f, ok := n.open(d); ok {
 				n.dispatch(&f)
 			}

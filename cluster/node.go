@@ -38,6 +38,8 @@ const (
 	maxControls = 64 // short messages that are on their way at once
 	complain    = time.Minute
 	hearing     = 500 * time.Millisecond // how long a broadcast waits for the others to hear it
+	// farewellTime is how long it may take a replica that leaves to refuse what came last.
+	farewellTime = time.Second
 )
 
 // Options are what a Node needs.
@@ -57,14 +59,20 @@ type Handler = func(ctx context.Context, request []byte, note func([]byte)) ([]b
 // Node is this replica among the others. It is safe for concurrent use.
 type Node struct {
 	o     Options
+	hide  func() // from the others
 	leave func()
 	life  context.Context //nolint:containedctx // of all handlers and hooks
 	end   context.CancelCauseFunc
 
+	parting context.Context //nolint:containedctx // of all refusals
+	cut     context.CancelFunc
+
 	inbox    chan delivery
+	refusals chan refusal // guarded by mu; nil once none is sent any more
 	told     chan frame
-	missed   atomic.Bool  // a broadcast found told full
-	hooking  atomic.Int64 // how often hooks was called while it goes on
+	missed   atomic.Bool   // a broadcast found told full
+	hooking  atomic.Int64  // how often hooks was called while it goes on
+	refused  chan struct{} // closed when the last refusal was sent
 	done     chan struct{}
 	served   sync.WaitGroup // handlers and hooks
 	loops    sync.WaitGroup
@@ -74,6 +82,7 @@ type Node struct {
 
 	mu         sync.Mutex
 	closed     bool
+	refusing   bool // calls of others
 	handlers   map[string]Handler
 	broadcasts map[string][]func([]byte)
 	reconnects []func()
@@ -87,6 +96,13 @@ type Node struct {
 type delivery struct {
 	broadcast bool
 	message   []byte
+	looked    chan struct{} // instead of a message: closed when all before it has been looked at
+}
+
+// refusal is of a call that another replica is told was not begun.
+type refusal struct {
+	replica string
+	call    uint64
 }
 
 var processRing = sync.OnceValue(func() *seal.Ring {
@@ -114,14 +130,15 @@ func New(o Options) *Node {
 	}
 	n := &Node{
 		o: o, inbox: make(chan delivery, maxInbox), told: make(chan frame, maxTold), controls: make(chan struct{}, maxControls),
-		idle: make(chan struct{}, 1), done: make(chan struct{}),
+		refusals: make(chan refusal, maxServed), idle: make(chan struct{}, 1), done: make(chan struct{}),
 		handlers: map[string]Handler{}, broadcasts: map[string][]func([]byte){}, peers: map[string]*peer{},
-		awaited: map[uint64]chan struct{}{},
+		awaited: map[uint64]chan struct{}{}, refused: make(chan struct{}),
 	}
 	n.life, n.end = context.WithCancelCause(context.Background())
+	n.parting, n.cut = context.WithCancel(context.Background()) //nolint:gosec // farewell calls it
 	n.loops.Go(n.receive)
 	n.loops.Go(n.tell)
-	n.leave = o.Backend.Join(o.ID, Callbacks{Deliver: n.deliver, Connected: n.connected})
+	n.hide, n.leave = o.Backend.Join(o.ID, Callbacks{Deliver: n.deliver, Connected: n.connected})
 	return n
 }
 
@@ -145,8 +162,25 @@ func (n *Node) Drain(ctx context.Context) {
 	}
 }
 
-// Close leaves. What is under way ends with an error, also at the other replicas. The backend stays open: it belongs to
-// who made it.
+// Refuse has no call of another replica begun from now on. Those who make one get ErrUnsent with ErrGone, as they do when this
+// replica is gone.
+func (n *Node) Refuse() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.refuse()
+}
+
+// refuse is Refuse where the caller holds the lock.
+func (n *Node) refuse() {
+	if !n.refusing {
+		n.refusing = true
+		refusals := n.refusals
+		n.loops.Go(func() { n.sendRefusals(refusals) })
+	}
+}
+
+// Close leaves. What is under way ends with an error, also at the other replicas; what others sent and was not begun yet, with
+// ErrUnsent. The backend stays open: it belongs to who made it.
 func (n *Node) Close() {
 	n.mu.Lock()
 	if n.closed {
@@ -154,13 +188,31 @@ func (n *Node) Close() {
 		return
 	}
 	n.closed = true
+	n.refuse()
 	n.mu.Unlock()
 	n.end(stopping())
 	n.served.Wait()
 	n.fail(stopping())
+	n.hide()
+	n.farewell()
 	n.leave()
 	close(n.done)
 	n.loops.Wait()
+}
+
+// farewell refuses what came until nothing came any more.
+func (n *Node) farewell() {
+	looked := make(chan struct{})
+	n.inbox <- delivery{looked: looked}
+	<-looked
+	n.mu.Lock()
+	close(n.refusals)
+	n.refusals = nil
+	n.mu.Unlock()
+	late := time.AfterFunc(farewellTime, n.cut)
+	<-n.refused
+	late.Stop()
+	n.cut()
 }
 
 func stopping() error {

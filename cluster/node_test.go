@@ -38,7 +38,7 @@ type message struct {
 
 func newTap() *tap { return &tap{Backend: memory.New(), lose: func(string) bool { return false }} }
 
-func (b *tap) Join(replica string, c cluster.Callbacks) func() {
+func (b *tap) Join(replica string, c cluster.Callbacks) (hide, leave func()) {
 	b.callbacks = append(b.callbacks, c)
 	return b.Backend.Join(replica, c)
 }

@@ -115,7 +115,9 @@ func (n *Node) ponged(f *frame) {
 	if p != nil {
 		p.heard = time.Now()
 	}
-	calls = strangers(calls, func(id uint64) bool { return p != nil && p.in[id] != nil })
+	if calls = strangers(calls, func(id uint64) bool { return p != nil && p.in[id] != nil }); n.refusing {
+		calls = nil // each was answered, or is told that it is refused
+	}
 	served = strangers(served, func(id uint64) bool { return p != nil && p.out[id] != nil })
 	n.mu.Unlock()
 	n.control(f.sender, &frame{typ: framePong, body: encodeIDs(calls, served)})
@@ -144,7 +146,7 @@ func (n *Node) progress(f *frame) {
 	switch {
 	case f.typ == framePong:
 		p.unknown(f)
-	case out != nil && (f.typ == frameNote || f.typ == frameAnswer || f.typ == frameError):
+	case out != nil && (f.typ == frameNote || f.typ == frameAnswer || f.typ == frameError || f.typ == frameRefused):
 		out.push(f)
 	case in != nil && f.typ == frameCancel:
 		in.cancel(context.Canceled)

@@ -187,7 +187,7 @@ type backend struct {
 
 func (b *backend) Alone() bool { return b.solo }
 
-func (b *backend) Join(id string, c cluster.Callbacks) func() {
+func (b *backend) Join(id string, c cluster.Callbacks) (hide, leave func()) {
 	b.callbacks = c
 	deliver := c.Deliver
 	c.Deliver = func(broadcast bool, message []byte) {

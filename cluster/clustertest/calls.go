@@ -148,6 +148,45 @@ func testCalleeDies(t *testing.T, s *suite) {
 	_ = await(t, "the handler ends", ended, time.Second) // whatever it makes of that
 }
 
+// testLeaves closes a replica that is called without end: each call is answered, or was not begun and its caller knows.
+func testLeaves(t *testing.T, s *suite) {
+	var served atomic.Int64
+	began := make(chan struct{}, 1)
+	s.b.Handle("count", func(context.Context, []byte, func([]byte)) ([]byte, error) {
+		served.Add(1)
+		select {
+		case began <- struct{}{}:
+		default:
+		}
+		return nil, nil
+	})
+	var callers sync.WaitGroup
+	var answered atomic.Int64
+	for range 16 {
+		callers.Go(func() {
+			for {
+				_, err := s.a.Call(within(t), s.b.ID(), "count", nil, nil)
+				if err == nil {
+					answered.Add(1)
+					continue
+				}
+				if !errors.Is(err, cluster.ErrUnsent) || !errors.Is(err, cluster.ErrGone) || errs.Of(err).Kind != errs.Lost {
+					t.Errorf("got %v", err)
+				}
+				return
+			}
+		})
+	}
+	await(t, "calls begin", began, patience)
+	s.b.Refuse()
+	s.b.Drain(within(t))
+	s.b.Close()
+	callers.Wait()
+	if served.Load() != answered.Load() {
+		t.Errorf("%d were served, %d answered", served.Load(), answered.Load())
+	}
+}
+
 func testCallerDies(t *testing.T, s *suite) {
 	began, ended := waiting(s.b)
 	failed := wait(s.a, within(t), s.b.ID())

@@ -63,6 +63,7 @@ func Run(t *testing.T, open func(t *testing.T) cluster.Backend) {
 		{"gone", testGone},
 		{"callee dies", testCalleeDies},
 		{"caller dies", testCallerDies},
+		{"leaves", testLeaves},
 		{"large", testLarge},
 		{"slow caller", testSlowCaller},
 		{"slow handler", testSlowHandler},

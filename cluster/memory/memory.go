@@ -74,12 +74,12 @@ func (b *Backend) Alone() bool {
 }
 
 // Join implements cluster.Backend.
-func (b *Backend) Join(replica string, c cluster.Callbacks) func() {
+func (b *Backend) Join(replica string, c cluster.Callbacks) (hide, leave func()) {
 	m := &member{c: c}
 	b.mu.Lock()
 	b.members[replica] = m
 	b.mu.Unlock()
-	return func() {
+	hide = func() {
 		b.mu.Lock()
 		if b.members[replica] == m {
 			delete(b.members, replica)
@@ -89,6 +89,7 @@ func (b *Backend) Join(replica string, c cluster.Callbacks) func() {
 		m.gone = true
 		m.mu.Unlock()
 	}
+	return hide, hide
 }
 
 // Send implements cluster.Backend.

@@ -31,6 +31,10 @@ type link struct {
 	doubt   chan struct{} // asks for a heartbeat now
 	doubted atomic.Bool   // a command had no answer, and no heartbeat came back since
 
+	hidden  atomic.Bool   // nothing is listened to any more
+	listens atomic.Int64  // how many subscriptions there are
+	deaf    chan struct{} // closed when there are none any more
+
 	mu    sync.Mutex
 	wrong map[uint16]time.Time // slots of a Redis Cluster, and when a command failed there
 }
@@ -58,7 +62,7 @@ func dial(ctx context.Context, o rueidis.ClientOption) (*link, error) {
 	}
 	return &link{
 		commands: commands, subscriptions: subscriptions, cancel: cancel,
-		heard: make(chan struct{}, 1), doubt: make(chan struct{}, 1), wrong: map[uint16]time.Time{},
+		heard: make(chan struct{}, 1), doubt: make(chan struct{}, 1), deaf: make(chan struct{}), wrong: map[uint16]time.Time{},
 	}, nil
 }
 
@@ -147,7 +151,16 @@ func (l *link) run(ctx context.Context, s subscription) (up bool, err error) {
 	const channels = 2
 	ready := make(chan struct{}, channels)
 	listen := func(ctx context.Context, channels ...string) {
-		listening.Go(func() { cancel(l.listen(ctx, &s, channels)) })
+		l.listens.Add(1)
+		listening.Go(func() {
+			err := l.listen(ctx, &s, channels)
+			if !l.hidden.Load() {
+				cancel(err)
+			}
+			if l.listens.Add(-1) == 0 {
+				close(l.deaf)
+			}
+		})
 	}
 	hooked := rueidis.WithOnSubscriptionHook(inner, func(c rueidis.PubSubSubscription) {
 		if c.Kind == "subscribe" || c.Kind == "ssubscribe" {
@@ -157,7 +170,9 @@ func (l *link) run(ctx context.Context, s subscription) (up bool, err error) {
 			}
 			return
 		}
-		cancel(errUnheard)
+		if !l.hidden.Load() {
+			cancel(errUnheard)
+		}
 	})
 	if l.clustered() {
 		listen(hooked, s.inbox)
@@ -202,6 +217,27 @@ func (l *link) listen(ctx context.Context, s *subscription, channels []string) e
 	return err
 }
 
+// hide ends the subscriptions and waits until what came before is delivered. Commands are served on.
+func (l *link) hide(inbox, all string) {
+	l.hidden.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	b := l.subscriptions.B()
+	commands := []rueidis.Completed{b.Unsubscribe().Channel(inbox, all).Build()}
+	if l.clustered() {
+		commands = []rueidis.Completed{b.Sunsubscribe().Channel(inbox).Build(), b.Sunsubscribe().Channel(all).Build()}
+	}
+	for _, c := range commands {
+		if l.subscriptions.Do(ctx, c).Error() != nil {
+			return // leaving ends them too
+		}
+	}
+	select {
+	case <-l.deaf:
+	case <-ctx.Done():
+	}
+}
+
 // beat sends an empty message into the own inbox again and again, which must arrive: that shows that commands are served,
 // and that what others send is heard.
 func (l *link) beat(ctx context.Context, inbox string) error {
@@ -228,6 +264,9 @@ func (l *link) beatOnce(ctx context.Context, inbox string) error {
 	once, cancel := context.WithTimeout(ctx, beatPatience)
 	defer cancel()
 	n, err := l.publish(once, inbox, nil)
+	if l.hidden.Load() {
+		return nil
+	}
 	if err == nil && n == 0 {
 		err = errUnheard
 	}
@@ -235,6 +274,8 @@ func (l *link) beatOnce(ctx context.Context, inbox string) error {
 		select {
 		case <-l.heard:
 			l.doubted.Store(false)
+			return nil
+		case <-l.deaf:
 			return nil
 		case <-once.Done():
 			err = once.Err()

@@ -79,6 +79,7 @@ type Backend struct {
 	end    context.CancelFunc
 	loops  sync.WaitGroup
 	joined atomic.Bool
+	hidden atomic.Bool // no new link is made
 }
 
 // New makes a backend; the address must be a valid one. It connects when a replica joins.
@@ -145,15 +146,21 @@ func (b *Backend) Close() {
 }
 
 // Join connects a replica and keeps it connected. A backend takes one.
-func (b *Backend) Join(replica string, c cluster.Callbacks) func() {
+func (b *Backend) Join(replica string, c cluster.Callbacks) (hide, leave func()) {
 	if b.joined.Swap(true) {
 		panic("cluster/redis: a second replica joins the backend of another")
 	}
-	ctx, leave := context.WithCancel(b.life)
+	ctx, cancel := context.WithCancel(b.life)
 	inbox := b.inbox(replica)
 	b.loops.Go(func() { b.keep(ctx, inbox, c) })
-	return func() {
-		leave()
+	hide = func() {
+		b.hidden.Store(true)
+		if l := b.link.Load(); l != nil {
+			l.hide(inbox, b.all)
+		}
+	}
+	return hide, func() {
+		cancel()
 		b.loops.Wait()
 	}
 }
@@ -165,7 +172,7 @@ func (b *Backend) inbox(replica string) string {
 // keep makes a link, and a new one whenever it has broken.
 func (b *Backend) keep(ctx context.Context, inbox string, c cluster.Callbacks) {
 	delay := firstRetry
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !b.hidden.Load() {
 		up, err := b.connect(ctx, inbox, c)
 		if ctx.Err() != nil {
 			return
