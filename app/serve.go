@@ -123,6 +123,7 @@ func Serve(ctx context.Context, o Options) error {
 	stop()
 	s.tasks.Wait()
 	s.gw.Yield()
+	s.node.Refuse()
 	last, cancel := context.WithTimeout(context.Background(), cutOffTime)
 	s.node.Drain(last) // others hear that the instances they ask for are not here any more
 	cancel()
@@ -325,6 +326,16 @@ func (s *server) put(c *v1.Config) error {
 	return s.gw.Apply(p)
 }
 
+// drainNode lets what runs here for clients of other replicas finish. Those who call on and on are kept waiting in the end, so
+// that none of their calls is cut off.
+func (s *server) drainNode(ctx context.Context, limit time.Duration) {
+	serving, cancel := context.WithTimeout(ctx, limit/2)
+	defer cancel()
+	s.node.Drain(serving)
+	s.gw.HandDown()
+	s.node.Drain(ctx)
+}
+
 // cutOffTime is how long calls that are cut off may take to tell their clients so.
 const cutOffTime = time.Second
 
@@ -381,7 +392,7 @@ func (s *server) run(ctx context.Context, ln net.Listener, c *v1.Config) error {
 	defer cancel()
 	s.gw.Drain()
 	err := h.Shutdown(drain)
-	s.node.Drain(drain) // what runs here for clients of other replicas
+	s.drainNode(drain, limit)
 	if err != nil {
 		s.log.Warn("calls cut off: they did not finish within drainTimeout")
 		err = s.cutOff(h)

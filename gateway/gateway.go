@@ -61,6 +61,8 @@ type Gateway struct {
 	// draining is closed when nothing is watched here any more for clients of other replicas.
 	draining chan struct{}
 	drains   sync.Once
+	// handing: no call of another replica is begun here any more at its caller's instance.
+	handing atomic.Bool
 
 	warned   sync.Map // what warnOnce said
 	warnings atomic.Int64
@@ -382,6 +384,10 @@ func (g *Gateway) Close() {
 	g.hub.closeAfar()
 	g.retired.Wait()
 }
+
+// HandDown has calls of other replicas that are for an instance here wait there until it has ended, when another replica starts
+// the next one. Those under way go on.
+func (g *Gateway) HandDown() { g.handing.Store(true) }
 
 // Yield ends the instances that callers have of their own, so that other replicas can start them at once. No exchange may be
 // under way.

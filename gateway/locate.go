@@ -19,6 +19,9 @@ func (r *remote) Error() string { return "the caller's instance runs at another 
 // hold takes the instance of a caller into use, and starts one where there is none. A *remote error tells that it is at another
 // replica.
 func (f *family) hold(ctx context.Context, c caller) (hold, error) {
+	if c.handed && f.g.handing.Load() {
+		return hold{}, moved()
+	}
 	key := f.keyOf(c)
 	k, up := f.pool.Peek(key)
 	if !up {
