@@ -1,6 +1,20 @@
 package audit
 
-import "context"
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
+)
 
 // Line is a record as a follower gets it.
 type Line struct {
@@ -17,4 +31,226 @@ type Follower interface {
 	Send(ctx context.Context, lines []Line) error
 	// Close lets go of what the sink holds.
 	Close() error
+}
+
+// SinkStatus is how a sink is doing.
+type SinkStatus struct {
+	// Name is the sort of sink, with a number where there are several.
+	Name string `json:"name"`
+	// Behind is how many bytes of records it has not got yet.
+	Behind int64 `json:"behind"`
+	// Sequence is the last record that it has.
+	Sequence uint64 `json:"sequence,omitempty"`
+	// Failing is since when it takes nothing, and Error why.
+	Failing time.Time `json:"failing,omitzero"`
+	Error   string    `json:"error,omitempty"`
+}
+
+const (
+	firstPause = 100 * time.Millisecond // after a sink took nothing
+	longPause  = 30 * time.Second
+	saveEvery  = 200 * time.Millisecond // the position, at most
+)
+
+// runner has one follower get what is in the log.
+type runner struct {
+	name string
+	spec v1.AuditSink
+	lag  int64
+	to   Follower
+	log  *slog.Logger
+	j    *journal
+	r    reader
+
+	file  string       // that keeps the position
+	saved position     // as it is in that file
+	asOf  time.Time    // when it was written
+	read  atomic.Int64 // bytes, to be compared with journal.written
+	seq   atomic.Uint64
+	first atomic.Uint64 // of the file that it reads
+	fault atomic.Pointer[SinkStatus]
+
+	idle   atomic.Bool
+	wake   chan struct{}
+	relief func() // tells calls that wait
+	finish chan struct{}
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// behind is how many bytes of records the sink has not got yet.
+func (r *runner) behind() int64 { return r.j.written.Load() - r.read.Load() }
+
+func (r *runner) status() SinkStatus {
+	s := SinkStatus{Name: r.name, Behind: max(0, r.behind()), Sequence: r.seq.Load()}
+	if f := r.fault.Load(); f != nil {
+		s.Failing, s.Error = f.Failing, f.Error
+	}
+	return s
+}
+
+// place is the name of the file that keeps the position of a sink, which is told from others of its kind by its address.
+func place(path string, spec *v1.AuditSink) string {
+	sum := sha256.Sum256([]byte(spec.Address()))
+	return path + ".sink-" + spec.Kind() + "-" + hex.EncodeToString(sum[:4])
+}
+
+// begin finds where the sink is to go on. It is run while nothing is written. A sink that is new begins with a log that is, else at
+// the log's end, which late says.
+func (r *runner) begin(id string, fresh bool) (late bool, err error) {
+	r.file = place(r.j.path, &r.spec)
+	r.r = reader{path: r.j.path}
+	text, err := os.ReadFile(r.file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	now := position{Log: id, Sequence: r.j.seq, First: r.j.first.Load(), Offset: r.j.size}
+	if json.Unmarshal(text, &r.r.pos) != nil || r.r.pos.Log != id || r.r.pos.Sequence > now.Sequence {
+		if late = !fresh; fresh {
+			now = position{Log: id, First: 1}
+		}
+		r.r.pos = now
+	}
+	behind, err := r.r.behind()
+	if err != nil {
+		return late, err
+	}
+	r.read.Store(r.j.written.Load() - behind)
+	r.seq.Store(r.r.pos.Sequence)
+	r.first.Store(r.r.pos.First)
+	return late, r.save()
+}
+
+func (r *runner) save() error {
+	if r.saved == r.r.pos {
+		return nil
+	}
+	text, _ := json.Marshal(r.r.pos) // texts and numbers
+	if err := writeFile(r.file, text); err != nil {
+		return err
+	}
+	r.saved, r.asOf = r.r.pos, time.Now()
+	return nil
+}
+
+func (r *runner) start(life context.Context, tasks *sync.WaitGroup) {
+	ctx, cancel := context.WithCancel(life)
+	r.cancel, r.done, r.wake = cancel, make(chan struct{}), make(chan struct{}, 1)
+	tasks.Go(func() { r.run(ctx) })
+}
+
+// run hands on what there is, until the sink has all and no more is to come, or ctx ends.
+func (r *runner) run(ctx context.Context) {
+	defer close(r.done)
+	defer r.r.close()
+	defer func() {
+		if err := errors.Join(r.save(), r.to.Close()); err != nil {
+			r.log.Warn("audit sink not closed well", "sink", r.name, "error", err)
+		}
+	}()
+	for pause := firstPause; ctx.Err() == nil; {
+		n, err := r.step(ctx)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			r.failed(err)
+			r.sleep(ctx, pause)
+			pause = min(2*pause, longPause)
+		case err == nil:
+			pause = firstPause
+			if r.fault.Swap(nil) != nil {
+				r.log.Info("audit sink takes records again", "sink", r.name)
+			}
+			if n == 0 && r.rest(ctx) {
+				return
+			}
+		}
+	}
+}
+
+func (r *runner) failed(err error) {
+	was := r.fault.Load()
+	now := &SinkStatus{Failing: time.Now(), Error: err.Error()}
+	if was != nil {
+		now.Failing = was.Failing
+	}
+	r.fault.Store(now)
+	if was == nil || was.Error != now.Error {
+		r.log.Warn("audit sink takes no records; they wait in the log", "sink", r.name, "behind", r.behind(), "error", err)
+	}
+}
+
+// step hands one batch on.
+func (r *runner) step(ctx context.Context) (int, error) {
+	limit := r.behind()
+	if limit <= 0 {
+		return 0, nil
+	}
+	lines, size, err := r.r.next(limit)
+	if err != nil {
+		return 0, err
+	}
+	if len(lines) > 0 {
+		attempt, cancel := context.WithTimeout(ctx, r.spec.Timeout.D())
+		err = r.to.Send(attempt, lines)
+		cancel()
+		if err != nil {
+			return 0, err
+		}
+	}
+	r.r.delivered(lines, size)
+	r.read.Add(size)
+	r.seq.Store(r.r.pos.Sequence)
+	r.first.Store(r.r.pos.First)
+	r.relief()
+	if time.Since(r.asOf) > saveEvery {
+		return int(size), r.save()
+	}
+	return int(size), nil
+}
+
+// rest waits until there is more to hand on; it tells whether there will not be.
+func (r *runner) rest(ctx context.Context) (over bool) {
+	if r.save() != nil {
+		r.sleep(ctx, firstPause) // and then again
+		return false
+	}
+	r.idle.Store(true)
+	defer r.idle.Store(false)
+	if r.behind() > 0 {
+		return false
+	}
+	select {
+	case <-r.wake:
+	case <-r.finish:
+		return r.behind() <= 0
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func (r *runner) sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// poke wakes the sink when it waits for more.
+func (r *runner) poke() {
+	if r.idle.Load() {
+		select {
+		case r.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// writeFile replaces a small file, so that readers see the old content or the new.
+func writeFile(path string, data []byte) error {
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }

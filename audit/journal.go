@@ -1,0 +1,252 @@
+package audit
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// entry is a record that waits to be written.
+type entry struct {
+	body   []byte
+	digest hash
+	// make gives the body of what tells of the log itself, once it is known where it stands.
+	make func(seq uint64, sum hash) []byte
+
+	over bool // err says how it went
+	err  error
+	wake chan struct{}
+}
+
+func newEntry() *entry { return &entry{wake: make(chan struct{}, 1)} }
+
+var entries = sync.Pool{New: func() any { return newEntry() }}
+
+// slim is what an entry may keep for the next record.
+const slim = 16 << 10
+
+func (e *entry) free() {
+	if cap(e.body) > slim {
+		e.body = nil
+	}
+	e.make, e.err, e.over = nil, nil, false
+	entries.Put(e)
+}
+
+// journal is the log's files, and their one writer. Who has something to write is its writer for all who wait, one batch after
+// another; so nobody waits longer than for the batch before and its own.
+type journal struct {
+	path string
+	log  *slog.Logger
+
+	mu             sync.Mutex
+	pending, spare []*entry
+	leading        bool
+	led            sync.Cond // that nobody leads
+
+	// What follows is the leader's.
+	f    *os.File
+	size int64
+	seq  uint64
+	sum  hash
+	buf  []byte
+	turn int64 // a size below which the file is not put aside again, after that failed
+
+	first   atomic.Uint64 // sequence of the first line of the present file
+	last    atomic.Uint64 // seq, for others
+	written atomic.Int64  // bytes since it was opened
+	rotate  atomic.Int64  // the size from which the file is put aside
+
+	wrote  func()         // after each batch
+	ending func() *entry  // the last line of a file that is put aside
+	aside  func(*os.File) // takes a file that was put aside, to sync and close it
+}
+
+var errClosed = errors.New("the audit log is closed")
+
+// write returns when the entry is in the file, or could not be put there.
+func (j *journal) write(e *entry) error {
+	if e.make == nil {
+		e.digest = digestOf(e.body)
+	}
+	j.mu.Lock()
+	j.pending = append(j.pending, e)
+	if j.leading {
+		j.mu.Unlock()
+		<-e.wake
+		if e.over {
+			return e.err
+		}
+		j.mu.Lock() // its turn has come
+	}
+	j.leading = true
+	batch := j.pending
+	j.pending, j.spare = j.spare, nil
+	j.mu.Unlock()
+
+	err := j.commit(batch)
+	for i, other := range batch {
+		batch[i] = nil
+		if other != e {
+			other.over, other.err = true, err
+			other.wake <- struct{}{}
+		}
+	}
+	j.handOn(batch[:0])
+	return err
+}
+
+// handOn has the first of those who came meanwhile write.
+func (j *journal) handOn(spare []*entry) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.spare = spare
+	if len(j.pending) == 0 {
+		j.leading = false
+		j.led.Broadcast()
+		return
+	}
+	j.pending[0].wake <- struct{}{}
+}
+
+// lead runs f as the leader.
+func (j *journal) lead(f func()) {
+	j.mu.Lock()
+	for j.leading {
+		j.led.Wait()
+	}
+	j.leading = true
+	j.mu.Unlock()
+	f()
+	j.handOn(nil)
+}
+
+// bufMost is what the buffer of a batch may keep.
+const bufMost = 1 << 20
+
+// commit writes a batch: all of it, or nothing.
+func (j *journal) commit(batch []*entry) error {
+	if j.f == nil {
+		return errClosed
+	}
+	buf, seq, sum := j.buf[:0], j.seq, j.sum
+	for _, e := range batch {
+		buf, sum = e.chain(buf, seq, sum)
+		seq++
+	}
+	if j.buf = buf; cap(buf) > bufMost {
+		j.buf = nil
+	}
+	if err := j.put(buf); err != nil {
+		return err
+	}
+	j.advance(seq, sum, len(buf))
+	if j.size >= max(j.rotate.Load(), j.turn) {
+		j.rotateFile()
+	}
+	if j.wrote != nil {
+		j.wrote()
+	}
+	return nil
+}
+
+func (j *journal) advance(seq uint64, sum hash, n int) {
+	j.seq, j.sum = seq, sum
+	j.last.Store(seq)
+	j.written.Add(int64(n))
+}
+
+// chain appends the entry's line, after the line seq.
+func (e *entry) chain(dst []byte, seq uint64, sum hash) ([]byte, hash) {
+	if e.make != nil {
+		e.body = e.make(seq, sum)
+		e.digest = digestOf(e.body)
+	}
+	next := link(sum, seq+1, e.digest)
+	return appendLine(dst, seq+1, e.body, sum, next), next
+}
+
+// put writes bytes to the file; of what could only be written in part, nothing stays.
+func (j *journal) put(b []byte) error {
+	if _, err := j.f.Write(b); err != nil {
+		if e := j.f.Truncate(j.size); e != nil {
+			err = errors.Join(err, e)
+		}
+		return err
+	}
+	j.size += int64(len(b))
+	return nil
+}
+
+// turnAgain is how much more is written before a file that could not be put aside is tried again.
+const turnAgain = 1 << 20
+
+// rotateFile puts the file aside and begins the next. When that fails, the log goes on in the old one.
+func (j *journal) rotateFile() {
+	if err := j.begin(); err != nil {
+		j.turn = j.size + turnAgain
+		j.log.Error("audit: cannot put the file aside; it grows on", "file", j.path, "error", err)
+	}
+}
+
+func (j *journal) begin() error {
+	aside := asideName(j.path, j.first.Load())
+	if _, err := os.Lstat(aside); err == nil {
+		return fmt.Errorf("%s is there already", aside)
+	}
+	next, err := os.OpenFile(j.path+".next", os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	if e := j.ending(); e != nil {
+		buf, sum := e.chain(nil, j.seq, j.sum)
+		if err := j.put(buf); err != nil {
+			_ = next.Close()
+			return err
+		}
+		j.advance(j.seq+1, sum, len(buf))
+	}
+	if err := errors.Join(os.Rename(j.path, aside), os.Rename(j.path+".next", j.path)); err != nil {
+		_ = next.Close()
+		return err
+	}
+	old := j.f
+	j.f, j.size, j.turn = next, 0, 0
+	j.first.Store(j.seq + 1)
+	j.aside(old)
+	return nil
+}
+
+// asideName is the name of a file of the log that was put aside: audit.jsonl becomes audit.00000000000000000001.jsonl, after its
+// first line.
+func asideName(path string, first uint64) string {
+	ext := filepath.Ext(path)
+	return fmt.Sprintf("%s.%020d%s", strings.TrimSuffix(path, ext), first, ext)
+}
+
+// sync has the operating system put what was written on disk.
+func (j *journal) sync() error {
+	var f *os.File
+	j.lead(func() { f = j.f })
+	if f == nil {
+		return errClosed
+	}
+	return f.Sync()
+}
+
+// close closes the file; what is written then fails.
+func (j *journal) close() error {
+	var err error
+	j.lead(func() {
+		if j.f != nil {
+			err = errors.Join(j.f.Sync(), j.f.Close())
+			j.f = nil
+		}
+	})
+	return err
+}

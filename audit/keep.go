@@ -1,0 +1,434 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/toolcrib/toolcrib/errs"
+)
+
+// keeper does what is to be done for the log aside from writing records: checkpoints, files that were put aside, and records that
+// could not be written.
+type keeper struct {
+	keep   atomic.Int64  // files that were put aside
+	wake   chan struct{} // there is something to do
+	marked atomic.Uint64 // the last checkpoint's sequence
+
+	mu    sync.Mutex
+	aside []*os.File // to be synced and closed
+}
+
+const (
+	debtsMost  = 1000 // records that may wait until they can be written
+	retryEvery = 100 * time.Millisecond
+	retryLong  = 2 * time.Second
+)
+
+// debt is a record that could not be written yet.
+type debt struct {
+	e    *entry
+	paid chan struct{}
+}
+
+// fault is what keeps records from being written.
+type fault struct {
+	mu    sync.Mutex
+	err   error
+	since time.Time
+	debts []debt
+	lost  uint64
+	is    atomic.Bool // err is set
+}
+
+// gate is what calls wait at while a sink is behind.
+type gate struct {
+	mu sync.Mutex
+	ch chan struct{}
+}
+
+func (g *gate) wait() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ch == nil {
+		g.ch = make(chan struct{})
+	}
+	return g.ch
+}
+
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ch != nil {
+		close(g.ch)
+		g.ch = nil
+	}
+}
+
+// Admit is asked before a call goes on. While a sink is too far behind, or nothing can be written, it waits as the configuration says,
+// and then refuses with an error of the kind Overloaded that names the sink.
+func (l *Log) Admit(ctx context.Context) error {
+	if l == nil || !l.rules.Load().on {
+		return nil
+	}
+	if why := l.blocked(); why != nil {
+		return l.await(ctx, why)
+	}
+	return nil
+}
+
+// blocked tells why no call is admitted; nil when they are.
+func (l *Log) blocked() error {
+	if l.fault.is.Load() {
+		return refuse("records cannot be written to the audit log now; call again later")
+	}
+	for _, r := range *l.follow.Load() {
+		if n := r.behind(); n > r.lag {
+			return refuse("audit sink %s is behind by %d bytes of records, more than its lag allows; call again later", r.name, n)
+		}
+	}
+	return nil
+}
+
+const fullRefuse = "refuse" // of Audit.Full
+
+// patience is how long a call waits for the log; 0 is not at all.
+func (l *Log) patience() time.Duration {
+	c := l.config.Load()
+	if c.Full == fullRefuse {
+		return 0
+	}
+	return c.Wait.D()
+}
+
+func (l *Log) await(ctx context.Context, why error) error {
+	wait := l.patience()
+	if wait <= 0 {
+		return why
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		relief := l.relief.wait()
+		if why = l.blocked(); why == nil {
+			return nil
+		}
+		select {
+		case <-relief:
+		case <-timer.C:
+			return why
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// owe keeps a record that could not be written, until it can be, and tells whether that was soon enough to answer. What it tells
+// of has happened, so it is not given up when its caller is.
+func (l *Log) owe(e *entry, err error) error {
+	if errors.Is(err, errClosed) {
+		return errs.E("audit", errs.Draining, "the gateway is stopping, and has closed its audit log; call again")
+	}
+	d := debt{e, make(chan struct{})}
+	if !l.fault.add(d, err, l.o.Now()) {
+		return refuse("the record of the call could not be written: the audit log cannot be written to, and too many wait")
+	}
+	poke(l.keeper.wake)
+	timer := time.NewTimer(l.patience())
+	defer timer.Stop()
+	select {
+	case <-d.paid:
+		return nil
+	case <-timer.C:
+		return refuse("the call was made, but its record could not be written to the audit log yet")
+	}
+}
+
+// add takes in a record that is to be written later; it tells whether there was room.
+func (f *fault) add(d debt, err error, now time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil {
+		f.since = now
+	}
+	f.err = err
+	f.is.Store(true)
+	if len(f.debts) >= debtsMost {
+		f.lost++
+		return false
+	}
+	f.debts = append(f.debts, d)
+	return true
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// tend is the keeper's work, until the log is closed.
+func (l *Log) tend(ctx context.Context) {
+	ticker := time.NewTicker(l.config.Load().Checkpoint.D())
+	defer ticker.Stop()
+	every, retry := l.config.Load().Checkpoint.D(), retryEvery
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			l.checkpointed(false)
+			if now := l.config.Load().Checkpoint.D(); now != every {
+				every = now
+				ticker.Reset(now)
+			}
+		case <-l.keeper.wake:
+			for !l.pay() {
+				pause(ctx, retry)
+				if retry = min(2*retry, retryLong); ctx.Err() != nil {
+					return
+				}
+			}
+			retry = retryEvery
+			l.tidy()
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// pay writes what could not be written before; it tells whether all is.
+func (l *Log) pay() bool {
+	f := &l.fault
+	for {
+		f.mu.Lock()
+		if f.err == nil {
+			f.mu.Unlock()
+			return true
+		}
+		var d debt
+		if len(f.debts) > 0 {
+			d = f.debts[0]
+		}
+		f.mu.Unlock()
+		if d.e == nil {
+			return l.resumed()
+		}
+		if err := l.j.write(d.e); err != nil {
+			f.mu.Lock()
+			f.err = err
+			f.mu.Unlock()
+			return false
+		}
+		close(d.paid)
+		f.mu.Lock()
+		f.debts = f.debts[1:]
+		f.mu.Unlock()
+	}
+}
+
+// resumed tells that records can be written again.
+func (l *Log) resumed() bool {
+	f := &l.fault
+	f.mu.Lock()
+	err, since, lost := f.err, f.since, f.lost
+	f.mu.Unlock()
+	e := newEntry()
+	e.body = l.made.Load().encode(nil, &Record{
+		Kind: Lifecycle, Time: l.o.Now(), Operation: "resume", Outcome: "ok", Detail: "records can be written again; meanwhile calls were refused",
+		Took: l.o.Now().Sub(since), Facts: []Fact{fact("error", err.Error()), number("lost_records", lost)},
+	})
+	if l.j.write(e) != nil {
+		return false
+	}
+	f.mu.Lock()
+	if len(f.debts) == 0 {
+		f.err, f.lost = nil, 0
+		f.is.Store(false)
+	}
+	f.mu.Unlock()
+	l.o.Log.Info("audit log can be written to again", "after", l.o.Now().Sub(since), "lost", lost)
+	l.relief.open()
+	return true
+}
+
+// wrote is called after each batch, by its writer.
+func (l *Log) wrote() {
+	for _, r := range *l.follow.Load() {
+		r.poke()
+	}
+}
+
+// aside takes a file that was put aside.
+func (l *Log) aside(f *os.File) {
+	l.keeper.mu.Lock()
+	l.keeper.aside = append(l.keeper.aside, f)
+	l.keeper.mu.Unlock()
+	poke(l.keeper.wake)
+}
+
+// tidy sees to files that were put aside: they are synced, and those that nobody needs any more are removed.
+func (l *Log) tidy() {
+	l.keeper.mu.Lock()
+	all := l.keeper.aside
+	l.keeper.aside = nil
+	l.keeper.mu.Unlock()
+	if len(all) == 0 {
+		return
+	}
+	for _, f := range all {
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			l.o.Log.Warn("audit log: a file that was put aside is perhaps not on disk", "file", f.Name(), "error", err)
+		}
+	}
+	l.checkpointed(true)
+	l.drop()
+}
+
+// drop removes the oldest files, as far as no more are to be kept and no sink needs them. First a checkpoint says so.
+func (l *Log) drop() {
+	keep := int(l.keeper.keep.Load())
+	files, err := filesOf(l.path)
+	if err != nil || keep == 0 || len(files)-1 <= keep {
+		return
+	}
+	needed := l.j.first.Load()
+	for _, r := range *l.follow.Load() {
+		needed = min(needed, r.seq.Load()+1)
+	}
+	n := 0
+	for n < len(files)-1-keep && files[n+1].first != 0 && files[n+1].first <= needed {
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	l.from.Store(files[n].first)
+	if !l.checkpointed(true) {
+		return
+	}
+	for _, f := range files[:n] {
+		if err := os.Remove(f.path); err != nil {
+			l.o.Log.Warn("audit log: cannot remove a file that is not to be kept", "file", f.path, "error", err)
+		}
+	}
+}
+
+// checkpointed writes a checkpoint if there is something new, or anyway; it tells whether there is one.
+func (l *Log) checkpointed(anyway bool) bool {
+	if !anyway && l.j.last.Load() == l.keeper.marked.Load() {
+		return true
+	}
+	err := l.checkpoint(false)
+	if err != nil {
+		l.o.Log.Warn("audit log: no checkpoint", "error", err)
+	}
+	return err == nil
+}
+
+// checkpoint writes a signed checkpoint, sees that all is on disk, and has the head say so.
+func (l *Log) checkpoint(last bool) error {
+	e, at := l.mark(last)
+	if err := l.j.write(e); err != nil {
+		return err
+	}
+	if err := l.j.sync(); err != nil {
+		return err
+	}
+	l.keeper.marked.Store(at.Sequence)
+	head := mark{What: markHead, Log: l.id, Sequence: at.Sequence, Hash: at.Hash, From: l.from.Load()}
+	return replaceFile(headName(l.path), append(l.signer.Load().sign(&head, l.o.Now()), '\n'))
+}
+
+// ending is the checkpoint at the end of a file.
+func (l *Log) ending() *entry {
+	e, _ := l.mark(false)
+	return e
+}
+
+// mark makes the entry of a checkpoint, and where it will stand once it is written.
+func (l *Log) mark(last bool) (*entry, *mark) {
+	e, at := newEntry(), &mark{}
+	e.make = func(seq uint64, sum hash) []byte {
+		now := l.o.Now()
+		m := mark{What: markCheckpoint, Log: l.id, Sequence: seq, Hash: sum.String(), From: l.from.Load()}
+		facts := []Fact{{"checkpoint", string(l.signer.Load().sign(&m, now))}}
+		operation := "checkpoint"
+		if last {
+			operation = "stop"
+			facts = append(facts, Fact{"closed", "true"})
+		}
+		body := l.made.Load().encode(nil, &Record{Kind: Lifecycle, Time: now, Operation: operation, Outcome: "ok", Facts: facts})
+		at.Sequence, at.Hash = seq+1, link(sum, seq+1, digestOf(body)).String()
+		return body
+	}
+	return e, at
+}
+
+// Close writes a last checkpoint, has the followers catch up until ctx ends, and closes the log.
+func (l *Log) Close(ctx context.Context) error {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.j == nil || l.closed {
+		return nil
+	}
+	l.closed = true
+	l.stopTending()
+	<-l.tended
+	l.pay()
+	l.tidy()
+	err := l.checkpoint(true)
+	close(l.finish)
+	for _, r := range *l.follow.Load() {
+		select {
+		case <-r.done:
+		case <-ctx.Done():
+		}
+	}
+	l.end()
+	l.tasks.Wait()
+	return errors.Join(err, l.j.close(), l.lock.Close())
+}
+
+// Status is how a log is doing.
+type Status struct {
+	// File is where it is; empty when nothing was ever recorded.
+	File string `json:"file,omitempty"`
+	// Sequence is the last record's.
+	Sequence uint64 `json:"sequence"`
+	// Error is why records cannot be written.
+	Error string `json:"error,omitempty"`
+	// Sinks are those that follow it.
+	Sinks []SinkStatus `json:"sinks,omitempty"`
+}
+
+// Status tells how the log and its sinks are doing; nil while nothing is recorded.
+func (l *Log) Status() *Status {
+	if !l.On() {
+		return nil
+	}
+	s := &Status{File: l.path, Sequence: l.j.last.Load()}
+	l.fault.mu.Lock()
+	if l.fault.err != nil {
+		s.Error = l.fault.err.Error()
+	}
+	l.fault.mu.Unlock()
+	for _, r := range *l.follow.Load() {
+		s.Sinks = append(s.Sinks, r.status())
+	}
+	return s
+}
