@@ -51,7 +51,7 @@ func (v sight) Report() *control.Report {
 
 func shown(in upstream.Instance) control.Instance {
 	return control.Instance{
-		Server: in.Server, Isolation: in.Isolation, Key: in.Key, PID: in.PID, State: string(in.State), Since: in.Since,
+		Server: in.Server, Isolation: in.Isolation, Key: in.Key, Tenant: in.Tenant, PID: in.PID, State: string(in.State), Since: in.Since,
 		Calls: in.Calls, InFlight: in.InFlight, Restarts: in.Restarts, Era: in.Era,
 		RSS: in.Usage.RSS, CPU: in.Usage.CPU.Seconds(), Files: in.Usage.Files, Processes: in.Usage.Processes,
 	}

@@ -57,7 +57,7 @@ func (c *psCmd) Run(ctx context.Context, sys *system) error {
 // are several.
 func psText(out io.Writer, reports []*control.Report, wide bool, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	head := []string{"SERVER", "ISOLATION", "KEY", "PID", "STATE", "AGE", "CALLS", "IN FLIGHT", "RSS", "CPU", "RESTARTS", "ERA"}
+	head := []string{"SERVER", "ISOLATION", "KEY", "TENANT", "PID", "STATE", "AGE", "CALLS", "IN FLIGHT", "RSS", "CPU", "RESTARTS", "ERA"}
 	if wide {
 		head = append(head, "FILES", "PROCESSES", "REASON")
 	}
@@ -96,7 +96,7 @@ func psRows(r *control.Report, wide bool, now time.Time) [][]string {
 
 func instanceRow(in control.Instance, wide bool, now time.Time) []string {
 	row := []string{
-		in.Server, in.Isolation, orDash(in.Key), orDash(in.PID), in.State, age(now.Sub(in.Since)), strconv.FormatInt(in.Calls, 10),
+		in.Server, in.Isolation, orDash(in.Key), orDash(in.Tenant), orDash(in.PID), in.State, age(now.Sub(in.Since)), strconv.FormatInt(in.Calls, 10),
 		strconv.Itoa(in.InFlight), size(in.RSS), cpuTime(in.CPU), strconv.Itoa(in.Restarts), orDash(in.Era),
 	}
 	if wide {
@@ -107,7 +107,7 @@ func instanceRow(in control.Instance, wide bool, now time.Time) []string {
 
 // serverRow shows a server that has no process now.
 func serverRow(s control.Server, wide bool, now time.Time) []string {
-	row := []string{s.Name, s.Isolation, "-", "-", s.State, age(now.Sub(s.Since)), "-", "-", "-", "-", "-", orDash(s.Era)}
+	row := []string{s.Name, s.Isolation, "-", "-", "-", s.State, age(now.Sub(s.Since)), "-", "-", "-", "-", "-", orDash(s.Era)}
 	if wide {
 		reason, _, _ := strings.Cut(printable(s.Reason), "\n")
 		row = append(row, "-", "-", orDash(reason))

@@ -118,12 +118,12 @@ func validationText(out io.Writer, file string, c *v1.Config) error {
 
 // instancesOf tells in words who shares an instance of a server, what one is sent at once, and how many there are.
 func instancesOf(c *v1.Config, name string) (isolation, concurrency, pool string) {
-	isolation = c.IsolationOf(name)
-	if isolation == "" {
-		return "-", "-", "-" // it runs elsewhere
-	}
+	isolation = isolationOf(c, name)
 	if c.MCPServers[name].Isolation == "" {
 		isolation += " (derived)"
+	}
+	if c.IsolationOf(name) == "" {
+		return isolation, "-", "-" // it runs elsewhere, and is the same for all
 	}
 	p := c.PoolOf(name)
 	pool = fmt.Sprintf("%d to %d", p.Min, p.Max)
@@ -133,7 +133,18 @@ func instancesOf(c *v1.Config, name string) (isolation, concurrency, pool string
 	if p.Spares > 0 {
 		pool += fmt.Sprintf(", %d spare", p.Spares)
 	}
+	if c.MCPServers[name].URL != "" {
+		return isolation, "-", pool // of connections
+	}
 	return isolation, p.Concurrency.String(), pool
+}
+
+// isolationOf tells which callers share an instance of a server, or its connections where it runs elsewhere.
+func isolationOf(c *v1.Config, name string) string {
+	if isolation := c.IsolationOf(name); isolation != "" {
+		return isolation
+	}
+	return v1.IsolationShared
 }
 
 // validation is the answer of validate --output json.
@@ -146,13 +157,13 @@ type validation struct {
 }
 
 type validatedServer struct {
-	Name   string `json:"name"`
-	Type   string `json:"type"`
-	Prefix string `json:"prefix"`
-	Target string `json:"target"`
-	// What follows is of servers that the gateway starts.
-	Isolation   string   `json:"isolation,omitempty"`
-	Derived     bool     `json:"isolationDerived,omitempty"`
+	Name      string `json:"name"`
+	Type      string `json:"type"`
+	Prefix    string `json:"prefix"`
+	Target    string `json:"target"`
+	Isolation string `json:"isolation"`
+	Derived   bool   `json:"isolationDerived,omitempty"`
+	// What follows is of servers that the gateway starts or reaches for each caller apart.
 	Concurrency string   `json:"concurrency,omitempty"`
 	Pool        *v1.Pool `json:"pool,omitempty"`
 }
@@ -173,10 +184,10 @@ func validationJSON(w io.Writer, c *v1.Config, problems v1.Problems) error {
 
 func validated(c *v1.Config, name string) validatedServer {
 	s := c.MCPServers[name]
-	v := validatedServer{Name: name, Type: s.Type, Prefix: c.PrefixOf(name), Target: where(s), Isolation: c.IsolationOf(name)}
-	if v.Isolation != "" {
+	v := validatedServer{Name: name, Type: s.Type, Prefix: c.PrefixOf(name), Target: where(s), Isolation: isolationOf(c, name), Derived: s.Isolation == ""}
+	if c.IsolationOf(name) != "" {
 		p := c.PoolOf(name)
-		v.Derived, v.Concurrency, v.Pool = s.Isolation == "", p.Concurrency.String(), &p
+		v.Concurrency, v.Pool = p.Concurrency.String(), &p
 	}
 	return v
 }

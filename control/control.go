@@ -45,7 +45,9 @@ type Instance struct {
 	Server    string `json:"server"`
 	Isolation string `json:"isolation"`
 	// Key stands for the callers that share the instance: a hash, empty where all do.
-	Key      string    `json:"key,omitempty"`
+	Key string `json:"key,omitempty"`
+	// Tenant is theirs; empty where those of several tenants share the instance.
+	Tenant   string    `json:"tenant,omitempty"`
 	PID      int       `json:"pid"`
 	State    string    `json:"state"`
 	Since    time.Time `json:"since"`

@@ -58,7 +58,7 @@ func (f *family) apartAfar(c caller) bool {
 // spread tells the other replicas that lists of the instance changed, once at a time.
 func (k *kin) spread(lists upstream.Lists) {
 	g, key := k.f.g, k.key.Load()
-	if key == nil || g.o.Node.Alone() {
+	if key == nil || k.f.remote() || g.o.Node.Alone() {
 		return
 	}
 	k.unsaid.Or(uint32(lists))

@@ -59,7 +59,7 @@ func (g *Gateway) found(m *member, p *plan.Plan) {
 	m.family = f
 	f.pool = pool.New(pool.Options[*kin]{
 		Op: `server "` + m.Name + `"`, Max: s.Max, Min: s.Min, Spares: s.Spares, Idle: time.Duration(s.Idle),
-		Queue: s.Queue, Wait: time.Duration(s.Wait), Share: g.share, Alike: !f.personal(),
+		Queue: s.Queue, Wait: time.Duration(s.Wait), Share: f.share(), Alike: !f.personal(),
 		Hold: holdTime(&s), Start: f.start,
 		Evicted: func(k *kin) {
 			g.o.Log.Info("instance ended to make room for another caller's; raise pool.max where that happens often",
@@ -70,6 +70,18 @@ func (g *Gateway) found(m *member, p *plan.Plan) {
 			k.claim.Store(g.owners.retain(f.leaseOf(key.Name), k))
 		},
 	})
+}
+
+// remote tells whether an instance is but connections to where the server runs: each replica has its own for a key, so that there
+// is no lease, and the ceilings of processes do not count it.
+func (f *family) remote() bool { return f.plan.Spec.URL != "" }
+
+// share are the ceilings that instances count for.
+func (f *family) share() *pool.Share {
+	if f.remote() {
+		return nil
+	}
+	return f.g.share
 }
 
 // holdTime is how long a caller's instance is left alone: those who follow call on call find theirs again, while another caller gets
@@ -120,8 +132,8 @@ func (f *family) lacks(key pool.Key) error {
 	if !f.personal() {
 		return nil
 	}
-	if _, err := f.plan.Spec.For(whoIs(key)); err != nil {
-		return errs.E(`server "`+f.plan.Name+`"`, errs.Forbidden, "is not started for this caller: %w", err)
+	if _, err := f.plan.Spec.For(f.whoIs(key)); err != nil {
+		return errs.E(`server "`+f.plan.Name+`"`, errs.Forbidden, "cannot serve this caller: %w", err)
 	}
 	return nil
 }
@@ -135,7 +147,10 @@ func (f *family) record(key pool.Key, peer *upstream.Peer, err error) {
 		f.refused.Store(nil)
 	} else {
 		what, _, _ := strings.Cut(err.Error(), "; last stderr: ")
-		st.Reason = "the last start, for one of its callers, failed: " + what + "; toolcrib logs " + f.plan.Name + " shows what it printed"
+		st.Reason = "the last start, for one of its callers, failed: " + what
+		if !f.remote() {
+			st.Reason += "; toolcrib logs " + f.plan.Name + " shows what it printed"
+		}
 		was, other := f.last.Load(), f.refused.Swap(&key.Name)
 		if other != nil && *other != key.Name || was != nil && was.State == upstream.StateFailed {
 			st.State = upstream.StateFailed
@@ -290,7 +305,7 @@ func (f *family) open(key pool.Key) *kin {
 	o.Room = k.roomAside
 	if key.Name != "" {
 		k.key.Store(&key)
-		o.Key, o.Who = key.Name, whoIs(key)
+		o.Key, o.Who = key.Name, f.whoIs(key)
 	}
 	k.server = upstream.Open(alone(s.Spec), o)
 	k.watched.server = k.server
@@ -316,11 +331,15 @@ func alone(spec *v1.Server) *v1.Server {
 	return &one
 }
 
-// whoIs is the caller that the references of a server's env, args and cwd stand for.
-func whoIs(key pool.Key) *v1.Caller {
+// whoIs is the caller that the references of a server stand for.
+func (f *family) whoIs(key pool.Key) *v1.Caller {
 	p, ok := key.For.(*identity.Principal)
 	if !ok {
 		return nil
 	}
-	return &v1.Caller{Subject: p.Subject, Tenant: p.Tenant, Credential: p.Credential}
+	who := &v1.Caller{Subject: p.Subject, Tenant: p.Tenant, Credential: p.Credential}
+	if t := f.all.Config.Tenants[p.Tenant]; t != nil {
+		who.Vars = t.Vars
+	}
+	return who
 }

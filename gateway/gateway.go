@@ -198,10 +198,15 @@ func (w *world) keep(s *plan.Server, p *plan.Plan) *member {
 	if !m.server.HTTP() && !sameLaunch(w.plan.Config, p.Config) {
 		return nil
 	}
-	if m.Personal != "" && !reflect.DeepEqual(w.plan.Config.Auth, p.Config.Auth) {
+	if m.Personal != s.Personal || m.Personal != "" && !sameCallers(w.plan.Config, p.Config) {
 		return nil // instances may have been given what is not right any more
 	}
 	return m
+}
+
+// sameCallers tells whether what servers are given of callers is what it was.
+func sameCallers(a, b *v1.Config) bool {
+	return reflect.DeepEqual(a.Auth, b.Auth) && reflect.DeepEqual(a.Tenants, b.Tenants)
 }
 
 // sameLaunch tells whether what runs was started under the present rules of what may run.

@@ -29,7 +29,7 @@ func (f *family) hold(ctx context.Context, c caller) (hold, error) {
 			return hold{}, err
 		}
 	}
-	if f.g.o.Node.Alone() {
+	if f.remote() || f.g.o.Node.Alone() {
 		return f.holdHere(ctx, key)
 	}
 	if up && (c.stays || !k.foreign.Load() && k.claim.Load() != nil) {
@@ -79,7 +79,7 @@ func (k *kin) keep(c *claim) {
 
 // secure has an instance that is about to start keep the lease of its key.
 func (f *family) secure(ctx context.Context, k *kin, key pool.Key) error {
-	if key.Name == "" || f.g.o.Node.Alone() {
+	if key.Name == "" || f.remote() || f.g.o.Node.Alone() {
 		return nil
 	}
 	o := &f.g.owners

@@ -65,7 +65,7 @@ func (m *member) instances() []upstream.Instance {
 	for _, k := range m.family.pool.All() {
 		for _, in := range k.server.Instances() {
 			if key := k.key.Load(); key != nil {
-				in.Key = key.Name
+				in.Key, in.Tenant = key.Name, key.Tenant
 			}
 			all = append(all, in)
 		}
@@ -88,7 +88,7 @@ func (g *Gateway) Queued() map[string]int {
 	defer g.release(w)
 	out := make(map[string]int, len(w.order))
 	for _, m := range w.order {
-		if !m.server.HTTP() {
+		if !m.server.HTTP() || m.family != nil {
 			out[m.Name] = m.queued()
 		}
 	}
@@ -139,7 +139,7 @@ func (g *Gateway) logCall(x *Exchange, level slog.Level, outcome string, err err
 	if reason := errorType(x, err); reason != "" && err == nil {
 		outcome = reason
 	}
-	attrs := make([]slog.Attr, 0, 14)
+	attrs := make([]slog.Attr, 0, 15)
 	attrs = append(attrs, slog.String("method", x.In.Method.String()))
 	if x.member != nil {
 		attrs = append(attrs, slog.String("server", x.member.Name))
@@ -151,7 +151,7 @@ func (g *Gateway) logCall(x *Exchange, level slog.Level, outcome string, err err
 		attrs = append(attrs, slog.String("prompt", clipped(x.name)))
 	}
 	if x.Principal != nil {
-		attrs = append(attrs, slog.String("principal", x.Principal.Key()))
+		attrs = append(attrs, slog.String("principal", x.Principal.Key()), slog.String("tenant", x.Principal.Tenant))
 	}
 	attrs = append(attrs, slog.String("outcome", outcome), slog.Int("bytesIn", len(x.In.Body)), slog.Int("bytesOut", len(x.Out.Body)),
 		slog.Duration("took", took))

@@ -35,10 +35,10 @@ type Server struct {
 	// Spec is the server's configuration.
 	Spec *v1.Server
 	// Isolation tells which callers share an instance, and Pool how many there are, both with what was left out derived.
-	// They are empty for a server with a url.
+	// They are empty for a server with a url that is the same for all callers.
 	Isolation string
 	Pool      v1.Pool
-	// Personal is what Spec.Personal says: instances of the server differ by whom they are for.
+	// Personal is what Config.PersonalOf says: instances of the server differ by whom they are for.
 	Personal string
 }
 
@@ -55,7 +55,7 @@ func Compile(c *v1.Config) (*Plan, error) {
 	for _, name := range c.ServerNames() {
 		s := &Server{Name: name, Prefix: c.PrefixOf(name), Spec: c.MCPServers[name]}
 		if s.Isolation = c.IsolationOf(name); s.Isolation != "" {
-			s.Pool, s.Personal = c.PoolOf(name), s.Spec.Personal()
+			s.Pool, s.Personal = c.PoolOf(name), c.PersonalOf(name)
 		}
 		p.Servers = append(p.Servers, s)
 		p.byName[name] = s

@@ -14,7 +14,7 @@ type Listen func(ctx context.Context, wish Wish, began func(got Wish), told func
 // Afar stands for an instance of a server that runs somewhere else, as far as its resources and tasks are watched.
 func Afar(spec *v1.Server, o Options, listen Listen) *Server {
 	s := prepare(spec, o)
-	s.link = &farLink{noLink{s}, listen}
+	s.link = &farLink{noLink{s: s, why: s.closedError()}, listen}
 	s.setState(StateReady)
 	return s
 }

@@ -11,6 +11,8 @@ type Instance struct {
 	// Server is the name of its server, Key the isolation key it belongs to: empty where all callers share it.
 	Server string `json:"server"`
 	Key    string `json:"key,omitempty"`
+	// Tenant is the one that it belongs to; empty where those of several share it.
+	Tenant string `json:"tenant,omitempty"`
 	// Isolation says which callers share it.
 	Isolation string    `json:"isolation"`
 	PID       int       `json:"pid,omitempty"`
@@ -36,13 +38,20 @@ type Timing struct {
 	Transport time.Duration
 }
 
-// Instances are the running processes of the server; none where it is reached over HTTP.
+// Instances are the running processes of the server. Where it is reached over HTTP there are none, but for a caller's own
+// connections, which count as one.
 func (s *Server) Instances() []Instance {
-	l, ok := s.link.(*stdioLink)
-	if !ok {
+	if l, ok := s.link.(*stdioLink); ok {
+		return l.instances()
+	}
+	if s.opts.Key == "" {
 		return nil
 	}
-	return l.instances()
+	st := s.Status()
+	return []Instance{{
+		Server: s.opts.Name, Key: s.opts.Key, Isolation: s.isolation(), State: st.State, Since: st.Since, Era: st.Era,
+		Calls: s.calls.Load(), InFlight: int(s.flying.Load()),
+	}}
 }
 
 func (l *stdioLink) instances() []Instance {

@@ -111,7 +111,7 @@ type Options struct {
 	Isolation string
 	// Key is the isolation key whose callers share this Server; empty where all do.
 	Key string
-	// Who is the caller that env, args and cwd refer to; nil where they refer to none.
+	// Who is the caller that env, args, cwd, url and headers refer to; nil where they refer to none.
 	Who *v1.Caller
 	Log *slog.Logger
 	// Guard is the argv of the guard process for children; nil for none.
@@ -179,6 +179,8 @@ type Server struct {
 	watch  watcher
 	status atomic.Pointer[Status]
 	broken chan struct{}
+	// calls is how many requests it was sent for callers, flying how many of them are under way; counted where it has a key.
+	calls, flying atomic.Int64
 	// warnings are those that a server can cause as often as it likes.
 	warnings throttle
 
@@ -196,16 +198,23 @@ type Server struct {
 func Open(spec *v1.Server, o Options) *Server {
 	s := prepare(spec, o)
 	s.setState(StateStarting)
-	switch spec.Type {
-	case "stdio":
-		s.link = newStdio(s)
-	case "sse":
-		s.link = newSSE(s)
-	default:
-		s.link = newHTTP(s)
-	}
+	s.link = s.newLink()
 	s.spawn(s.supervise)
 	return s
+}
+
+func (s *Server) newLink() link {
+	if s.spec.Type == v1.TypeStdio {
+		return newStdio(s)
+	}
+	spec, err := s.spec.For(s.opts.Who)
+	if err != nil {
+		return noLink{s, s.errorf(errs.Unavailable, "is not reached: %w", err)}
+	}
+	if s.spec = spec; spec.Type == v1.TypeSSE {
+		return newSSE(s)
+	}
+	return newHTTP(s)
 }
 
 func prepare(spec *v1.Server, o Options) *Server {
@@ -236,6 +245,11 @@ func (s *Server) HTTP() bool { return s.spec.Type != "stdio" }
 // An end of ctx while the call is parked changes nothing.
 func (s *Server) Do(ctx context.Context, c *Call, out *mcp.Raw) error {
 	c.Parked = 0
+	if s.opts.Key != "" {
+		s.calls.Add(1)
+		s.flying.Add(1)
+		defer s.flying.Add(-1)
+	}
 	began, waited := clock(), c.Timing.Queue+c.Timing.Start
 	var err error
 	if c.Resume != 0 {

@@ -189,8 +189,9 @@ type TrustedProxy struct {
 
 // Tenant is what is particular to one tenant.
 type Tenant struct {
-	// Vars are values that servers may refer to as ${tenant:NAME}, in env, args, cwd,
-	// url and headers: a database address of the tenant's own, for example.
+	// Vars are values that servers may refer to as ${tenant:NAME}, in env, cwd, url
+	// and headers: a database address of the tenant's own, for example. A principal
+	// whose tenant lacks one that a server refers to cannot use that server.
 	Vars map[string]Secret `json:"vars,omitempty"`
 }
 

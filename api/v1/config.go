@@ -121,19 +121,21 @@ type Server struct {
 	Command string `json:"command,omitempty" example:"npx"`
 	// Args are the arguments of the command. ${principal.subject} and
 	// ${principal.tenant} stand for the caller that an instance is for, here, under
-	// env and in cwd.
+	// env and headers, in cwd and url.
 	Args []string `json:"args,omitempty" example:"-y" refers:"caller"`
 	// Package is a server to start from a package registry, in place of a command:
 	// npx:NAME@VERSION, uvx:NAME==VERSION or go:MODULE@VERSION. Args are its
 	// arguments. The command pull fetches and pins it, so that a start needs no network.
 	Package string `json:"package,omitempty" example:"npx:@modelcontextprotocol/server-everything@2026.1.14"`
 	// Isolation says which callers share an instance of the command: all (shared),
-	// those of a tenant, one principal or one session. Default: what env, args and
-	// cwd refer to (${principal.subject} and ${credential:NAME}: principal,
-	// ${principal.tenant}: tenant), which no other value may fall short of; else
-	// principal where callers have keys, and shared where they have none. Clients of
-	// 2026-07-28 have no sessions; those of one principal share an instance where
-	// the isolation is session.
+	// those of a tenant, one principal or one session. Default: what env, args, cwd,
+	// url and headers refer to (${principal.subject} and ${credential:NAME}:
+	// principal, ${principal.tenant} and ${tenant:NAME}: tenant), which no other
+	// value may fall short of; else, for a command, principal where auth says who
+	// callers are, and shared where it does not. An instance of a server with a url
+	// is its connections and sessions for one of them. Clients of 2026-07-28 have no
+	// sessions; those of one principal share an instance where the isolation is
+	// session.
 	Isolation string `json:"isolation,omitempty" enum:"shared,tenant,principal,session"`
 	// Pool says how many instances run and what each may do at once.
 	Pool Pool `json:"pool,omitzero"`
@@ -152,7 +154,8 @@ type Server struct {
 	// every child gets (PATH, HOME, locale, proxy settings and the like). Nothing
 	// else of the gateway's environment is passed on. Numbers and booleans are
 	// taken as they are written; null leaves the variable out. ${credential:NAME}
-	// is a secret of the caller, from auth.apiKeys.
+	// is a secret of the caller, from auth.apiKeys, and ${tenant:NAME} a value of
+	// its tenant, from tenants.
 	Env map[string]string `json:"env,omitempty" scalar:"any" refers:"caller"`
 	// Cwd is the working directory of the command. Default: the folder where
 	// the gateway was started; for an instance that is not shared or has a
@@ -161,11 +164,14 @@ type Server struct {
 	// directory.
 	Cwd string `json:"cwd,omitempty" refers:"caller"`
 	// URL is the http or https address of a running server. The keys serverUrl
-	// and httpUrl mean the same.
-	URL string `json:"url,omitempty" example:"https://search.internal/mcp" alias:"serverUrl,httpUrl"`
+	// and httpUrl mean the same. ${principal.subject} and ${principal.tenant} may
+	// stand in its path and query, ${tenant:NAME} also in the host, or at the
+	// beginning for scheme and host: who calls never chooses where to.
+	URL string `json:"url,omitempty" example:"https://search.internal/mcp" alias:"serverUrl,httpUrl" refers:"caller"`
 	// Headers are sent with every request to url. Headers that the protocol sets
-	// itself (Mcp-*, Host, Content-Length and the like) are refused.
-	Headers map[string]string `json:"headers,omitempty"`
+	// itself (Mcp-*, Host, Content-Length and the like) are refused. They may refer
+	// to the caller as env does.
+	Headers map[string]string `json:"headers,omitempty" refers:"caller"`
 	// Prefix stands, with names.separator, before the names of this server's
 	// tools and prompts at the aggregated endpoint. Default: the server's name,
 	// with _ for every character outside A-Z a-z 0-9 _ -. An empty prefix leaves
@@ -178,7 +184,7 @@ type Server struct {
 	Timeouts Timeouts `json:"timeouts,omitzero"`
 	// Tenants are the tenants whose principals may use the server. Left out, those
 	// of all may.
-	Tenants []string `json:"tenants,omitempty" example:"acme"`
+	Tenants []string `json:"tenants,omitzero" example:"acme"`
 	// Labels are facts of the server for policies.
 	Labels map[string]string `json:"labels,omitempty"`
 	// Identity tells the server for whom each request is.

@@ -18,11 +18,16 @@ const (
 
 var isolations = []string{IsolationShared, IsolationTenant, IsolationPrincipal, IsolationSession}
 
-// maxIsolated is the default of pool.max for a server that is not shared.
-const maxIsolated = 20
+const (
+	// maxIsolated is the default of pool.max for a server that is not shared,
+	// maxRemote that of one with a url, of which each instance is but connections.
+	maxIsolated = 20
+	maxRemote   = 1000
+)
 
-// Personal tells what the references of env, args and cwd to the caller need to
-// be right: IsolationTenant, IsolationPrincipal, or "" when there are none.
+// Personal tells what the references of env, args, cwd, url and headers to the
+// caller need to be right: IsolationTenant, IsolationPrincipal, or "" when there
+// are none.
 func (s *Server) Personal() string {
 	if at := s.strongest(); at != nil {
 		return at.needs()
@@ -34,7 +39,7 @@ func (s *Server) Personal() string {
 type callerAt struct{ ref, key string }
 
 func (at *callerAt) needs() string {
-	if at.ref == refTenant {
+	if at.ref == refTenant || strings.HasPrefix(at.ref, refVar) {
 		return IsolationTenant
 	}
 	return IsolationPrincipal
@@ -60,6 +65,10 @@ func (s *Server) callerRefs() []callerAt {
 		gather("args["+strconv.Itoa(i)+"]", arg)
 	}
 	gather("cwd", s.Cwd)
+	gather("url", s.URL)
+	for _, name := range slices.Sorted(maps.Keys(s.Headers)) {
+		gather(childPath("headers", name), s.Headers[name])
+	}
 	return refs
 }
 
@@ -76,6 +85,13 @@ func (c *Config) CredentialsFor(server string) map[string]string {
 		for i := range c.Auth.APIKeys {
 			if secret, has := c.Auth.APIKeys[i].Credentials[name]; ok && has {
 				all[string(secret)] = at.ref
+			}
+		}
+		if name, ok = strings.CutPrefix(at.ref, refVar); ok {
+			for _, tenant := range c.Tenants {
+				if value, has := tenant.Vars[name]; has {
+					all[string(value)] = at.ref
+				}
 			}
 		}
 	}
@@ -95,22 +111,40 @@ func (s *Server) strongest() *callerAt {
 
 // IsolationOf tells which callers of a server share an instance of it: what its
 // isolation says, else what its references to the caller need, else principal
-// where callers have keys and shared where they have none. A server with a url
-// has no instances of ours, so it is "".
+// where it is known who calls and shared where it is not. A server with a url
+// that is the same for all callers has no instances, so it is "".
 func (c *Config) IsolationOf(name string) string {
 	s := c.MCPServers[name]
-	if s == nil || s.URL != "" {
+	if s == nil {
 		return ""
 	}
 	switch need := s.Personal(); {
-	case s.Isolation != "":
+	case s.Isolation != "" && (s.URL == "" || s.Isolation != IsolationShared):
 		return s.Isolation
 	case need != "":
 		return need
+	case s.URL != "":
+		return ""
 	case c.Auth.Configured():
 		return IsolationPrincipal
 	}
 	return IsolationShared
+}
+
+// PersonalOf tells by what the instances of a server differ, so that there can be
+// none for nobody: IsolationTenant, IsolationPrincipal, or "" where one is like
+// the other. Those of a server that is told who calls differ too.
+func (c *Config) PersonalOf(name string) string {
+	s, isolation := c.MCPServers[name], c.IsolationOf(name)
+	switch {
+	case isolation == "" || isolation == IsolationShared:
+		return ""
+	case s.Personal() != "" || s.Identity == nil:
+		return s.Personal()
+	case isolation == IsolationTenant:
+		return IsolationTenant
+	}
+	return IsolationPrincipal
 }
 
 // PoolOf is the pool of a server, with the default of its maximum.
@@ -122,7 +156,10 @@ func (c *Config) PoolOf(name string) Pool {
 	p := s.Pool
 	if p.Max == 0 {
 		p.Max = max(p.Min, 1)
-		if c.IsolationOf(name) != IsolationShared {
+		switch {
+		case s.URL != "":
+			p.Max = maxRemote
+		case c.IsolationOf(name) != IsolationShared:
 			p.Max = max(p.Min, p.Spares, maxIsolated)
 		}
 	}
@@ -134,9 +171,10 @@ func (c *Config) PoolOf(name string) Pool {
 func (c *Config) standing() (n int) {
 	for _, name := range c.ServerNames() {
 		switch p := c.PoolOf(name); {
+		case c.MCPServers[name].URL != "":
 		case c.IsolationOf(name) == IsolationShared:
 			n += max(p.Min, 1)
-		case c.IsolationOf(name) != "" && c.MCPServers[name].Personal() == "":
+		case c.PersonalOf(name) == "":
 			n += 1 + p.Spares
 		}
 	}
@@ -154,6 +192,10 @@ func (k *checker) isolation(c *Config, name string) {
 	for _, at := range s.callerRefs() {
 		k.reference(c, path, at)
 	}
+	if s.URL != "" {
+		k.remotePool(c, name)
+		return
+	}
 	switch p := c.PoolOf(name); {
 	case p.Spares > 0 && c.IsolationOf(name) == IsolationShared:
 		k.fail(path+".pool.spares", "are for isolated servers; a shared one keeps instances started with pool.min")
@@ -168,13 +210,36 @@ func (k *checker) isolation(c *Config, name string) {
 
 // reference checks one reference to the caller.
 func (k *checker) reference(c *Config, path string, at callerAt) {
-	name, ok := strings.CutPrefix(at.ref, refCredential)
+	credential, isCredential := strings.CutPrefix(at.ref, refCredential)
+	value, isVar := strings.CutPrefix(at.ref, refVar)
+	carried := strings.HasPrefix(at.key, "env") || strings.HasPrefix(at.key, "headers")
 	switch {
-	case !ok:
-	case !strings.HasPrefix(at.key, "env"):
-		k.fail(path+"."+at.key, "has ${%s}; a credential may stand under env only, since every user of the machine sees arguments and folders", at.ref)
-	case !slices.ContainsFunc(c.Auth.APIKeys, func(a APIKey) bool { return a.Credentials[name] != "" }):
+	case at.key == "url": // what may stand there is told where the url is checked
+	case isCredential && !carried:
+		k.fail(path+"."+at.key, "has ${%s}; a credential may stand under env and headers only, since every user of the machine sees arguments and folders", at.ref)
+	case isVar && strings.HasPrefix(at.key, "args"):
+		k.fail(path+"."+at.key, "has ${%s}; it may be a secret, and every user of the machine sees arguments; give it under env", at.ref)
+	case isCredential && !slices.ContainsFunc(c.Auth.APIKeys, func(a APIKey) bool { return a.Credentials[credential] != "" }):
 		k.fail(path+"."+at.key, "has ${%s}, but no entry of auth.apiKeys has a credential of that name", at.ref)
+	}
+	if isVar && !slices.ContainsFunc(slices.Collect(maps.Values(c.Tenants)), func(t *Tenant) bool { return t != nil && t.Vars[value] != "" }) {
+		k.fail(path+"."+at.key, "has ${%s}, but no tenant under tenants has a value of that name in vars", at.ref)
+	}
+}
+
+// remotePool checks the pool of a server with a url, of which an instance is a
+// set of connections for one caller.
+func (k *checker) remotePool(c *Config, name string) {
+	s, path := c.MCPServers[name], childPath("mcpServers", name)+".pool"
+	var none Server
+	none.SetDefaults()
+	only := none.Pool
+	only.Max, only.Idle, only.Queue, only.Wait = s.Pool.Max, s.Pool.Idle, s.Pool.Queue, s.Pool.Wait
+	switch isolation := c.IsolationOf(name); {
+	case isolation == "" && s.Pool != none.Pool:
+		k.fail(path, "is for servers that callers do not share; this one has a url that is the same for all")
+	case s.Pool != only:
+		k.fail(path, "may have max, idle, queue and wait only, since the server has a url")
 	}
 }
 
@@ -213,7 +278,7 @@ func (d *decoder) lacking(c *Config) {
 			}
 			path := childPath("mcpServers", name) + "." + at.key
 			for _, key := range c.Auth.APIKeys {
-				if _, has := key.Credentials[credential]; !has {
+				if _, has := key.Credentials[credential]; !has && visible(c.MCPServers[name].Tenants, key.Tenant) {
 					d.warn(d.lineOf(path), path, fmt.Sprintf("has ${%s}, which %q of auth.apiKeys lacks, so that its calls of this server are refused",
 						at.ref, clip(key.Name)))
 				}
@@ -229,7 +294,7 @@ func (d *decoder) readable(c *Config) {
 	for _, name := range names {
 		s := c.MCPServers[name]
 		for _, at := range s.callerRefs() {
-			if !strings.HasPrefix(at.ref, refCredential) {
+			if !strings.HasPrefix(at.key, "env") || !strings.HasPrefix(at.ref, refCredential) && !strings.HasPrefix(at.ref, refVar) {
 				continue
 			}
 			open := slices.DeleteFunc(slices.Clone(names), func(other string) bool {
@@ -238,7 +303,7 @@ func (d *decoder) readable(c *Config) {
 			})
 			if len(open) > 0 {
 				path := childPath("mcpServers", name) + "." + at.key
-				d.warn(d.lineOf(path), path, fmt.Sprintf("gives each instance a secret of its caller, which whatever else runs as the same user can read there: "+
+				d.warn(d.lineOf(path), path, fmt.Sprintf("gives each instance a secret of its caller or tenant, which whatever else runs as the same user can read there: "+
 					"confine with sandbox what callers have read files or run code: %s", clip(strings.Join(open, ", "))))
 			}
 			break

@@ -30,7 +30,7 @@ func TestIsolationOf(t *testing.T) {
 	}
 	want := map[string]is{
 		"mine": {"principal", "principal", 20}, "ours": {"tenant", "tenant", 20}, "all": {"shared", "", 2}, "plain": {"principal", "", 30},
-		"session": {"session", "principal", 3}, "remote": {"", "", 20},
+		"session": {"session", "principal", 3}, "remote": {"", "", 1000},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(is{})); diff != "" {
 		t.Error(diff)

@@ -145,6 +145,8 @@ func (d *decoder) idle(c *Config) {
 	}
 	d.idleToolsets(c)
 	d.lacking(c)
+	d.unvalued(c)
+	d.namesakes(c)
 	d.readable(c)
 	if n := c.standing(); n > c.Runner.MaxInstances {
 		d.warn(d.lineOf("runner"), "runner.maxInstances",

@@ -20,8 +20,9 @@ func (k *checker) servers(c *Config) {
 			k.fail(path, "has none of command, package and url; one is needed")
 		} else if !s.Disabled {
 			k.server(path, s)
+			k.isolation(c, name)
+			k.tenants(path, s)
 			if s.URL == "" {
-				k.isolation(c, name)
 				k.launch(&c.Launch, path, s)
 			}
 		}
@@ -106,7 +107,7 @@ func (k *checker) remote(path string, s *Server) {
 	if s.Type == TypeStdio {
 		k.fail(path+".type", "is stdio, but the server has a url; write command instead, or type: http")
 	}
-	k.httpURL(path+".url", s.URL)
+	k.templateURL(path+".url", s.URL)
 	k.localOnly(path, s)
 	seen := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(s.Headers)) {
@@ -130,8 +131,6 @@ func (k *checker) localOnly(path string, s *Server) {
 		{"args", len(s.Args) > 0},
 		{"env", len(s.Env) > 0},
 		{"cwd", s.Cwd != ""},
-		{"isolation", s.Isolation != ""},
-		{"pool", s.Pool != none.Pool},
 		{"resources", s.Resources != none.Resources},
 		{"sandbox", s.Sandbox != nil},
 		{"user", s.User != ""},

@@ -38,6 +38,8 @@ func (c *Config) Validate() Problems {
 	}
 	k.servers(c)
 	k.toolsets(c)
+	k.allTenants(c.Tenants)
+	k.fits(c)
 	k.templates(&c.Launch)
 	k.apiKeys(c.Auth.APIKeys)
 	k.cluster(c.Cluster)
