@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"time"
 )
 
@@ -38,6 +39,8 @@ type Object struct {
 	Hints Hints
 	// Once is true for an object that is made for one decision: nothing is kept for it.
 	Once bool
+
+	memo [2]atomic.Pointer[memo] // of a set that decides, and of one that does not
 }
 
 // Hints are the annotations of a tool, as its server tells them.

@@ -3,18 +3,9 @@ package policy
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 )
-
-// builtin are the roles that every configuration has.
-var builtin = map[string]v1.Role{
-	"user":    {Allow: []string{"*"}, Prompts: []string{"*"}, Resources: []string{"*"}},
-	"reader":  {Allow: []string{"*"}, Prompts: []string{"*"}, Resources: []string{"*"}, ReadOnly: true},
-	"auditor": {Manage: []string{"audit:read", "servers:read"}},
-	"admin":   {Allow: []string{"*"}, Prompts: []string{"*"}, Resources: []string{"*"}, Manage: []string{"*"}},
-}
 
 // role is a role, ready to be matched.
 type role struct {
@@ -24,7 +15,7 @@ type role struct {
 
 // rolesOf returns the roles that a configuration has, sorted by name.
 func rolesOf(p *v1.Policies) []*role {
-	all := maps.Clone(builtin)
+	all := v1.BuiltinRoles()
 	maps.Copy(all, p.Roles)
 	var roles []*role
 	for _, name := range slices.Sorted(maps.Keys(all)) {
@@ -33,58 +24,74 @@ func rolesOf(p *v1.Policies) []*role {
 	return roles
 }
 
-// permits tells whether the role permits an object.
-func (r *role) permits(o *Object) bool {
-	if o.Kind == KindTool && r.ReadOnly && !o.Hints.ReadOnly {
-		return false
-	}
-	if slices.Contains(r.Servers, o.Server) || o.Toolset != "" && slices.Contains(r.Toolsets, o.Toolset) {
-		return true
-	}
-	switch o.Kind {
-	case KindTool:
-		return anyLike(r.Allow, o.Shown)
-	case KindPrompt:
-		return anyLike(r.Prompts, o.Shown)
-	}
-	return anyLike(r.Resources, o.Name)
-}
-
-// forbids tells whether the role forbids an object.
-func (r *role) forbids(o *Object) bool { return o.Kind != KindResource && anyLike(r.Deny, o.Shown) }
-
-func anyLike(patterns []string, text string) bool {
-	return slices.ContainsFunc(patterns, func(p string) bool { return like(p, text) })
-}
-
-// like tells whether text fits a pattern, in which * stands for any characters.
-func like(pattern, text string) bool {
-	head, rest, more := strings.Cut(pattern, "*")
-	if !more {
-		return pattern == text
-	}
-	text, ok := strings.CutPrefix(text, head)
-	if !ok {
-		return false
-	}
-	for {
-		part, next, more := strings.Cut(rest, "*")
-		if !more {
-			return strings.HasSuffix(text, part)
-		}
-		i := strings.Index(text, part)
-		if i < 0 {
-			return false
-		}
-		text, rest = text[i+len(part):], next
-	}
-}
-
-// reaches tells whether the role permits something of a kind, server and toolset, whatever its name.
+// reaches tells whether the role permits something of a kind, server and toolset, whatever its name behind a prefix.
 func (r *role) reaches(o *Object) bool {
 	if slices.Contains(r.Servers, o.Server) || o.Toolset != "" && slices.Contains(r.Toolsets, o.Toolset) {
 		return true
 	}
-	has := func(k Kind, patterns []string) bool { return (o.Kind == k || o.Kind == KindAny) && len(patterns) > 0 }
-	return has(KindTool, r.Allow) || has(KindPrompt, r.Prompts) || has(KindResource, r.Resources)
+	starts := func(p string) bool { return mayStart(p, o.Shown) }
+	is := func(k Kind) bool { return o.Kind == k || o.Kind == KindAny }
+	return is(KindTool) && slices.ContainsFunc(r.Allow, starts) ||
+		is(KindPrompt) && slices.ContainsFunc(r.Prompts, starts) ||
+		is(KindResource) && len(r.Resources) > 0
+}
+
+// manages tells whether the role permits something at the management interface.
+func (r *role) manages(what string) bool {
+	return slices.ContainsFunc(r.Manage, func(p string) bool { return v1.Like(p, what) })
+}
+
+// roleIndex finds the roles that permit and forbid an object.
+type roleIndex struct {
+	roles                          []*role
+	tools, prompts, resources, not patterns
+	servers, toolsets              map[string][]int
+}
+
+func newRoleIndex(roles []*role) *roleIndex {
+	x := &roleIndex{roles: roles, servers: map[string][]int{}, toolsets: map[string][]int{}}
+	for i, r := range roles {
+		for _, list := range [...]struct {
+			from []string
+			to   *patterns
+		}{{r.Allow, &x.tools}, {r.Prompts, &x.prompts}, {r.Resources, &x.resources}, {r.Deny, &x.not}} {
+			for _, p := range list.from {
+				list.to.add(p, i)
+			}
+		}
+		for _, name := range r.Servers {
+			x.servers[name] = append(x.servers[name], i)
+		}
+		for _, name := range r.Toolsets {
+			x.toolsets[name] = append(x.toolsets[name], i)
+		}
+	}
+	return x
+}
+
+// find adds the roles that permit an object, and those that forbid it as the rules behind all roles.
+func (x *roleIndex) find(o *Object, to rules) {
+	permits := func(i int) {
+		if o.Kind != KindTool || !x.roles[i].ReadOnly || o.Hints.ReadOnly {
+			to.add(i)
+		}
+	}
+	for _, i := range x.servers[o.Server] {
+		permits(i)
+	}
+	if o.Toolset != "" {
+		for _, i := range x.toolsets[o.Toolset] {
+			permits(i)
+		}
+	}
+	switch o.Kind {
+	case KindTool:
+		x.tools.match(o.Shown, false, permits)
+	case KindPrompt:
+		x.prompts.match(o.Shown, false, permits)
+	case KindResource:
+		x.resources.match(o.Name, winding(o.Name), permits)
+		return
+	}
+	x.not.match(o.Shown, false, func(i int) { to.add(len(x.roles) + i) })
 }

@@ -1,34 +1,97 @@
 package policy
 
 import (
+	"crypto/sha256"
+	"encoding/json"
 	"slices"
+	"sync/atomic"
+
+	"github.com/cedar-policy/cedar-go"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/identity"
 )
 
-// Set is all policies of one configuration. It never changes.
+// The bounds of what is remembered.
+const (
+	principalsMost = 10_000
+	viewsMost      = 2_000
+	classesMost    = 20_000
+	classBytes     = 64 << 20 // of all classes together, about
+)
+
+// Set is all policies of one configuration. It is safe for concurrent use.
 type Set struct {
+	id       uint64 // tells the set from all others
+	slot     int    // 0, or 1 for one that decides nothing
 	enforced bool
 	roles    []*role
 	byName   map[string]int // into roles
-	bindings []binding
+	bindings *bindings
+	index    *roleIndex
+	cedar    []*rule
+	about    scopes              // of cedar, by resource
+	who      scopes              // of cedar, by principal
 	servers  map[string][]string // the tenants of servers that are not for all
 	toolsets map[string][]string
+	shadow   *Set
+	warnings []string
+	digest   [sha256.Size]byte
+
+	principals cache[*identity.Principal, *View]
+	views      cache[string, *View]
+	classes    cache[string, *class]
 }
+
+var sets atomic.Uint64
 
 // Options are what Compile takes besides the configuration.
 type Options struct{}
 
-// binding is a binding of the configuration.
-type binding struct {
-	v1.Binding
-	role int
+// Compile makes the set of a validated configuration. Its error is all that is wrong with the Cedar policies, a line
+// each.
+func Compile(c *v1.Config, _ Options) (*Set, error) {
+	s, err := compile(c, &c.Policies)
+	if err != nil {
+		return nil, err
+	}
+	if next := c.Policies.Next; next != nil {
+		if s.shadow, err = compile(c, next); err != nil {
+			return nil, err
+		}
+		s.shadow.slot = 1
+	}
+	return s, nil
 }
 
-// Compile makes the set of a validated configuration.
-func Compile(c *v1.Config, _ Options) (*Set, error) {
-	s := &Set{byName: map[string]int{}, servers: map[string][]string{}, toolsets: map[string][]string{}}
+func compile(c *v1.Config, p *v1.Policies) (*Set, error) {
+	s := &Set{id: sets.Add(1), enforced: c.Auth.Configured() || p.Any(), byName: map[string]int{}, roles: rolesOf(p)}
+	for i, r := range s.roles {
+		s.byName[r.name] = i
+	}
+	s.bindings = newBindings(p.Bindings, s.byName)
+	s.index = newRoleIndex(s.roles)
+	s.restrict(c)
+	parsed, err := load(c, p)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range parsed {
+		r := newRule(p)
+		s.about.add(r.about.Resource, len(s.cedar))
+		s.who.add(r.about.Principal, len(s.cedar))
+		s.cedar = append(s.cedar, r)
+	}
+	s.warnings = contradictions(s)
+	s.digest = digest(c, p)
+	s.principals.most, s.views.most = principalsMost, viewsMost
+	s.classes.most = int64(max(16, min(classesMost, classBytes/(256+s.count()/4))))
+	return s, nil
+}
+
+// restrict takes over for which tenants servers and toolsets are.
+func (s *Set) restrict(c *v1.Config) {
+	s.servers, s.toolsets = map[string][]string{}, map[string][]string{}
 	for name, server := range c.MCPServers {
 		if server.Tenants != nil {
 			s.servers[name] = server.Tenants
@@ -39,25 +102,28 @@ func Compile(c *v1.Config, _ Options) (*Set, error) {
 			s.toolsets[name] = toolset.Tenants
 		}
 	}
-	s.enforced = enforced(c)
-	for _, r := range rolesOf(&c.Policies) {
-		s.byName[r.name] = len(s.roles)
-		s.roles = append(s.roles, r)
-	}
-	for _, b := range c.Policies.Bindings {
-		if i, ok := s.byName[b.Role]; ok {
-			s.bindings = append(s.bindings, binding{Binding: b, role: i})
-		}
-	}
-	return s, nil
 }
 
-// enforced tells whether what nothing permits is denied.
-func enforced(c *v1.Config) bool {
-	a, p := &c.Auth, &c.Policies
-	return len(a.APIKeys)+len(a.Issuers) > 0 || a.ClientCertificates != nil || a.TrustedProxy != nil || a.Anonymous == "deny" ||
-		len(p.Roles)+len(p.Bindings)+len(p.Cedar) > 0
+// count is how many rules there are: a permit and a forbid of each role, and the Cedar policies behind.
+func (s *Set) count() int { return 2*len(s.roles) + len(s.cedar) }
+
+// digest tells sets apart that decide differently.
+func digest(c *v1.Config, p *v1.Policies) [sha256.Size]byte {
+	h := sha256.New()
+	e := json.NewEncoder(h)
+	_ = e.Encode([]any{c.Auth.Configured(), p.Any(), p.Roles, p.Bindings})
+	for _, f := range p.Files {
+		_ = e.Encode(f)
+	}
+	for _, name := range c.ServerNames() {
+		_ = e.Encode([]any{name, c.MCPServers[name].Tenants})
+	}
+	_ = e.Encode(c.Toolsets)
+	return [sha256.Size]byte(h.Sum(nil))
 }
+
+// Digest is the same for sets that decide alike.
+func (s *Set) Digest() string { return string(s.digest[:]) }
 
 // Enforced tells whether what nothing permits is denied. Without authentication and policies everything is permitted.
 func (s *Set) Enforced() bool { return s.enforced }
@@ -68,6 +134,12 @@ func (s *Set) HasRole(name string) bool {
 	return ok
 }
 
+// Warnings are what is valid but can hardly be meant.
+func (s *Set) Warnings() []string { return s.warnings }
+
+// Shadow is the set that decides nothing, to be compared with; nil where there is none.
+func (s *Set) Shadow() *Set { return s.shadow }
+
 // visible tells whether the server and the toolset of an object exist for a tenant.
 func (s *Set) visible(o *Object, tenant string) bool {
 	server, bound := s.servers[o.Server]
@@ -75,46 +147,90 @@ func (s *Set) visible(o *Object, tenant string) bool {
 		return false
 	}
 	toolset, bound := s.toolsets[o.Toolset]
-	return !bound || slices.Contains(toolset, tenant)
+	return o.Toolset == "" || !bound || slices.Contains(toolset, tenant)
 }
 
-// Shadow is the set that decides nothing, to be compared with; nil where there is none.
-func (s *Set) Shadow() *Set { return nil }
-
-// View returns what of the set concerns a principal. Principals with the same rights may share it.
-func (s *Set) View(p *identity.Principal) *View {
-	v := &View{set: s, anonymous: p.Method == identity.MethodAnonymous, tenant: p.Tenant}
-	for i := range s.bindings {
-		b := &s.bindings[i]
-		switch {
-		case !b.fits(p):
-		case b.permitted(p):
-			v.held = append(v.held, held{role: s.roles[b.role], via: b})
-		case p.Method == identity.MethodToken:
-			v.lacking = append(v.lacking, held{role: s.roles[b.role], via: b})
-		}
-	}
-	for _, name := range p.Roles {
-		if i, ok := s.byName[name]; ok {
-			v.held = append(v.held, held{role: s.roles[i]})
-		}
-	}
-	return v
+// class is all objects that are the same to the policies.
+type class struct {
+	// fits are the rules that the object's side does not rule out, unsure those of them with a condition about it that
+	// cannot be evaluated.
+	fits, unsure rules
+	server, set  string // where they are for some tenants only
+	entity       *cedar.Entity
 }
 
-// fits tells whether the binding is about a principal, scopes aside.
-func (b *binding) fits(p *identity.Principal) bool {
-	says := func(want, have string) bool { return want == "" || want == have }
-	return (b.Group == "" || slices.Contains(p.Groups, b.Group)) &&
-		says(b.Subject, p.Subject) && says(b.Tenant, p.Tenant) && says(b.Issuer, p.Issuer)
+// memo is what an object remembers of a set.
+type memo struct {
+	set   uint64
+	class *class
 }
 
-// permitted tells whether a principal has all scopes that the binding asks for.
-func (b *binding) permitted(p *identity.Principal) bool {
-	for _, scope := range b.Scopes {
-		if !slices.Contains(p.Scopes, scope) {
-			return false
-		}
+// classOf returns the class of an object; kept tells whether others will find it.
+func (s *Set) classOf(o *Object) (c *class, kept bool) {
+	if m := o.memo[s.slot].Load(); m != nil && m.set == s.id {
+		return m.class, true
 	}
-	return true
+	c, key := s.classify(o)
+	if o.Once {
+		if known, ok := s.classes.get(string(key)); ok {
+			return known, true
+		}
+		return c, false
+	}
+	known, ok := s.classes.get(string(key))
+	if !ok {
+		known = s.classes.put(string(key), c)
+	}
+	o.memo[s.slot].Store(&memo{set: s.id, class: known})
+	return known, true
+}
+
+// classify finds the class of an object, and what tells it from other classes.
+func (s *Set) classify(o *Object) (*class, []byte) {
+	c := &class{fits: newRules(s.count())}
+	s.index.find(o, c.fits)
+	full := s.classifyCedar(o, c)
+	if _, ok := s.servers[o.Server]; ok {
+		c.server = o.Server
+	}
+	if _, ok := s.toolsets[o.Toolset]; ok {
+		c.set = o.Toolset
+	}
+	key := c.fits.append(append(make([]byte, 0, 64), byte(o.Kind)))
+	key = c.unsure.append(append(key, '/'))
+	key = appendText(appendText(key, c.server), c.set)
+	if full {
+		key = o.facts(key)
+	}
+	return c, key
+}
+
+// classifyCedar adds the Cedar policies that the object's side does not rule out. It tells whether the class is of
+// objects that are the same in every respect, because some condition asks for the object along with something else.
+func (s *Set) classifyCedar(o *Object, c *class) (full bool) {
+	if len(s.cedar) == 0 {
+		return false
+	}
+	c.entity = objectEntity(o)
+	c.unsure = newRules(s.count())
+	view := &scene{principal: nobody, resource: c.entity, action: actionOf(o.Kind)}
+	act, _ := view.Get(view.action)
+	odd := o.Kind == KindResource && winding(o.Name)
+	s.about.each(c.entity, func(j int) {
+		r := s.cedar[j]
+		if !concerns(r.about.Resource, c.entity) || !concerns(r.about.Action, &act) {
+			return
+		}
+		out := static(r.what, view)
+		if out == fails {
+			return
+		}
+		i := 2*len(s.roles) + j
+		c.fits.add(i)
+		if out == errs || odd && r.named {
+			c.unsure.add(i)
+		}
+		full = full || r.asks&needObject != 0
+	})
+	return full
 }

@@ -213,6 +213,11 @@ type Policies struct {
 	// Shadow is a file with other policies, of the same keys as this object, that
 	// decide nothing: where they would decide otherwise is logged and counted.
 	Shadow string `json:"shadow,omitempty" example:"policies-next.yaml"`
+
+	// Files are those that cedar names, as they were read, and Next is what shadow
+	// holds. They are not keys.
+	Files []PolicyFile `json:"-"`
+	Next  *Policies    `json:"-"`
 }
 
 // Role is a set of permissions. In patterns * stands for any characters. A key

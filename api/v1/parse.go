@@ -27,6 +27,8 @@ type Options struct {
 	// ReadFile reads a file that a value refers to; nil reads regular files. What
 	// it returns may have at most 1 MiB.
 	ReadFile func(name string) ([]byte, error)
+	// Glob lists the files that a pattern fits; nil is [filepath.Glob].
+	Glob func(pattern string) ([]string, error)
 	// Dir is where relative paths of ${file:…} start; empty is the working
 	// directory of the process.
 	Dir string
@@ -74,6 +76,9 @@ func read(data []byte, opts Options) (*decoder, *Config, *Problem) {
 	if opts.ReadFile == nil {
 		opts.ReadFile = readFile
 	}
+	if opts.Glob == nil {
+		opts.Glob = filepath.Glob
+	}
 	d := &decoder{opts: opts, lines: map[string]int{}, origins: map[string]string{}}
 	c := &Config{}
 	root, p := load(data)
@@ -86,6 +91,7 @@ func read(data []byte, opts Options) (*decoder, *Config, *Problem) {
 	d.document(root, c)
 	d.override(c)
 	d.normalise(c)
+	d.policyFiles(c)
 	return d, c, nil
 }
 

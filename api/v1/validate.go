@@ -42,6 +42,7 @@ func (c *Config) Validate() Problems {
 	k.fits(c)
 	k.templates(&c.Launch)
 	k.apiKeys(c.Auth.APIKeys)
+	k.policies(c)
 	k.cluster(c.Cluster)
 	for i, entry := range c.Seal.Keys {
 		if keys, err := seal.ParseKeys([]byte(entry)); err != nil || len(keys) == 0 {
