@@ -37,7 +37,7 @@ type Options struct {
 	Life context.Context //nolint:containedctx // the parent of calls that do not end with their connection
 }
 
-// Handler serves the MCP endpoints: /mcp and /servers/{name}/mcp, and for clients of 2024-11-05 /sse in place of /mcp.
+// Handler serves the MCP endpoints: /mcp, /servers/{name}/mcp and /toolsets/{name}/mcp, and for clients of 2024-11-05 /sse in place of /mcp.
 type Handler struct {
 	o        Options
 	ring     atomic.Pointer[seal.Ring]
@@ -108,7 +108,8 @@ var doors = map[string]door{"mcp": doorMCP, "sse": doorStream, "message": doorMe
 // allowed are the methods at each door.
 var allowed = [noDoor]string{doorMCP: "GET, POST, DELETE, OPTIONS", doorStream: "GET, OPTIONS", doorMessage: "POST, OPTIONS"}
 
-// endpointOf reads the endpoint off a path: empty for /mcp, a server's name for /servers/{name}/mcp; and so for the other doors.
+// endpointOf reads the endpoint off a path: empty for /mcp, a server's name for /servers/{name}/mcp, and one behind
+// [gateway.ToolsetsAt] for /toolsets/{name}/mcp; and so for the other doors.
 func endpointOf(u *url.URL) (endpoint string, d door) {
 	if u.Path == "/mcp" || u.Path == "/mcp/" {
 		return "", doorMCP
@@ -126,14 +127,19 @@ func endpointOf(u *url.URL) (endpoint string, d door) {
 		return "", d
 	}
 	name, found := strings.CutPrefix(path[:at], "/servers/")
+	if !found {
+		if name, found = strings.CutPrefix(path[:at], "/"+gateway.ToolsetsAt); found {
+			endpoint = gateway.ToolsetsAt
+		}
+	}
 	if !found || name == "" || strings.Contains(name, "/") {
 		return "", noDoor
 	}
 	name, err := url.PathUnescape(name)
-	if err != nil {
+	if err != nil || strings.Contains(name, "/") {
 		return "", noDoor
 	}
-	return name, d
+	return endpoint + name, d
 }
 
 // resourceOf is the path of an endpoint as its clients know it: those who post to a stream know the stream.
@@ -173,7 +179,7 @@ func (h *Handler) serve(v *visit, w http.ResponseWriter, r *http.Request) {
 	}
 	endpoint, d := endpointOf(r.URL)
 	if d == noDoor {
-		v.refuse(errs.E("front", errs.NoEndpoint, "no endpoint has the path %.100q; the endpoints are /mcp and /servers/{name}/mcp, "+
+		v.refuse(errs.E("front", errs.NoEndpoint, "no endpoint has the path %.100q; the endpoints are /mcp, /servers/{name}/mcp and /toolsets/{name}/mcp, "+
 			"and /sse in place of /mcp for clients of 2024-11-05", r.URL.Path))
 		return
 	}

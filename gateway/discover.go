@@ -1,9 +1,12 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
@@ -30,6 +33,9 @@ const uiExtension = "io.modelcontextprotocol/ui"
 
 // Describe tells what the endpoint of the exchange offers: the gateway itself, or the one server, which is waited for.
 func (g *Gateway) Describe(ctx context.Context, x *Exchange) (*Description, error) {
+	if x.at.set != nil {
+		return g.describeSet(ctx, x.at), nil
+	}
 	if x.at.own == nil {
 		return &Description{Capabilities: allCapabilities, Info: g.info, tasks: x.at.tasked(ctx)}, nil
 	}
@@ -50,6 +56,69 @@ func (g *Gateway) Describe(ctx context.Context, x *Exchange) (*Description, erro
 	return d, nil
 }
 
+// describeSet tells what a toolset offers: what any of its servers does of which it holds something. A server that is not up
+// soon may offer everything. Changes of lists are told in any case: the gateway sees them, at the latest when servers come and go.
+// Its servers' own instructions are not told: they speak of names and tools that may not be here.
+func (g *Gateway) describeSet(ctx context.Context, e *endpoint) *Description {
+	peers := e.peers(ctx)
+	any := func(name string) bool {
+		return slices.ContainsFunc(peers, func(p *upstream.Peer) bool { return p == nil || declares(p.Capabilities, name) })
+	}
+	subscribes := func(p *upstream.Peer) bool {
+		return p == nil || len(p.Capabilities) == 0 || strings.Contains(notices(p.Capabilities, "resources"), "subscribe")
+	}
+	b := []byte{'{'}
+	lists := e.allLists()
+	for _, c := range [...]struct {
+		name, members string
+		shown         bool
+	}{
+		{"tools", `"listChanged":true`, lists&upstream.ListTools != 0},
+		{"prompts", `"listChanged":true`, lists&upstream.ListPrompts != 0},
+		{"resources", `"listChanged":true`, lists&upstream.ListResources != 0},
+		{"completions", "", lists&(upstream.ListPrompts|upstream.ListResources) != 0},
+		{"logging", "", true},
+	} {
+		if !c.shown || !any(c.name) {
+			continue
+		}
+		if c.name == "resources" && slices.ContainsFunc(peers, subscribes) {
+			c.members += `,"subscribe":true`
+		}
+		b = append(append(append(b, `"`+c.name+`":{`...), c.members...), "},"...)
+	}
+	if len(peers) == 1 && peers[0] != nil {
+		b = appendUI(b, peers[0].Capabilities)
+	}
+	d := &Description{Capabilities: append(bytes.TrimSuffix(b, []byte{','}), '}'), tasks: e.tasked(ctx) && lists&upstream.ListTools != 0}
+	d.Info = mcp.AppendString([]byte(`{"name":`), e.set.Name)
+	if title := e.set.Spec.Title; title != "" {
+		d.Info = mcp.AppendString(append(d.Info, `,"title":`...), title)
+	}
+	d.Info = append(mcp.AppendString(append(d.Info, `,"version":`...), g.o.Version), '}')
+	if text := e.set.Spec.Instructions; text != "" {
+		d.Instructions = mcp.AppendString(nil, text)
+	}
+	return d
+}
+
+// peers are what the servers of an endpoint say of themselves; nil for those that cannot be asked soon, or differ by caller.
+func (e *endpoint) peers(ctx context.Context) []*upstream.Peer {
+	ctx, cancel := context.WithTimeout(ctx, watchWait)
+	defer cancel()
+	all := make([]*upstream.Peer, len(e.members))
+	var wg sync.WaitGroup
+	for i, m := range e.members {
+		if m.family != nil && m.family.personal() {
+			all[i] = m.family.peer.Load()
+			continue
+		}
+		wg.Go(func() { all[i], _ = m.server.Peer(ctx) })
+	}
+	wg.Wait()
+	return all
+}
+
 // carried are the server's capabilities, but for what is not carried to clients.
 func carried(p *upstream.Peer) []byte {
 	if len(p.Capabilities) == 0 {
@@ -62,16 +131,20 @@ func carried(p *upstream.Peer) []byte {
 			b = append(append(b, notices(p.Capabilities, name)...), "},"...)
 		}
 	}
-	if ext, err := mcp.Lookup(p.Capabilities, mcp.Span{End: int32(len(p.Capabilities))}, "extensions"); err == nil && ext.Present() {
-		if ui, err := mcp.Lookup(p.Capabilities, ext.Span, uiExtension); err == nil && ui.Present() {
-			b = append(append(b, `"extensions":{"`+uiExtension+`":`...), ui.Of(p.Capabilities)...)
-			b = append(b, "},"...)
-		}
-	}
+	b = appendUI(b, p.Capabilities)
 	if len(b) > 1 {
 		b = b[:len(b)-1]
 	}
 	return append(b, '}')
+}
+
+// appendUI appends what capabilities say of apps, and a comma.
+func appendUI(b, capabilities []byte) []byte {
+	if ui := at(at(capabilities, "extensions"), uiExtension); ui != nil {
+		b = append(append(b, `"extensions":{"`+uiExtension+`":`...), ui...)
+		b = append(b, "},"...)
+	}
+	return b
 }
 
 // notices are the members of a capability that say what changes are told.

@@ -1,8 +1,16 @@
 package gateway
 
-import "github.com/toolcrib/toolcrib/errs"
+import (
+	"reflect"
+	"slices"
 
-// endpoint is what is served at a path: one server under its own names, or several as one.
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/plan"
+	"github.com/toolcrib/toolcrib/upstream"
+)
+
+// endpoint is what is served at a path: one server under its own names, several as one, or a toolset.
 type endpoint struct {
 	name    string    // as Exchange.Endpoint has it
 	own     *member   // the server whose own endpoint it is; nil where servers are shown under the gateway's names
@@ -10,7 +18,13 @@ type endpoint struct {
 	byName  map[string]*member
 	// families: some server of it is isolated.
 	families bool
+	// set is the toolset that is served; nil where all of the servers' is. lists are those of each server that show in it.
+	set   *plan.Toolset
+	lists map[string]upstream.Lists
 }
+
+// ToolsetsAt is what the names of toolsets' endpoints begin with; no server's name has a slash.
+const ToolsetsAt = "toolsets/"
 
 // aggregated is the name of the endpoint that shows all servers as one.
 const aggregated = ""
@@ -24,6 +38,75 @@ func (w *world) lay() {
 		e.own = m
 		w.endpoints[m.Name] = e
 	}
+	for _, t := range w.plan.Toolsets {
+		e := w.newToolset(t)
+		w.endpoints[e.name] = e
+	}
+}
+
+func (w *world) newToolset(t *plan.Toolset) *endpoint {
+	members := make([]*member, len(t.Servers))
+	lists := map[string]upstream.Lists{}
+	for i, s := range t.Servers {
+		m := w.members[s.Name]
+		members[i] = m
+		tools, prompts, resources := t.Changed(s)
+		for bit, shows := range map[upstream.Lists]bool{upstream.ListTools: tools, upstream.ListPrompts: prompts, upstream.ListResources: resources} {
+			if shows {
+				lists[m.Name] |= bit
+			}
+		}
+	}
+	e := newEndpoint(ToolsetsAt+t.Name, members)
+	e.set, e.lists = t, lists
+	return e
+}
+
+// listsOf are the lists of a server that show at the endpoint.
+func (e *endpoint) listsOf(server string) upstream.Lists {
+	if e.set == nil {
+		return upstream.AllLists
+	}
+	return e.lists[server]
+}
+
+// allLists are the lists that the endpoint has.
+func (e *endpoint) allLists() upstream.Lists {
+	if e.set == nil {
+		return upstream.AllLists
+	}
+	var all upstream.Lists
+	for _, lists := range e.lists {
+		all |= lists
+	}
+	return all
+}
+
+// resolve finds the server of a tool or prompt, the server's own name for it, and what is different of it here; the server is
+// nil when nothing has that name. It undoes shown.
+func (e *endpoint) resolve(p *plan.Plan, method mcp.Method, name []byte) (*member, []byte, *plan.ToolsetTool) {
+	var s *plan.Server
+	var own []byte
+	var t *plan.ToolsetTool
+	switch {
+	case e.set == nil:
+		s, own = p.Split(name)
+	case method == mcp.MethodToolsCall:
+		s, own, t = e.set.FindTool(name)
+	default:
+		s, own = e.set.FindPrompt(name)
+	}
+	if s == nil {
+		return nil, nil, nil
+	}
+	return e.byName[s.Name], own, t
+}
+
+// guise is how an element of a list is shown.
+type guise struct {
+	prefix string            // before its name
+	name   string            // in place of its name; empty for none
+	tool   *plan.ToolsetTool // what is different besides; nil for nothing
 }
 
 func newEndpoint(name string, members []*member) *endpoint {
@@ -44,6 +127,12 @@ func (w *world) showing() map[string][]string {
 		}
 	}
 	return all
+}
+
+// holdsOther tells whether a toolset may not hold a resource any more that it held.
+func (e *endpoint) holdsOther(was *endpoint) bool {
+	return e != nil && was != nil && e.set != nil && was.set != nil &&
+		!(slices.Equal(e.set.Spec.Servers, was.set.Spec.Servers) && reflect.DeepEqual(e.set.Spec.Resources, was.set.Spec.Resources))
 }
 
 // stands is the endpoint that a name stands for: /mcp with an only server, under that server's own names, is that server's.
@@ -69,6 +158,17 @@ func (x *Exchange) bind(w *world) {
 	x.at = w.endpoints[x.Endpoint]
 }
 
+// path is where the endpoint is served.
+func (e *endpoint) path() string {
+	switch {
+	case e.set != nil:
+		return "/" + e.name + "/mcp"
+	case e.own != nil:
+		return "/servers/" + e.name + "/mcp"
+	}
+	return "/mcp"
+}
+
 // joined tells whether several servers are shown as one.
 func (e *endpoint) joined() bool { return e.own == nil && len(e.members) != 1 }
 
@@ -86,7 +186,7 @@ func (e *endpoint) alters(was *endpoint) bool {
 			return true
 		}
 	}
-	return false
+	return e.set != nil && !reflect.DeepEqual(e.set.Spec, was.set.Spec)
 }
 
 // member is the server of that name; nil where it is none of the endpoint's.
@@ -94,5 +194,5 @@ func (e *endpoint) member(server string) *member { return e.byName[server] }
 
 // noEndpoint is the answer where nothing is served.
 func noEndpoint(name string) error {
-	return errs.E("front", errs.NoEndpoint, "there is no server %.80q; the endpoints are /mcp and /servers/{name}/mcp", name)
+	return errs.E("front", errs.NoEndpoint, "nothing is served as %.80q; the endpoints are /mcp, /servers/{name}/mcp and /toolsets/{name}/mcp", name)
 }

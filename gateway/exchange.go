@@ -19,7 +19,7 @@ type Exchange struct {
 	// Header is the client's HTTP header, Request what it and its connection say of who sent it.
 	Header  http.Header
 	Request identity.Request
-	// Endpoint is the server whose own endpoint was asked; empty for the aggregated one.
+	// Endpoint is what was asked: a server, or a toolset behind ToolsetsAt; empty for the aggregated endpoint.
 	Endpoint string
 	// Session names the client's own session, within all callers, when servers must not mistake it for another one of the same
 	// principal: what a client answers to a server is not for another client. Empty for every other client.
@@ -45,7 +45,10 @@ type Exchange struct {
 	name    []byte // decoded name or uri
 	scratch [256]byte
 	rename  []byte
-	tool    *telemetry.Tool
+	tailor  *plan.ToolsetTool // what a toolset has different of the tool; nil for nothing
+	// tailored: In is as tailor has it.
+	tailored bool
+	tool     *telemetry.Tool
 
 	state   []byte            // raw requestState that a legacy client's front brings back; nil for none
 	answers []upstream.Answer // to what the last answer asked
@@ -69,6 +72,7 @@ func (x *Exchange) Reset() {
 	x.Request = identity.Request{}
 	x.Header, x.Endpoint, x.Client, x.Principal, x.Notify = nil, "", upstream.Client{}, nil, nil
 	x.world, x.at, x.member, x.name, x.tool = nil, nil, nil, nil, nil
+	x.tailor, x.tailored = nil, false
 	x.state, x.answers, x.rounds, x.parked, x.holder = nil, nil, 0, 0, nil
 	x.about, x.progress, x.handed, x.stays = nil, 0, false, false
 	x.call = upstream.Call{}

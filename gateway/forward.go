@@ -99,13 +99,18 @@ func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
 		return err
 	}
 	speaksHeaders := p.Modern && m.server.HTTP()
-	if lister.catalog.facts.Load() == nil && (speaksHeaders != x.Client.Modern || x.at.joined() && lister.catalog.last(mcp.MethodToolsList) == nil) {
+	if lister.catalog.facts.Load() == nil && (speaksHeaders != x.Client.Modern || x.at.set != nil || x.at.joined() && lister.catalog.last(mcp.MethodToolsList) == nil) {
 		// Only here does the call depend on the tool's definition: nobody else would check or make the headers, or know that
 		// the tool is not offered here. A server that has failed to give its list is not waited for again for the latter.
 		if _, err := g.lists(ctx, lister, mcp.MethodToolsList); err != nil {
 			return err
 		}
 		facts = lister.catalog.tool(x.name)
+	}
+	if facts == nil && x.at.set != nil {
+		if facts, err = g.listed(ctx, x); err != nil {
+			return err
+		}
 	}
 	x.tool = g.metric(m, facts)
 	if facts != nil && facts.app && x.at.joined() {
@@ -123,16 +128,49 @@ func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
 	}
 	switch {
 	case x.Client.Modern:
-		if e := mcp.CheckParams(facts.params, x.Header, &x.In); e != nil {
+		shown := facts.params
+		if x.tailor.Shapes() {
+			if shown, err = tailorHeaders(x, shown); err != nil {
+				return err
+			}
+		}
+		if e := mcp.CheckParams(shown, x.Header, &x.In); e != nil {
 			return errs.E("gateway", errs.HeaderMismatch, "%w", e)
 		}
 		if speaksHeaders {
 			x.call.Header = x.Header
+			if x.tailor.Shapes() {
+				x.call.Params = facts.params
+			}
 		}
 	case speaksHeaders:
 		x.call.Params = facts.params
 	}
 	return nil
+}
+
+// listed finds the facts of a tool that the list last had does not have: only what a toolset lists can be called there.
+func (g *Gateway) listed(ctx context.Context, x *Exchange) (*toolFacts, error) {
+	lister := x.member.lister()
+	l, err := g.lists(ctx, lister, mcp.MethodToolsList)
+	if err != nil {
+		return nil, err
+	}
+	facts := lister.catalog.tool(x.name)
+	if facts == nil && l.err != nil {
+		return nil, l.err
+	}
+	if facts == nil {
+		return nil, x.unknownHere()
+	}
+	return facts, nil
+}
+
+// unknownHere is the answer to a tool that its server does not list, or not for callers of this endpoint. It tells the name that
+// the client sent.
+func (x *Exchange) unknownHere() error {
+	name, _ := mcp.Text(x.In.Body, x.In.Get(mcp.KeyName), nil)
+	return unknown(x.In.Method, name)
 }
 
 // peer waits for the server of the exchange to be there, which is part of its start.

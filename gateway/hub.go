@@ -240,7 +240,7 @@ func (p *watched) used(by int64) {
 func (h *hub) listsChanged(m *member, lists upstream.Lists, quiet bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	h.concerned(m.Name, m.kin, func(w *Watch) { w.tellLists(lists, quiet) })
+	h.tellLists(m.Name, m.kin, lists, quiet)
 }
 
 // concerned calls f for each watch that a server shows at; for an instance of a caller's own, those of that caller. The caller
@@ -255,12 +255,17 @@ func (h *hub) concerned(server string, k *kin, f func(*Watch)) {
 	}
 }
 
+// tellLists tells those concerned that lists of a server changed, as far as they show where they watch. The caller holds the lock.
+func (h *hub) tellLists(server string, k *kin, lists upstream.Lists, quiet bool) {
+	h.concerned(server, k, func(w *Watch) { w.tellLists(lists&h.endpoints[w.endpoint].listsOf(server), quiet) })
+}
+
 // recovered: a server is up again. Lists that it tells changes of are told of when its watch begins anew.
 func (h *hub) recovered(p *watched) {
 	lists := upstream.AllLists &^ upstream.Lists(p.lists.Load())
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	h.concerned(p.name, p.kin, func(w *Watch) { w.tellLists(lists, true) })
+	h.tellLists(p.name, p.kin, lists, true)
 	h.concerned(p.name, p.kin, (*Watch).reconsider)
 }
 
@@ -320,7 +325,7 @@ func (h *hub) began(p *watched, lists upstream.Lists) {
 	p.lists.Store(uint32(lists))
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	h.concerned(p.name, p.kin, func(w *Watch) { w.tellLists(lists, true) })
+	h.tellLists(p.name, p.kin, lists, true)
 	h.askTasks(p)
 	for uri, all := range p.uris {
 		if isTask(uri) {
@@ -460,8 +465,9 @@ func (h *hub) endStale(was, next *world) {
 	everyone := !reflect.DeepEqual(was.plan.Config.Auth, next.plan.Config.Auth)
 	for endpoint, all := range h.watches {
 		aliased := was.alias() != next.alias() && (endpoint == aggregated || endpoint == was.alias())
+		narrowed := next.endpoints[endpoint].holdsOther(was.endpoints[endpoint])
 		for w := range all {
-			if everyone || aliased || next.endpoints[endpoint] == nil {
+			if everyone || aliased || next.endpoints[endpoint] == nil || narrowed && w.placed() {
 				w.stop()
 			}
 		}

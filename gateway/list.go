@@ -83,13 +83,16 @@ func list(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 
 // join makes the view of the servers' lists as this caller sees them. It is kept for others unless it is this one's own.
 func (g *Gateway) join(ctx context.Context, w *world, e *endpoint, k viewKey, c caller, own bool) (*view, error) {
-	parts, err := g.collectLists(ctx, e.members, k.method, c)
+	parts, err := g.collectLists(ctx, e, k.method, c)
 	if err != nil {
 		return nil, err
 	}
 	gen := w.gen.Load()
 	v := &view{gen: gen, expires: time.Now().Add(time.Duration(ttlMost) * time.Millisecond)}
 	for i, l := range parts {
+		if l == nil {
+			continue
+		}
 		if l.expires.Before(v.expires) {
 			v.expires = l.expires
 		}
@@ -109,11 +112,14 @@ func (g *Gateway) join(ctx context.Context, w *world, e *endpoint, k viewKey, c 
 	return v, err
 }
 
-// collectLists asks servers for a list, all at the same time.
-func (g *Gateway) collectLists(ctx context.Context, members []*member, method mcp.Method, c caller) ([]*listing, error) {
-	parts := make([]*listing, len(members))
+// collectLists asks the servers of an endpoint for a list, all at the same time, but those that can show nothing of it.
+func (g *Gateway) collectLists(ctx context.Context, e *endpoint, method mcp.Method, c caller) ([]*listing, error) {
+	parts := make([]*listing, len(e.members))
 	var wg sync.WaitGroup
-	for i, m := range members {
+	for i, m := range e.members {
+		if e.listsOf(m.Name)&listsOf[method] == 0 {
+			continue
+		}
 		if !m.ownLists(c) {
 			if l := m.catalog.fresh(method); l != nil {
 				parts[i] = l
@@ -150,6 +156,9 @@ func (v *view) set(body []byte) error {
 func (g *Gateway) aggregate(w *world, e *endpoint, k viewKey, parts []*listing) []byte {
 	size, public := 512, !w.callers.Required()
 	for i, l := range parts {
+		if l == nil {
+			continue
+		}
 		public = public && l.public
 		for j := range l.items {
 			size += len(l.items[j].raw) + len(e.members[i].Prefix) + 1
@@ -164,16 +173,23 @@ func (g *Gateway) aggregate(w *world, e *endpoint, k viewKey, parts []*listing) 
 	owner := map[string]string{}
 	comma := false
 	for i, l := range parts {
+		if l == nil {
+			continue
+		}
 		for j := range l.items {
 			it := &l.items[j]
-			if !g.shown(w, e, k.method, e.members[i], it, owner) {
+			as, ok := g.shown(w, e, k.method, e.members[i], it, owner)
+			if !ok {
 				continue
 			}
 			if comma {
 				b = append(b, ',')
 			}
 			comma = true
-			b = it.append(b, e.members[i].Prefix, k.modern)
+			var left string
+			if b, left = it.append(b, as, k.modern); left != "" {
+				g.warnOnce("argument that is not shown at "+e.path()+" still stands in the schema", e.members[i].Name, it.key, "argument "+strconv.Quote(left))
+			}
 		}
 	}
 	return append(b, "]}}"...)
@@ -186,40 +202,75 @@ func scope(public bool) string {
 	return "private"
 }
 
-// shown decides whether an element can be offered at the aggregated endpoint: what is listed must lead back to its server.
-func (g *Gateway) shown(w *world, e *endpoint, method mcp.Method, m *member, it *item, owner map[string]string) bool {
+// shown decides whether an element can be offered at an endpoint that shows servers under the gateway's names, and how: what is
+// listed must lead back to its server.
+func (g *Gateway) shown(w *world, e *endpoint, method mcp.Method, m *member, it *item, owner map[string]string) (guise, bool) {
 	if it.app && e.joined() {
-		return false // here all servers look like one, so a host could not keep another server's app from calling it
+		return guise{}, false // here all servers look like one, so a host could not keep another server's app from calling it
 	}
 	if !it.name.Present() || method == mcp.MethodResourcesTemplatesList || method == mcp.MethodResourcesList {
-		if other, taken := owner[it.key]; taken {
-			g.warnOnce("resource hidden at /mcp", m.Name, it.key, "server "+strconv.Quote(other)+" has the same URI; read it at /servers/"+m.Name+"/mcp")
-			return false
+		return guise{}, g.shownResource(e, m, it, owner)
+	}
+	as, why := guise{prefix: m.Prefix}, ""
+	switch {
+	case e.set != nil && method == mcp.MethodToolsList:
+		name := ""
+		if name, as.tool, why = e.set.Tool(m.Server, it.key); as.tool == nil && why == "" {
+			return as, false
 		}
-		owner[it.key] = m.Name
-		return true
+		if name != m.Prefix+it.key {
+			as.name = name
+		}
+	case e.set != nil && !e.set.HoldsPrompt(m.Prefix+it.key):
+		return as, false
+	case !w.plan.Owns(m.Server, it.key):
+		why = "it reads like a name of another server; give this server a prefix"
 	}
-	if !w.plan.Owns(m.Server, it.key) {
-		g.warnOnce("name hidden at /mcp", m.Name, it.key, "it reads like a name of another server; give this server a prefix")
-		return false
+	if why != "" {
+		g.warnOnce("name hidden at "+e.path(), m.Name, it.key, why)
+		return as, false
 	}
-	if n := len(m.Prefix) + len(it.key); n > nameMost {
-		g.warnOnce("name is too long for common clients", m.Name, m.Prefix+it.key,
+	name := m.Prefix + it.key
+	if as.name != "" {
+		name = as.name
+	}
+	if n := len(name); n > nameMost {
+		g.warnOnce("name is too long for common clients", m.Name, name,
 			"it has "+strconv.Itoa(n)+" characters, clients take "+strconv.Itoa(nameMost)+"; set a shorter prefix")
 	}
+	return as, true
+}
+
+func (g *Gateway) shownResource(e *endpoint, m *member, it *item, owner map[string]string) bool {
+	if e.set != nil && !e.set.HoldsResource(it.key) {
+		return false
+	}
+	if other, taken := owner[it.key]; taken {
+		g.warnOnce("resource hidden at "+e.path(), m.Name, it.key, "server "+strconv.Quote(other)+" has the same URI; read it at /servers/"+m.Name+"/mcp")
+		return false
+	}
+	owner[it.key] = m.Name
 	return true
 }
 
-// append appends the element with the prefix before its name, and without what legacy clients cannot take.
-func (it *item) append(b []byte, prefix string, modern bool) []byte {
+// append appends the element in its guise, and without what legacy clients cannot take. left names an argument that is not
+// shown, but of which its schema may still speak.
+func (it *item) append(b []byte, as guise, modern bool) (out []byte, left string) {
 	var e mcp.Edits
-	if it.name.Present() && prefix != "" {
-		e.Replace(mcp.Span{Start: it.name.Start + 1, End: it.name.Start + 1}, []byte(prefix))
+	switch {
+	case !it.name.Present():
+	case as.name != "":
+		e.Replace(it.name, mcp.AppendString(nil, as.name))
+	case as.prefix != "":
+		e.Replace(mcp.Span{Start: it.name.Start + 1, End: it.name.Start + 1}, []byte(as.prefix))
 	}
 	if !modern && it.output.Present() {
 		e.Remove(it.raw, it.output)
 	}
-	return e.Append(b, it.raw)
+	if as.tool.Retitles() {
+		left = tailorTool(&e, it.raw, as.tool)
+	}
+	return e.Append(b, it.raw), left
 }
 
 // single makes the list of one server's own endpoint: its first page as it came, with the elements of the others.
@@ -240,7 +291,8 @@ func (v *view) single(w *world, k viewKey, l *listing) error {
 			if i > 0 {
 				b.WriteByte(',')
 			}
-			b.Write(l.items[i].append(nil, "", k.modern))
+			one, _ := l.items[i].append(nil, guise{}, k.modern)
+			b.Write(one)
 		}
 		b.WriteByte(']')
 		page.Edits.Replace(page.Get(k.method.Facts().ListKey), b.Bytes())

@@ -7,11 +7,15 @@ import (
 
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/upstream"
 )
 
 // resource finds the server that has a resource: the one that lists it, else the one with the template that fits best,
 // else the only one whose resources have its scheme. URIs are not renamed, so that links inside results stay right.
 func (g *Gateway) resource(ctx context.Context, c caller, e *endpoint, uri string) (*member, error) {
+	if e.set != nil && !e.set.HoldsResource(uri) {
+		return g.expansion(ctx, c, e, uri)
+	}
 	if len(e.members) == 1 {
 		return e.members[0], nil
 	}
@@ -21,6 +25,46 @@ func (g *Gateway) resource(ctx context.Context, c caller, e *endpoint, uri strin
 			return m, nil
 		}
 	}
+	if err := g.learnResources(ctx, c, e); err != nil {
+		return nil, err
+	}
+	if m := e.owner(c, uri); m != nil {
+		return m, nil
+	}
+	return nil, unknownResource(uri)
+}
+
+// expansion finds the server of a resource that a toolset does not hold by its URI: it may hold a template that it fits.
+func (g *Gateway) expansion(ctx context.Context, c caller, e *endpoint, uri string) (*member, error) {
+	if e.allLists()&upstream.ListResources == 0 {
+		return nil, unknownResource(uri)
+	}
+	if !e.knowsResources(c) {
+		if err := g.learnResources(ctx, c, e); err != nil {
+			return nil, err
+		}
+	}
+	var best *member
+	most := -1
+	for _, m := range e.members {
+		l := m.lastFor(c, mcp.MethodResourcesTemplatesList)
+		if l == nil {
+			continue
+		}
+		for i := range l.items {
+			if n, ok := fits(l.items[i].key, uri); ok && n > most && e.set.HoldsExpansion(l.items[i].key, uri) {
+				best, most = m, n
+			}
+		}
+	}
+	if best == nil {
+		return nil, unknownResource(uri)
+	}
+	return best, nil
+}
+
+// learnResources asks the servers of an endpoint for their resources and templates.
+func (g *Gateway) learnResources(ctx context.Context, c caller, e *endpoint) error {
 	var wg sync.WaitGroup
 	for _, m := range e.members {
 		for _, method := range [...]mcp.Method{mcp.MethodResourcesList, mcp.MethodResourcesTemplatesList} {
@@ -31,14 +75,16 @@ func (g *Gateway) resource(ctx context.Context, c caller, e *endpoint, uri strin
 	}
 	wg.Wait()
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
-	if m := e.owner(c, uri); m != nil {
-		return m, nil
-	}
+	return nil
+}
+
+// unknownResource is the answer to a URI that leads nowhere.
+func unknownResource(uri string) error {
 	unknown := errs.E("gateway", errs.NotFound, "unknown resource %.200q: no server lists it, has a template for it, or is alone with its scheme", uri)
 	unknown.Data = append(mcp.AppendString([]byte(`{"uri":`), uri), '}')
-	return nil, unknown
+	return unknown
 }
 
 // knowsResources tells whether every server gave its resources and templates, or failed to, at least once.

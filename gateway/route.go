@@ -30,14 +30,31 @@ func route(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 		x.member, err = g.resource(ctx, x.who(), x.at, string(name))
 		return false, err
 	}
-	s, own := x.world.plan.Split(name)
-	if s == nil {
-		return false, errs.E("gateway", errs.NotFound, "unknown %s %.128q: it has no server's prefix; names are listed by %s",
-			noun(x.In.Method), name, listOf(x.In.Method))
+	return false, x.find(span)
+}
+
+// find finds what has the name of the exchange, and has the server's own sent in its place.
+func (x *Exchange) find(span mcp.Span) error {
+	m, own, t := x.at.resolve(x.world.plan, x.In.Method, x.name)
+	if m == nil {
+		return unknown(x.In.Method, x.name)
 	}
-	x.member = x.world.members[s.Name]
+	x.member, x.tailor = m, t
+	if t.Shapes() && x.In.Method == mcp.MethodToolsCall {
+		if err := x.tailorArguments(t); err != nil {
+			return err
+		}
+		span = x.In.Get(mcp.KeyName) // all is elsewhere now
+		x.name, _ = mcp.Text(x.In.Body, span, x.scratch[:0])
+		_, own, _ = x.at.resolve(x.world.plan, x.In.Method, x.name)
+	}
 	x.rebase(span, own)
-	return false, nil
+	return nil
+}
+
+// unknown is the answer to a name that leads nowhere.
+func unknown(m mcp.Method, name []byte) error {
+	return errs.E("gateway", errs.NotFound, "unknown %s %.128q: names are listed by %s", noun(m), name, listOf(m))
 }
 
 // target finds what the request is about: a name, or a uri.
@@ -87,10 +104,10 @@ func (x *Exchange) reference() (mcp.Span, string, error) {
 // rebase has the server's own name sent instead of the shown one. A name without escapes only loses its prefix.
 func (x *Exchange) rebase(span mcp.Span, own []byte) {
 	cut := len(x.name) - len(own)
-	if cut == 0 {
+	if bytes.Equal(x.name, own) {
 		return
 	}
-	if raw := span.Of(x.In.Body); bytes.IndexByte(raw, '\\') < 0 {
+	if raw := span.Of(x.In.Body); bytes.HasSuffix(x.name, own) && bytes.IndexByte(raw, '\\') < 0 {
 		x.call.Rename = mcp.Span{Start: span.Start + 1, End: span.Start + 1 + int32(cut)}
 		x.call.RenameTo = nil
 	} else {

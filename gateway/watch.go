@@ -10,6 +10,7 @@ import (
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/plan"
 	"github.com/toolcrib/toolcrib/upstream"
 )
 
@@ -37,6 +38,7 @@ type Watch struct {
 	endpoint  string
 	principal string
 	who       caller
+	set       *plan.Toolset // that is served; nil for none
 	most      v1.Streams
 
 	ready chan struct{} // has room for one
@@ -72,6 +74,8 @@ func (g *Gateway) Watch(ctx context.Context, x *Exchange, wish Wish) (*Watch, er
 	if m := x.at.own; m != nil {
 		// At the aggregated endpoint the gateway itself tells of changes that it sees, so there all are granted.
 		w.limit(got | m.watchedFor(ctx, w.who))
+	} else {
+		w.limit(x.at.allLists())
 	}
 	for _, uri := range wish.URIs {
 		// What cannot be watched is not granted, and that says it.
@@ -90,7 +94,7 @@ func (g *Gateway) Watch(ctx context.Context, x *Exchange, wish Wish) (*Watch, er
 // the endpoint declares, and updates of resources that it subscribed to before. It waits a short time for what is not watched yet.
 func (g *Gateway) WatchSession(ctx context.Context, x *Exchange, uris ...string) (*Watch, error) {
 	w := g.newWatch(x)
-	w.lists, w.retry = upstream.AllLists, make(chan struct{}, 1)
+	w.lists, w.retry = x.at.allLists(), make(chan struct{}, 1)
 	if err := g.hub.enter(w); err != nil {
 		return nil, err
 	}
@@ -177,7 +181,7 @@ func (w *Watch) limit(lists upstream.Lists) {
 func (g *Gateway) newWatch(x *Exchange) *Watch {
 	return &Watch{
 		g: g, hub: &g.hub, endpoint: x.Endpoint, principal: x.Principal.Key(), who: x.who(), most: x.world.plan.Config.Streams,
-		ready: make(chan struct{}, 1), ended: make(chan struct{}),
+		set: x.at.set, ready: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 }
 
@@ -351,10 +355,11 @@ func (w *Watch) tellLists(lists upstream.Lists, quiet bool) {
 }
 
 // tell has the client told of a notice; of two about the same resource the later one counts. Where too many parts of a watched
-// whole change, the client is told of the whole.
+// whole change, or one that its toolset does not hold, the client is told of the whole.
 func (w *Watch) tell(uri, whole string, n *notice) {
+	foreign := uri != whole && w.set != nil && !w.set.HoldsResource(uri)
 	w.mu.Lock()
-	if uri != whole && w.notes[uri] == nil && len(w.notes) >= w.most.Subscriptions {
+	if foreign || uri != whole && w.notes[uri] == nil && len(w.notes) >= w.most.Subscriptions {
 		uri, n = whole, updatedNotice(whole)
 	}
 	if w.notes == nil {
@@ -366,6 +371,13 @@ func (w *Watch) tell(uri, whole string, n *notice) {
 	w.notes[uri] = n
 	w.mu.Unlock()
 	poke(w.ready)
+}
+
+// placed tells whether resources or tasks are watched.
+func (w *Watch) placed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.places)+len(w.lost) > 0
 }
 
 func (w *Watch) isOpen() bool {

@@ -182,8 +182,10 @@ func (t *Toolset) HoldsResource(uri string) bool {
 	return selects(t.Spec.Resources, uri, func(pattern, uri string) bool { return v1.Like(pattern, uri) && !climbs(uri) })
 }
 
-// AllResources tells that nothing was said of resources, so that all of the servers' are held.
-func (t *Toolset) AllResources() bool { return t.Spec.Resources == nil }
+// HoldsExpansion tells whether the toolset holds the resources of a template, one of which has this URI.
+func (t *Toolset) HoldsExpansion(template, uri string) bool {
+	return t.HoldsResource(template) && !climbs(uri)
+}
 
 // Changed tells which lists of a server show in the toolset when they change.
 func (t *Toolset) Changed(s *Server) (tools, prompts, resources bool) {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"net"
 	"net/url"
+	"slices"
 	"sort"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -226,10 +228,9 @@ func (f *flight) modernHeaders(c *Call) error {
 		if f.head, err = mcp.AppendParamHeaders(f.head, c.Params, c.In); err != nil {
 			return err
 		}
-		return nil
 	}
 	for k, vs := range c.Header {
-		if len(k) > len(paramPrefix) && k[:len(paramPrefix)] == paramPrefix && len(vs) == 1 {
+		if len(k) > len(paramPrefix) && k[:len(paramPrefix)] == paramPrefix && len(vs) == 1 && !binds(c.Params, k) {
 			f.header(k, vs[0])
 		}
 	}
@@ -237,3 +238,8 @@ func (f *flight) modernHeaders(c *Call) error {
 }
 
 const paramPrefix = "Mcp-Param-"
+
+// binds tells whether a header is made from an argument.
+func binds(all []mcp.Param, header string) bool {
+	return slices.ContainsFunc(all, func(p mcp.Param) bool { return strings.EqualFold(p.Header, header[len(paramPrefix):]) })
+}

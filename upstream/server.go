@@ -42,7 +42,7 @@ type Call struct {
 	Client *Client
 	// Header holds the client's HTTP headers, of which Mcp-Param-* go on to a modern HTTP server; may be nil.
 	Header http.Header
-	// Params are the header bindings of the called tool, for a client that did not send the headers itself.
+	// Params are the header bindings of the called tool, where the client did not send the headers itself, or not all of them.
 	Params []mcp.Param
 	// State, when present, is the value of params.requestState and is replaced by StateTo (raw JSON), the server's own.
 	State   mcp.Span
