@@ -21,8 +21,8 @@ import (
 // DefaultInterval is how often Watch looks at the file unless told otherwise.
 const DefaultInterval = 500 * time.Millisecond
 
-// maxReferences bounds how many referenced files are looked at for changes.
-const maxReferences = 1000
+// maxReferences bounds how many referenced files, and patterns of them, are looked at for changes.
+const maxReferences = 2000
 
 // File is a configuration file. Only Path need be set; a File must not be
 // copied after its first use.
@@ -43,6 +43,7 @@ type state struct {
 	print      fingerprint
 	loaded     bool
 	references []string // files that values of the configuration refer to
+	globs      []string // patterns of file names in it
 }
 
 type fingerprint [sha256.Size]byte
@@ -86,11 +87,11 @@ func (f *File) Load() (*v1.Config, error) {
 	data, err := readAll(f.Path)
 	if err != nil {
 		err = reason(err)
-		next.print, next.loaded = f.print(nil, err, nil), true
+		next.print, next.loaded = f.print(nil, err, nil, &next, nil), true
 		f.setLast(next)
 		return nil, &Error{Path: f.Path, Err: err}
 	}
-	contents := map[string][]byte{}
+	contents, globbed := map[string][]byte{}, map[string][]byte{}
 	config, problems := v1.Parse(data, v1.Options{Dir: filepath.Dir(f.Path), ReadFile: func(name string) ([]byte, error) {
 		content, err := readAll(name)
 		if _, seen := contents[name]; !seen && len(contents) < maxReferences {
@@ -98,8 +99,16 @@ func (f *File) Load() (*v1.Config, error) {
 			contents[name] = digest(content, err)
 		}
 		return content, err
+	}, Glob: func(pattern string) ([]string, error) {
+		names, err := filepath.Glob(pattern)
+		if len(next.globs) < maxReferences {
+			next.globs = append(next.globs, pattern)
+			globbed[pattern] = digest([]byte(strings.Join(names, "\x00")), err)
+		}
+		return names, err
 	}})
-	next.print, next.loaded = f.print(data, nil, func(name string) []byte { return contents[name] }, next.references...), true
+	seen := func(name string) []byte { return contents[name] }
+	next.print, next.loaded = f.print(data, nil, seen, &next, func(pattern string) []byte { return globbed[pattern] }), true
 	f.setLast(next)
 	if len(problems) > 0 {
 		return nil, &Error{Path: f.Path, Problems: problems}
@@ -133,21 +142,26 @@ func (f *File) lastState() state {
 }
 
 // look returns the fingerprint of what is on the disk now.
-func (f *File) look(references []string) fingerprint {
+func (f *File) look(last *state) fingerprint {
 	data, err := readAll(f.Path)
 	if err != nil {
-		return f.print(nil, reason(err), nil)
+		return f.print(nil, reason(err), nil, &state{}, nil)
 	}
-	return f.print(data, nil, func(name string) []byte { return digest(readAll(name)) }, references...)
+	return f.print(data, nil, func(name string) []byte { return digest(readAll(name)) }, last, func(pattern string) []byte {
+		names, err := filepath.Glob(pattern)
+		return digest([]byte(strings.Join(names, "\x00")), err)
+	})
 }
 
-// print hashes the file's content, or why it has none, and what its references
-// hold.
-func (f *File) print(data []byte, err error, content func(string) []byte, references ...string) fingerprint {
+// print hashes the file's content, or why it has none, and what its references hold.
+func (f *File) print(data []byte, err error, content func(name string) []byte, s *state, names func(pattern string) []byte) fingerprint {
 	h := sha256.New()
 	h.Write(digest(data, err))
-	for _, name := range references {
+	for _, name := range s.references {
 		h.Write(content(name))
+	}
+	for _, pattern := range s.globs {
+		h.Write(names(pattern))
 	}
 	return fingerprint(h.Sum(nil))
 }
@@ -237,7 +251,7 @@ func (f *File) Watch(ctx context.Context, interval time.Duration, apply func(*v1
 // while.
 func (f *File) settled(ctx context.Context, quiet time.Duration) bool {
 	last := f.lastState()
-	now := f.look(last.references)
+	now := f.look(&last)
 	if last.loaded && now == last.print {
 		return false
 	}
@@ -247,6 +261,6 @@ func (f *File) settled(ctx context.Context, quiet time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	case <-timer.C:
-		return now == f.look(last.references)
+		return now == f.look(&last)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -253,6 +254,40 @@ func TestWatchFollowsReferences(t *testing.T) {
 		w.quiet(w.after(time.Minute))
 		write("3")
 		w.listens(w.after(time.Second), "127.0.0.1:3")
+	})
+}
+
+func TestWatchFollowsFilesThatAPatternFits(t *testing.T) {
+	watch(t, "mcpServers: {}\npolicies: {cedar: [policies/*.cedar]}", func(w *watched) {
+		dir := filepath.Join(filepath.Dir(w.path), "policies")
+		write := func(name, text string) {
+			w.t.Helper()
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				w.t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		reads := func(want ...v1.PolicyFile) {
+			w.t.Helper()
+			got := w.after(time.Second)
+			if len(got) != 1 || got[0].err != nil || !slices.Equal(got[0].config.Policies.Files, want) {
+				w.t.Fatalf("got %+v, want one configuration with %+v", got, want)
+			}
+		}
+		w.quiet(w.after(time.Minute))
+		write("a.cedar", "one")
+		reads(v1.PolicyFile{Name: "policies/a.cedar", Text: "one"})
+		write("a.cedar", "two")
+		reads(v1.PolicyFile{Name: "policies/a.cedar", Text: "two"})
+		write("b.cedar", "three")
+		reads(v1.PolicyFile{Name: "policies/a.cedar", Text: "two"}, v1.PolicyFile{Name: "policies/b.cedar", Text: "three"})
+		if err := os.RemoveAll(dir); err != nil {
+			w.t.Fatal(err)
+		}
+		w.fails(w.after(time.Second), "policies.cedar[0]: fits no file")
+		w.quiet(w.after(time.Minute))
 	})
 }
 

@@ -24,6 +24,10 @@ func options() v1.Options {
 		"CI_KEY": "sekrit-ci-key-0123456789", "DOLLAR": "$",
 	}
 	files := map[string]string{
+		"/etc/fixtures/policies/a.cedar": "permit(principal, action, resource);\n",
+		"/etc/fixtures/policies/b.cedar": "forbid(principal, action, resource);\n",
+		"/etc/fixtures/next.yaml":        "bindings: [{role: user, everyone: true}]\ncedar: [policies/b.cedar]\n",
+		"/etc/fixtures/wrong.yaml":       "shadow: next.yaml\nbindings:\n- {role: nobody, group: staff}\ncedar: [c.cedar]\nroels: {}\n",
 		"/etc/fixtures/token":     "\n  sekrit-from-a-file \n",
 		"/etc/fixtures/seal.keys": "# newest first\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n\nHx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA= \n# old\n",
 	}
@@ -35,6 +39,16 @@ func options() v1.Options {
 				return []byte(data), nil
 			}
 			return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+		},
+		Glob: func(pattern string) (names []string, err error) {
+			for name := range files {
+				if ok, err := filepath.Match(pattern, name); err != nil {
+					return nil, err
+				} else if ok {
+					names = append(names, name)
+				}
+			}
+			return names, nil
 		},
 	}
 }
@@ -93,6 +107,11 @@ func TestGoodFiles(t *testing.T) {
 		out := string(text) + "\n"
 		for _, w := range c.Warnings {
 			out += "warning: " + w + "\n"
+		}
+		for p := &c.Policies; p != nil; p = p.Next {
+			for _, file := range p.Files {
+				out += fmt.Sprintf("policies of %s: %s", file.Name, file.Text)
+			}
 		}
 		for _, name := range c.ServerNames() {
 			out += fmt.Sprintf("prefix of %q: %q\n", name, c.PrefixOf(name))

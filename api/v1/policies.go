@@ -86,8 +86,10 @@ func (k *checker) policiesOf(c *Config, p *Policies, at string) {
 	for _, name := range slices.Sorted(maps.Keys(p.Roles)) {
 		path := childPath(at+"roles", name)
 		k.label(path, name)
-		if _, builtin := BuiltinRoles()[name]; builtin || name == "" {
+		if _, builtin := BuiltinRoles()[name]; builtin {
 			k.fail(path, "is built in; give the role another name")
+		} else if name == "" {
+			k.fail(path, "has no name; give the role one")
 		}
 		role := p.Roles[name]
 		k.role(c, path, &role)
@@ -171,8 +173,10 @@ func issuerNames(c *Config) []string {
 }
 
 func noRole(p *Policies, name string) string {
-	names := slices.Collect(maps.Keys(BuiltinRoles()))
-	names = slices.Sorted(slices.Values(append(names, slices.Collect(maps.Keys(p.Roles))...)))
+	all := BuiltinRoles()
+	maps.Copy(all, p.Roles)
+	delete(all, "")
+	names := slices.Sorted(maps.Keys(all))
 	if len(names) > 20 {
 		names = append(names[:20], "…")
 	}
