@@ -6,6 +6,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/toolcrib/toolcrib/audit"
 	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/front"
@@ -74,6 +75,7 @@ type readiness struct {
 	Uptime  string                     `json:"uptime"`
 	Config  *configState               `json:"config"`
 	Cluster cluster.Status             `json:"cluster"`
+	Audit   *audit.Status              `json:"audit,omitempty"`
 	Servers map[string]upstream.Status `json:"servers"`
 }
 
@@ -85,6 +87,7 @@ func (s *server) ready(w http.ResponseWriter, req *http.Request) {
 		Status: "ready", Version: s.o.Version, Uptime: time.Since(s.started).Round(time.Second).String(),
 		Config: s.applied.Load(), Cluster: s.node.Status(), Servers: s.gw.Status(),
 	}
+	r.Reasons = append(r.Reasons, s.unrecorded(&r)...)
 	failed := 0
 	for name, st := range r.Servers {
 		if st.State == upstream.StateFailed {
@@ -116,9 +119,26 @@ func (s *server) ready(w http.ResponseWriter, req *http.Request) {
 			st.Reason = ""
 			r.Servers[name] = st
 		}
-		r.Config, r.Cluster.Reason = &configState{At: r.Config.At}, ""
+		r.Config, r.Cluster.Reason, r.Audit = &configState{At: r.Config.At}, "", nil
 	}
 	writeJSON(w, code, r)
+}
+
+// unrecorded tells what is wrong with the audit log.
+func (s *server) unrecorded(r *readiness) (reasons []string) {
+	r.Audit = s.audit.Status()
+	if r.Audit == nil {
+		return nil
+	}
+	if r.Audit.Error != "" {
+		reasons = append(reasons, "audit: records cannot be written: "+r.Audit.Error)
+	}
+	for _, sink := range r.Audit.Sinks {
+		if sink.Error != "" {
+			reasons = append(reasons, "audit: sink "+sink.Name+": "+sink.Error)
+		}
+	}
+	return reasons
 }
 
 func writeJSON(w http.ResponseWriter, code int, v any) {

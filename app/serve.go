@@ -18,6 +18,7 @@ import (
 	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/audit"
 	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/cluster/memory"
 	"github.com/toolcrib/toolcrib/cluster/redis"
@@ -46,6 +47,8 @@ type Options struct {
 	// Confine is the argv of the launcher that confines children; nil refuses servers that need it.
 	Confine []string
 	Version string
+	// Stdout takes audit records, where that is configured.
+	Stdout io.Writer
 	// Stderr takes the log.
 	Stderr io.Writer
 	// Ready is called with the base URL once clients can connect; may be nil.
@@ -71,6 +74,7 @@ type server struct {
 	node     *cluster.Node
 	backend  cluster.Backend
 	identity *identity.Authenticator
+	audit    *audit.Log
 	gw       *gateway.Gateway
 	launch   *launch.Launcher
 	front    *front.Handler
@@ -130,6 +134,7 @@ func Serve(ctx context.Context, o Options) error {
 	s.leave() // and with it ends what the gateway still does for other replicas
 	s.gw.Close()
 	s.identity.Close()
+	s.closeAudit()
 	return err
 }
 
@@ -183,9 +188,14 @@ func (s *server) build(c *v1.Config) error {
 		return err
 	}
 	s.launch = launch.New(c, s.log)
+	if s.audit, err = audit.Open(c, audit.Options{Log: s.log, Version: s.o.Version, Replica: s.node.ID(), Stdout: s.o.Stdout}); err != nil {
+		s.leave()
+		return err
+	}
+	s.metrics.Audit(s.recording)
 	s.identity = identity.New(identity.Options{Log: s.log})
 	s.gw = gateway.New(gateway.Options{
-		Identity: s.identity,
+		Identity: s.identity, Audit: s.audit,
 		Version:  s.o.Version, Log: s.log, Metrics: s.metrics, Guard: s.o.Guard, Confine: s.o.Confine, Launch: s.launch, Node: s.node, Ring: s.ring.Load,
 	})
 	s.metrics.Processes(s.processes)
@@ -193,6 +203,7 @@ func (s *server) build(c *v1.Config) error {
 	if err := s.put(c); err != nil {
 		s.leave()
 		s.identity.Close()
+		s.closeAudit()
 		return err
 	}
 	s.applied.Store(&configState{At: time.Now()})
@@ -323,7 +334,35 @@ func (s *server) put(c *v1.Config) error {
 	if err != nil {
 		return err
 	}
+	if err := s.audit.Configure(c); err != nil {
+		return err
+	}
 	return s.gw.Apply(p)
+}
+
+// auditTime is how long the sinks of the audit log may take to catch up in the end. What they have not got by then they get after
+// the next start.
+const auditTime = 5 * time.Second
+
+func (s *server) closeAudit() {
+	last, cancel := context.WithTimeout(context.Background(), auditTime)
+	defer cancel()
+	if err := s.audit.Close(last); err != nil {
+		s.log.Error("audit log not closed well", "error", err)
+	}
+}
+
+// recording is what the metrics of the audit log are made from.
+func (s *server) recording() telemetry.Audit {
+	st := s.audit.Status()
+	if st == nil {
+		return telemetry.Audit{}
+	}
+	now := telemetry.Audit{On: true, Records: st.Sequence, Failing: st.Error != "", Sinks: make([]telemetry.AuditSink, len(st.Sinks))}
+	for i, sink := range st.Sinks {
+		now.Sinks[i] = telemetry.AuditSink{Name: sink.Name, Behind: sink.Behind, Failing: sink.Error != ""}
+	}
+	return now
 }
 
 // drainNode lets what runs here for clients of other replicas finish. Those who call on and on are kept waiting in the end, so

@@ -472,3 +472,6 @@ func bareURI(uri string) string {
 	}
 	return uri + rest
 }
+
+// Short is a hash of what must not be on record itself, such as the id of a task.
+func Short(secret string) string { return short(secret) }

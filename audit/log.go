@@ -84,22 +84,19 @@ func Open(c *v1.Config, o Options) (*Log, error) {
 	return l, nil
 }
 
-// known tells whether the configuration says who callers are.
-func known(a *v1.Auth) bool {
-	return len(a.APIKeys) > 0 || len(a.Issuers) > 0 || a.ClientCertificates != nil || a.TrustedProxy != nil || a.Anonymous == "deny"
-}
-
 // sinksOf are the sinks of a configuration; those that go without saying too.
 func sinksOf(c *v1.Config) []v1.AuditSink {
-	if c.Audit.Sinks == nil && known(&c.Auth) {
-		return []v1.AuditSink{defaultSink("")}
+	if c.Audit.Sinks == nil && c.Auth.Configured() {
+		return []v1.AuditSink{defaultSink()}
 	}
 	return c.Audit.Sinks
 }
 
-// defaultSink is a file as it is configured when nothing is said of it.
-func defaultSink(file string) v1.AuditSink {
-	return v1.AuditSink{File: file, Rotate: 100 << 20, Lag: 64 << 20, Timeout: v1.Duration(10 * time.Second)}
+var defaultFile = filepath.Join("audit", "audit.jsonl")
+
+// defaultSink is the file that is written when none is named.
+func defaultSink() v1.AuditSink {
+	return v1.AuditSink{File: defaultFile, Rotate: 100 << 20, Lag: 64 << 20, Timeout: v1.Duration(10 * time.Second)}
 }
 
 // spoolRotate and spoolKeep bound the file that nobody asked for: it is there for the sinks that were.
@@ -115,8 +112,8 @@ func primaryOf(sinks []v1.AuditSink) v1.AuditSink {
 			return s
 		}
 	}
-	one := defaultSink("")
-	if len(sinks) > 0 && sinks[0].Kind() != "" {
+	one := defaultSink()
+	if len(sinks) > 0 {
 		one.Rotate, one.Keep = spoolRotate, spoolKeep
 	}
 	return one
@@ -133,13 +130,10 @@ func PathOf(c *v1.Config) string {
 }
 
 // DefaultPath is where the log is that no sink names.
-func DefaultPath(stateDir string) string { return pathOf("", stateDir) }
+func DefaultPath(stateDir string) string { return pathOf(defaultFile, stateDir) }
 
 func pathOf(file, stateDir string) string {
-	switch {
-	case file == "":
-		return filepath.Join(stateDir, "audit", "audit.jsonl")
-	case filepath.IsAbs(file):
+	if filepath.IsAbs(file) {
 		return file
 	}
 	return filepath.Join(stateDir, file)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
@@ -52,7 +53,7 @@ func serve(ctx context.Context, sys *system, o app.Options) error {
 	defer runner.ReapOrphans()()
 	o.Guard, o.Confine = guardCommand(), confineCommand()
 	o.Version = version()
-	o.Stderr = sys.stderr
+	o.Stdout, o.Stderr = sys.stdout, sys.stderr
 	o.Ready = func(baseURL string) {
 		c := o.Config
 		if c == nil {
@@ -61,7 +62,11 @@ func serve(ctx context.Context, sys *system, o app.Options) error {
 				c = v1.New() // it was changed this moment, which the log tells
 			}
 		}
-		welcome(sys.stdout, sys.program, reachable(baseURL, c), !c.Auth.Open())
+		out := sys.stdout
+		if slices.ContainsFunc(c.Audit.Sinks, func(s v1.AuditSink) bool { return s.Stdout }) {
+			out = sys.stderr // stdout is for records
+		}
+		welcome(out, sys.program, reachable(baseURL, c), !c.Auth.Open())
 	}
 	return fileError(app.Serve(ctx, o))
 }

@@ -39,7 +39,7 @@ func (v *visit) batch(ctx context.Context, s *session) error {
 // element serves one message of a batch as an exchange of its own.
 func (v *visit) element(ctx context.Context, s *session, body []byte, out *batchWriter) {
 	e := &visit{h: v.h, life: v.life}
-	e.x.Header, e.x.Request, e.x.Endpoint = v.x.Header, v.x.Request, v.x.Endpoint
+	e.x.Header, e.x.Request, e.x.Endpoint, e.x.HTTPMethod = v.x.Header, v.x.Request, v.x.Endpoint, v.x.HTTPMethod
 	rec := &recorder{header: http.Header{}}
 	e.sink.open(rec)
 	e.sink.timer.Stop() // the batch as a whole is kept alive

@@ -173,13 +173,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) serve(v *visit, w http.ResponseWriter, r *http.Request) {
+	v.x.HTTPMethod = r.Method
 	if err := CheckOrigin(r, h.o.Gateway.Plan().Config, h.o.Loopback); err != nil {
-		v.refuse(err)
+		v.turnAway(r, err)
 		return
 	}
 	endpoint, d := endpointOf(r.URL)
 	if d == noDoor {
-		v.refuse(errs.E("front", errs.NoEndpoint, "no endpoint has the path %.100q; the endpoints are /mcp, /servers/{name}/mcp and /toolsets/{name}/mcp, "+
+		v.turnAway(r, errs.E("front", errs.NoEndpoint, "no endpoint has the path %.100q; the endpoints are /mcp, /servers/{name}/mcp and /toolsets/{name}/mcp, "+
 			"and /sse in place of /mcp for clients of 2024-11-05", r.URL.Path))
 		return
 	}
@@ -239,6 +240,12 @@ func (v *visit) admitted(r *http.Request) {
 	}
 }
 
+// turnAway refuses a request that no endpoint takes.
+func (v *visit) turnAway(r *http.Request, err error) {
+	v.x.Request = identity.Request{Remote: identity.RequestOf(r, "").Remote, Path: r.URL.Path}
+	v.refuse(err)
+}
+
 // refuse answers with an error. Legacy clients do not read the body of another status than 200, so for them only what
 // concerns the transport has one.
 func (v *visit) refuse(err error) {
@@ -257,7 +264,25 @@ func (v *visit) refuse(err error) {
 	if (v.door == doorMessage || kind != mcp.KindRequest && kind != mcp.KindBatch) && status < http.StatusBadRequest {
 		status = http.StatusServiceUnavailable // nobody reads the body, and what was sent was not taken
 	}
+	if unrecorded := v.record(status, 0, err); unrecorded != nil {
+		e = errs.Of(unrecorded)
+		status = e.Kind.HTTP()
+	}
 	v.sink.fail(id, e, status, v.challenge(err))
+}
+
+// record puts the exchange on record, before it is answered.
+func (v *visit) record(status, size int, err error) error {
+	return v.h.o.Gateway.Record(&v.x, gateway.Answered{Status: status, Bytes: size, Err: err})
+}
+
+// reply answers with what came of the exchange, once that is on record.
+func (v *visit) reply(status int) error {
+	if err := v.record(status, v.x.Out.Len(), nil); err != nil {
+		return err
+	}
+	v.sink.answer(&v.x.Out, status)
+	return nil
 }
 
 // challenge are the values of WWW-Authenticate of an answer with an error.
@@ -436,6 +461,5 @@ func (v *visit) respond(ctx context.Context) error {
 	if x.Out.Kind == mcp.KindError {
 		status = mcp.HTTPStatus(x.Out.ErrorCode)
 	}
-	v.sink.answer(&x.Out, status)
-	return nil
+	return v.reply(status)
 }

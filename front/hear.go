@@ -13,6 +13,7 @@ import (
 // hear serves GET within a session: the stream on which its client is told of changes (2025-11-25 transports "Listening for
 // Messages"). A session has one; a newer one ends it.
 func (v *visit) hear(r *http.Request) error {
+	v.x.Operation = "session/listen"
 	s, err := v.openSession(r)
 	if err != nil {
 		return err
@@ -27,6 +28,11 @@ func (v *visit) hear(r *http.Request) error {
 	w, err := v.h.o.Gateway.WatchSession(r.Context(), &v.x, v.h.sessions.subscribed(s.id)...)
 	if err != nil {
 		v.h.open.leave(s.principal)
+		return err
+	}
+	if err := v.record(http.StatusOK, 0, nil); err != nil {
+		v.h.open.leave(s.principal)
+		w.Close()
 		return err
 	}
 	h, ctx := v.h, r.Context()

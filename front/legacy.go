@@ -103,16 +103,14 @@ func (v *visit) request(client context.Context, s *session) error {
 		return err
 	}
 	legacyAnswer(x)
-	v.sink.answer(&x.Out, http.StatusOK)
-	return nil
+	return v.reply(http.StatusOK)
 }
 
 func (v *visit) local(result []byte) error {
 	if err := v.x.Answer(result); err != nil {
 		return err
 	}
-	v.sink.answer(&v.x.Out, http.StatusOK)
-	return nil
+	return v.reply(http.StatusOK)
 }
 
 func (v *visit) setLevel(ctx context.Context, s *session) error {

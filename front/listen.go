@@ -35,6 +35,11 @@ func (v *visit) listen(r *http.Request) error {
 		v.h.open.leave(principal)
 		return err
 	}
+	if err := v.record(http.StatusOK, 0, nil); err != nil {
+		v.h.open.leave(principal)
+		w.Close()
+		return err
+	}
 	id, got := bytes.Clone(x.In.ID.Of(x.In.Body)), w.Granted(wish)
 	h, ctx := v.h, r.Context()
 	v.after = func(out *sink) {

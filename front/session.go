@@ -53,7 +53,11 @@ func (v *visit) initialize(r *http.Request) error {
 	s := v.newSession(version)
 	token := v.sealSession(s)
 	v.sink.header("Mcp-Session-Id", token) // now: a server that starts slowly may have the answer streamed
-	if err := v.describe(r.Context(), version); err != nil {
+	err = v.describe(r.Context(), version)
+	if err == nil {
+		err = v.record(http.StatusOK, v.x.Out.Len(), nil)
+	}
+	if err != nil {
 		v.sink.header("Mcp-Session-Id", "")
 		v.h.o.Gateway.Leave(s.own, s.key)
 		return err
@@ -195,12 +199,16 @@ func (v *visit) unseal(ring *seal.Ring, token string) *session {
 
 // endSession serves DELETE.
 func (v *visit) endSession(r *http.Request) error {
+	v.x.Operation = "session/end"
 	s, err := v.openSession(r)
 	if err != nil {
 		return err
 	}
 	v.h.opened.drop(r.Header["Mcp-Session-Id"][0])
 	if err := v.h.endSession(r.Context(), s); err != nil {
+		return err
+	}
+	if err := v.record(http.StatusNoContent, 0, nil); err != nil {
 		return err
 	}
 	v.sink.status(http.StatusNoContent)

@@ -48,6 +48,7 @@ var (
 
 // openStream takes in a GET at doorStream; serve is to be called then.
 func (v *visit) openStream(r *http.Request) (*stream, error) {
+	v.x.Operation = "session/open"
 	if err := acceptsEvents(r.Header); err != nil {
 		return nil, err
 	}
@@ -57,6 +58,10 @@ func (v *visit) openStream(r *http.Request) (*stream, error) {
 		principal: v.x.Principal.Key(), endpoint: v.x.Endpoint, ttl: time.Duration(c.Sessions.TTL), calls: map[*streamCall]struct{}{},
 	}
 	if err := v.h.open.enter(st.principal, c.Streams); err != nil {
+		return nil, err
+	}
+	if err := v.record(http.StatusOK, 0, nil); err != nil {
+		v.h.open.leave(st.principal)
 		return nil, err
 	}
 	rand.Read(st.handle[:])
@@ -140,7 +145,7 @@ func (st *stream) take(ctx context.Context, body []byte) error {
 
 // exchange serves one message as an exchange of its own, by the plan and the keys of now.
 func (st *stream) exchange(ctx context.Context, v *visit, w *streamCall) error {
-	v.x.Header, v.x.Request, v.x.Endpoint = st.request.Header, st.request, st.endpoint
+	v.x.Header, v.x.Request, v.x.Endpoint, v.x.HTTPMethod = st.request.Header, st.request, st.endpoint, http.MethodPost
 	v.sink.open(w)
 	defer v.sink.close()
 	v.sink.timer.Stop() // the stream as a whole is kept alive
@@ -202,7 +207,11 @@ func (st *stream) initialize(ctx context.Context, v *visit) error {
 	if taken {
 		return errs.E("front", errs.BadRequest, "initialize inside a session; open another stream for another session")
 	}
-	if err := v.describe(ctx, version); err != nil {
+	err = v.describe(ctx, version)
+	if err == nil {
+		err = v.record(http.StatusOK, v.x.Out.Len(), nil)
+	}
+	if err != nil {
 		st.mu.Lock()
 		st.session = nil
 		st.mu.Unlock()

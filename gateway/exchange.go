@@ -19,6 +19,8 @@ type Exchange struct {
 	// Header is the client's HTTP header, Request what it and its connection say of who sent it.
 	Header  http.Header
 	Request identity.Request
+	// HTTPMethod is that of the request, Operation what is asked where no message says that: session/end.
+	HTTPMethod, Operation string
 	// Endpoint is what was asked: a server, or a toolset behind ToolsetsAt; empty for the aggregated endpoint.
 	Endpoint string
 	// Session names the client's own session, within all callers, when servers must not mistake it for another one of the same
@@ -37,7 +39,8 @@ type Exchange struct {
 	// Out is the answer after Serve returned without an error.
 	Out mcp.Raw
 
-	started time.Time
+	started  time.Time
+	recorded bool // for the audit log
 	world   *world
 	at      *endpoint // that was asked
 	member  *member   // the server the request goes to
@@ -70,6 +73,7 @@ func (x *Exchange) Reset() {
 	rename := x.rename[:0]
 	x.Session, x.Within, x.Carrier = "", "", false
 	x.Request = identity.Request{}
+	x.HTTPMethod, x.Operation, x.started, x.recorded = "", "", time.Time{}, false
 	x.Header, x.Endpoint, x.Client, x.Principal, x.Notify = nil, "", upstream.Client{}, nil, nil
 	x.world, x.at, x.member, x.name, x.tool = nil, nil, nil, nil, nil
 	x.tailor, x.tailored = nil, false

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/audit"
 	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/cluster/memory"
 	"github.com/toolcrib/toolcrib/identity"
@@ -28,6 +29,8 @@ type Options struct {
 	Version string
 	Log     *slog.Logger
 	Metrics *telemetry.Metrics
+	// Audit takes records of what was asked and answered; nil takes none.
+	Audit *audit.Log
 	// Guard is the argv of the guard process for children of stdio servers; nil for none.
 	Guard []string
 	// Launch decides what is started for stdio servers; nil starts commands as they are.

@@ -11,6 +11,7 @@ import (
 
 // edge is walked before the body of a request is read.
 var edge = []stage{
+	{"audit", unburdened},
 	{"identify", identify},
 }
 
@@ -78,6 +79,7 @@ func (g *Gateway) Finish(x *Exchange, err error) {
 		g.logRefusal(x, err, took)
 	}
 	g.tell(x, outcome, err, took)
+	g.unrecorded(x, err)
 	x.held.release()
 	g.release(x.world)
 }
