@@ -178,6 +178,11 @@ func (h *Handler) serve(v *visit, w http.ResponseWriter, r *http.Request) {
 		v.turnAway(r, err)
 		return
 	}
+	callers := h.o.Gateway.Callers()
+	if path, ok := callers.IsMetadata(r.URL.EscapedPath()); ok {
+		callers.ServeMetadata(w, r, path)
+		return
+	}
 	endpoint, d := endpointOf(r.URL)
 	if d == noDoor {
 		v.turnAway(r, errs.E("front", errs.NoEndpoint, "no endpoint has the path %.100q; the endpoints are /mcp, /servers/{name}/mcp and /toolsets/{name}/mcp, "+

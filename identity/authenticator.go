@@ -2,7 +2,9 @@ package identity
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"reflect"
 	"sync"
 	"time"
 
@@ -29,7 +31,14 @@ type Authenticator struct {
 	end   context.CancelFunc
 	tasks sync.WaitGroup
 
-	mu sync.Mutex // one Configure at a time
+	mu      sync.Mutex // one Configure at a time
+	auth    *v1.Auth   // of the last one, with its publicURL
+	public  string
+	last    *Verifier
+	sources map[origin]*source
+
+	running sync.Mutex
+	closed  bool
 }
 
 // New makes an Authenticator, which Close ends.
@@ -50,8 +59,21 @@ func New(o Options) *Authenticator {
 
 // Close ends what runs in the background.
 func (a *Authenticator) Close() {
+	a.running.Lock()
+	a.closed = true
+	a.running.Unlock()
 	a.end()
 	a.tasks.Wait()
+}
+
+// background runs f, which Close waits for; false when it is too late for that.
+func (a *Authenticator) background(f func()) bool {
+	a.running.Lock()
+	defer a.running.Unlock()
+	if !a.closed {
+		a.tasks.Go(f)
+	}
+	return !a.closed
 }
 
 // Refresh reads the managed keys again, so that a change of them counts at once.
@@ -66,13 +88,47 @@ func (a *Authenticator) Refresh(ctx context.Context) error {
 func (a *Authenticator) Configure(c *v1.Config) (*Verifier, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	v := &Verifier{a: a, required: !c.Auth.Open()}
+	if a.managed != nil {
+		a.managed.pace(time.Duration(c.Auth.Revocation))
+	}
+	if a.last != nil && a.public == c.PublicURL && reflect.DeepEqual(a.auth, &c.Auth) {
+		return a.last, nil
+	}
+	v := &Verifier{a: a, required: !c.Auth.Open(), tokens: newTokens(), public: publicURL(canonical(c.PublicURL))}
 	var err error
 	if v.keys, err = newKeys(c.Auth.APIKeys); err != nil {
 		return nil, err
 	}
-	if a.managed != nil {
-		a.managed.pace(time.Duration(c.Auth.Revocation))
+	was := a.sources
+	a.sources = make(map[origin]*source, len(c.Auth.Issuers))
+	for i := range c.Auth.Issuers {
+		is, err := a.newIssuer(&c.Auth.Issuers[i], time.Duration(c.Auth.Revocation), was)
+		if err != nil {
+			a.sources = was
+			return nil, fmt.Errorf("auth.issuers[%d].%w", i, err)
+		}
+		v.issuers = append(v.issuers, is)
 	}
+	for _, is := range v.issuers {
+		is.source.refresh()
+	}
+	auth := c.Auth
+	a.auth, a.public, a.last = &auth, c.PublicURL, v
 	return v, nil
+}
+
+// sourceOf is what is known of an issuer, or will be.
+func (a *Authenticator) sourceOf(o origin, was map[origin]*source) (*source, error) {
+	s := a.sources[o]
+	if s == nil {
+		s = was[o]
+	}
+	if s == nil {
+		var err error
+		if s, err = newSource(a, o); err != nil {
+			return nil, err
+		}
+	}
+	a.sources[o] = s
+	return s, nil
 }

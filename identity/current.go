@@ -1,7 +1,10 @@
 package identity
 
 import (
+	"crypto/tls"
 	"encoding/json"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
@@ -22,6 +25,8 @@ func (v *Verifier) Current(p *Principal) (*Principal, error) {
 		return nil, ended("the credential has expired")
 	case p.Method == MethodAPIKey:
 		return v.currentKey(p, now)
+	case p.Method == MethodToken:
+		return v.currentToken(p, now)
 	}
 	return nil, ended("callers of this kind are not served any more")
 }
@@ -44,6 +49,99 @@ func (v *Verifier) currentKey(p *Principal, now time.Time) (*Principal, error) {
 		return nil, ended("the API key has expired, was revoked, or is gone from the configuration")
 	}
 	return is.unless(p), nil
+}
+
+func (v *Verifier) currentToken(p *Principal, now time.Time) (*Principal, error) {
+	if p.proof == nil { // another replica has the token
+		for _, is := range v.issuers {
+			if is.Name == p.Issuer {
+				return p, nil
+			}
+		}
+		return nil, ended("the issuer of the access token is gone from the configuration")
+	}
+	k := p.proof.known
+	if !slices.Contains(v.issuers, k.issuer) {
+		var err error
+		if k, err = v.renewed(k); err != nil {
+			return nil, ended("the access token is not accepted any more: " + err.Error())
+		}
+	}
+	if k.key != nil {
+		k.issuer.source.refresh()
+	}
+	st := k.standing.Load()
+	switch {
+	case k.key != nil && k.key.gone.Load():
+		return nil, ended("the key that the access token is signed with is not the issuer's any more")
+	case st.err != nil:
+		return nil, ended("the access token is not accepted any more: " + st.err.Error())
+	case st.principal.over(now):
+		return nil, ended("the access token has expired")
+	case st.lacks != nil:
+		return nil, Lacking(st.lacks...)
+	}
+	if !st.until.IsZero() && now.Sub(st.asked) >= st.until.Sub(st.asked)/2 {
+		v.askBehind(k)
+		if now.After(st.until.Add(awayMost)) {
+			return nil, ended("the issuer of the access token has not answered for too long")
+		}
+	}
+	if same(st.principal, p) {
+		return p, nil
+	}
+	return st.principal, nil
+}
+
+// awayMost is how long something stays open whose token's issuer cannot be asked.
+const awayMost = time.Minute
+
+// renewed is a token of an earlier configuration by this one. What its issuer said last of it counts until it is asked again.
+func (v *Verifier) renewed(was *known) (*known, error) {
+	if k := v.tokens.find(was.token); k != nil {
+		return k, nil
+	}
+	is := v.issuerOf(was.issuer.Issuer.Issuer)
+	if is == nil {
+		return nil, errors.New("its issuer is gone from the configuration")
+	}
+	k := &known{token: was.token, digest: was.digest, issuer: is, key: was.key, typ: was.typ, alg: was.alg, claims: was.claims}
+	if k.key == nil && is.introspect == nil {
+		return nil, errors.New("its issuer is not asked about tokens any more")
+	}
+	if err := is.takes(k); err != nil {
+		return nil, err
+	}
+	st := v.stand(k, k.claims)
+	if st.err != nil {
+		return nil, st.err
+	}
+	if passed := was.passed.Load(); passed != nil && is.audience == nil {
+		if err := v.stillMeant(k, st, *passed); err != nil {
+			return nil, err
+		}
+	}
+	if !st.until.IsZero() { // nobody asked yet
+		st.until = st.asked
+	}
+	k.standing.Store(st)
+	v.tokens.add(k)
+	return k, nil
+}
+
+// stillMeant tells whether a token is for one of the places where it was used.
+func (v *Verifier) stillMeant(k *known, st *standing, used []place) error {
+	var failed error
+	for _, at := range used {
+		r := &Request{Host: at.host, Path: at.path}
+		if at.secure {
+			r.TLS = &tls.ConnectionState{}
+		}
+		if failed = v.meant(k.issuer, st.audience, r); failed == nil {
+			return nil
+		}
+	}
+	return failed
 }
 
 // named is the principal of a key, by its Key(); nil when there is none that is good now.

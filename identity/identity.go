@@ -1,5 +1,3 @@
-// Package identity says who calls: it turns the credentials of a request into a Principal. Sessions and
-// every other sealed token are bound to it.
 package identity
 
 import (
@@ -41,6 +39,7 @@ type Principal struct {
 type proof struct {
 	digest  digest // of the key or token
 	managed string // id of the managed key
+	known   *known // the token
 }
 
 // Credential is a secret of the principal that servers may be given.
@@ -101,8 +100,17 @@ func (p *Principal) attribute(name string, value any) {
 
 // unless is was where nothing of it changed, so that what is kept by the pointer stays good; else p.
 func (p *Principal) unless(was *Principal) *Principal {
-	if p != nil && was != nil && reflect.DeepEqual(p, was) {
+	if p != nil && was != nil && p.proof.same(was.proof) && same(p, was) {
 		return was
 	}
 	return p
 }
+
+// same tells whether two principals are alike, whatever they were identified by.
+func same(p, q *Principal) bool {
+	a, b := *p, *q
+	a.proof, b.proof = nil, nil
+	return reflect.DeepEqual(&a, &b)
+}
+
+func (p *proof) same(q *proof) bool { return p == q || p != nil && q != nil && *p == *q }

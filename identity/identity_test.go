@@ -100,7 +100,7 @@ func TestPrincipal(t *testing.T) {
 	groups := []string{"analysts"}
 	k := keys(t, v1.APIKey{Name: "ci", Key: ciKey, Tenant: "acme", Groups: groups})
 	groups[0] = "admins"
-	p, err := k.Identify(t.Context(), sent("Bearer " + ciKey))
+	p, err := k.Identify(t.Context(), sent("Bearer "+ciKey))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func TestAnonymous(t *testing.T) {
 		t.Error("configured keys are not required")
 	}
 	named := keys(t, v1.APIKey{Name: "anonymous", Key: ciKey})
-	p, err := named.Identify(t.Context(), sent("Bearer " + ciKey))
+	p, err := named.Identify(t.Context(), sent("Bearer "+ciKey))
 	if err != nil || p.Key() == identity.Anonymous.Key() {
 		t.Errorf("a key can be named so that it is Anonymous: %v, %v", p, err)
 	}
@@ -213,7 +213,7 @@ func BenchmarkIdentify(b *testing.B) {
 func TestCredential(t *testing.T) {
 	k := keys(t, v1.APIKey{Name: "ci", Key: ciKey, Credentials: map[string]v1.Secret{"github": "theirs"}}, v1.APIKey{Name: "own", Key: ownKey})
 	for key, want := range map[string]v1.Secret{ciKey: "theirs", ownKey: ""} {
-		p, err := k.Identify(t.Context(), sent("Bearer " + key))
+		p, err := k.Identify(t.Context(), sent("Bearer "+key))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,6 +20,12 @@ const maxKey = 4096
 // the maps of this process hash digests with a seed of their own, so that the time of a look-up tells nothing of a key.
 type digest = [sha256.Size]byte
 
+// digestOf is the digest of a credential, most often without anything on the heap.
+func digestOf(token string) digest {
+	var scratch [512]byte
+	return sha256.Sum256(append(scratch[:0], token...))
+}
+
 // keys are the static keys of a configuration.
 type keys struct {
 	entries map[digest]*Principal
@@ -103,7 +109,7 @@ func (k *keys) enter(p *Principal, what, secret string) error {
 		if len(secret) > maxKey || !sendable(secret) {
 			return fmt.Errorf("%s of %q cannot be sent as a bearer token: use at most %d visible ASCII characters, no space or comma", what, p.Subject, maxKey)
 		}
-		d = sha256.Sum256([]byte(secret))
+		d = digestOf(secret)
 	}
 	if other := k.entries[d]; other != nil {
 		return fmt.Errorf("%s of %q is the same as that of %q", what, p.Subject, other.Subject)

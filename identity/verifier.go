@@ -2,7 +2,6 @@ package identity
 
 import (
 	"context"
-	"crypto/sha256"
 	"strings"
 
 	"github.com/toolcrib/toolcrib/errs"
@@ -20,6 +19,9 @@ type Verifier struct {
 	a        *Authenticator
 	required bool
 	keys     *keys
+	issuers  []*issuer
+	tokens   *tokens
+	public   publicURL
 }
 
 // Required reports whether callers need a credential; else those without one are Anonymous.
@@ -41,12 +43,15 @@ func (v *Verifier) Identify(ctx context.Context, r *Request) (*Principal, error)
 	if !ok {
 		return v.stranger("the Authorization header is not a bearer token; %s", v.remedy())
 	}
-	return v.bearer(ctx, token)
+	return v.bearer(ctx, token, r)
 }
 
 // bearer finds whose token it is (RFC 6750 section 2.1).
-func (v *Verifier) bearer(ctx context.Context, token string) (*Principal, error) {
-	digest := sha256.Sum256([]byte(token))
+func (v *Verifier) bearer(ctx context.Context, token string, r *Request) (*Principal, error) {
+	if k := v.tokens.find(token); k != nil {
+		return v.token(ctx, k, r)
+	}
+	digest := digestOf(token)
 	if p := v.keys.find(digest, v.a.now()); p != nil {
 		return p, nil
 	}
@@ -56,18 +61,24 @@ func (v *Verifier) bearer(ctx context.Context, token string) (*Principal, error)
 		}
 		return nil, errs.E(op, errs.Unauthenticated, "the API key is unknown, expired or revoked; %s", v.remedy())
 	}
+	if len(v.issuers) > 0 {
+		return v.newToken(ctx, token, digest, r)
+	}
 	return v.stranger("unknown API key; %s", v.remedy())
 }
 
 // stranger is the caller with a credential that says nothing here: where nobody is told to have any, it does not matter.
 func (v *Verifier) stranger(format string, args ...any) (*Principal, error) {
-	if v.keys.any() || v.required {
+	if v.keys.any() || v.required || len(v.issuers) > 0 {
 		return nil, errs.E(op, errs.Unauthenticated, format, args...)
 	}
 	return Anonymous, nil
 }
 
 func (v *Verifier) remedy() string {
+	if len(v.issuers) > 0 {
+		return `send "Authorization: Bearer TOKEN" with an access token; the metadata of the endpoint tell who gives them out`
+	}
 	return `send "Authorization: Bearer KEY" with a key that is configured under auth.apiKeys or made with toolcrib keys`
 }
 
@@ -89,16 +100,3 @@ func sendable(token string) bool {
 	}
 	return true
 }
-
-// Challenge are the values of WWW-Authenticate that an answer to r with err has (RFC 6750 section 3); nil where it has none.
-func (v *Verifier) Challenge(err error, _ *Request) []string {
-	switch errs.Of(err).Kind {
-	case errs.Unauthenticated, errs.InsufficientScope:
-		return []string{`Bearer realm="toolcrib"`}
-	}
-	return nil
-}
-
-// Metadata is the document that tells clients of the endpoint which authorization servers there are (RFC 9728); nil where
-// there are none.
-func (v *Verifier) Metadata(*Request) []byte { return nil }
