@@ -113,6 +113,9 @@ func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
 		}
 	}
 	x.tool = g.metric(m, facts)
+	if facts != nil && facts.app && x.at.joined() && x.at.set != nil {
+		return x.unknownHere()
+	}
 	if facts != nil && facts.app && x.at.joined() {
 		return errs.E("gateway", errs.NotFound, "unknown tool %.128q: it is for the server's own app, at /servers/%s/mcp",
 			x.world.members[m.Name].Prefix+string(x.name), m.Name)
