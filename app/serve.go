@@ -22,6 +22,7 @@ import (
 	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/cluster/memory"
 	"github.com/toolcrib/toolcrib/cluster/redis"
+	"github.com/toolcrib/toolcrib/control"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/front"
 	"github.com/toolcrib/toolcrib/gateway"
@@ -30,6 +31,7 @@ import (
 	"github.com/toolcrib/toolcrib/runner/launch"
 	"github.com/toolcrib/toolcrib/seal"
 	"github.com/toolcrib/toolcrib/source"
+	"github.com/toolcrib/toolcrib/store"
 	"github.com/toolcrib/toolcrib/telemetry"
 )
 
@@ -73,8 +75,10 @@ type server struct {
 	ring     atomic.Pointer[seal.Ring]
 	node     *cluster.Node
 	backend  cluster.Backend
+	store    *store.Lazy
 	identity *identity.Authenticator
 	audit    *audit.Log
+	manage   *control.API
 	gw       *gateway.Gateway
 	launch   *launch.Launcher
 	front    *front.Handler
@@ -133,7 +137,7 @@ func Serve(ctx context.Context, o Options) error {
 	cancel()
 	s.leave() // and with it ends what the gateway still does for other replicas
 	s.gw.Close()
-	s.identity.Close()
+	s.forget()
 	s.closeAudit()
 	return err
 }
@@ -193,16 +197,18 @@ func (s *server) build(c *v1.Config) error {
 		return err
 	}
 	s.metrics.Audit(s.recording)
-	s.identity = identity.New(identity.Options{Log: s.log})
+	s.store = openStore(c)
+	s.identity = identity.New(identity.Options{Log: s.log, Keys: s.store})
 	s.gw = gateway.New(gateway.Options{
 		Identity: s.identity, Audit: s.audit,
 		Version:  s.o.Version, Log: s.log, Metrics: s.metrics, Guard: s.o.Guard, Confine: s.o.Confine, Launch: s.launch, Node: s.node, Ring: s.ring.Load,
 	})
 	s.metrics.Processes(s.processes)
+	s.manage = s.management()
 	s.front = front.New(front.Options{Gateway: s.gw, Node: s.node, Log: s.log, Metrics: s.metrics, Ring: ring, Loopback: s.loopback, Life: s.life})
 	if err := s.put(c); err != nil {
 		s.leave()
-		s.identity.Close()
+		s.forget()
 		s.closeAudit()
 		return err
 	}
@@ -223,6 +229,14 @@ func (s *server) join(c *v1.Config) error {
 	s.node = cluster.New(cluster.Options{Backend: s.backend, Ring: s.ring.Load, Log: s.log})
 	s.metrics.Cluster(func() bool { return s.node.Status().Connected })
 	return nil
+}
+
+// forget closes what knows the callers.
+func (s *server) forget() {
+	s.identity.Close()
+	if err := s.store.Close(); err != nil {
+		s.log.Warn("the store was not closed in good order", "error", err)
+	}
 }
 
 func (s *server) leave() {
@@ -268,6 +282,7 @@ func (s *server) watch(ctx context.Context) {
 	if s.source == nil {
 		return
 	}
+	s.task(func() { s.firstKey(ctx) })
 	s.task(func() { s.source.Watch(ctx, watchEvery, func(c *v1.Config, err error) { s.apply(ctx, c, err) }) })
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
@@ -395,6 +410,7 @@ func (s *server) warnUnapplied(c *v1.Config) {
 		{"log.format", s.first.Log.Format, c.Log.Format},
 		{"stateDir", s.first.StateDir, c.StateDir},
 		{"cluster", string(s.first.Cluster), string(c.Cluster)},
+		{"store", string(s.first.Store), string(c.Store)},
 	} {
 		if key.was != key.is {
 			s.log.Warn("changed, but takes effect only after a restart", "key", key.name)

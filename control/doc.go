@@ -1,7 +1,14 @@
-// Package control is how the owner of a gateway looks into it on the same machine: which instances run, and what they
-// print. It is HTTP over a unix socket in the gateway's state directory, which nobody but that owner can open.
+// Package control is how operators look into a gateway and manage it.
+//
+// On the same machine its owner asks over a unix socket in the gateway's state directory, which nobody else can open:
 //
 //	stateDir/run/<pid>.sock ◄── Find, Client      toolcrib ps, logs
 //	        │
 //	      Serve ──► Subject                        the gateway
+//
+// From elsewhere it takes a credential, and a policy that permits what is asked:
+//
+//	/api/v1/… ◄── toolcrib keys, whoami, audit search, any HTTP client
+//	    │
+//	   API ──► Gate (who) ──► policy (may) ──► handler ──► audit
 package control

@@ -26,8 +26,10 @@ type Config struct {
 	More map[string]any
 }
 
-// Permit are the policies under which everybody may call everything.
-var Permit = map[string]any{"bindings": []any{map[string]any{"everyone": true, "role": "user"}}}
+// Permit are the policies under which everybody may call everything, and see what runs.
+var Permit = map[string]any{"bindings": []any{
+	map[string]any{"everyone": true, "role": "user"}, map[string]any{"everyone": true, "role": "auditor"},
+}}
 
 // One is the configuration of one server, named "one".
 func One(s *Server) Config { return Config{Servers: map[string]*Server{"one": s}} }

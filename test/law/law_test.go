@@ -26,7 +26,7 @@ const module = "github.com/toolcrib/toolcrib/"
 var arrows = map[string][]string{
 	"cmd":     {"cli"},
 	"cli":     {"app", "internal/example"},
-	"app":     {"front", "source", "control"},
+	"app":     {"front", "source", "control", "store"},
 	"front":   {"gateway"},
 	"gateway": {"plan"},
 	"plan":    {"identity", "policy", "audit", "telemetry", "upstream", "cluster"},

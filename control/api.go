@@ -1,0 +1,361 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"iter"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/toolcrib/toolcrib/audit"
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/identity"
+	"github.com/toolcrib/toolcrib/policy"
+	"github.com/toolcrib/toolcrib/store"
+)
+
+// Prefix is where the management interface is on the gateway's listener.
+const Prefix = "/api/v1/"
+
+// The actions that policies permit, and what stands for none.
+const (
+	KeysRead         = "keys:read"
+	KeysWrite        = "keys:write"
+	AuditRead        = "audit:read"
+	PolicyRead       = "policy:read"
+	ServersRead      = "servers:read"
+	ServersWrite     = "servers:write"
+	DefinitionsRead  = "definitions:read"
+	DefinitionsWrite = "definitions:write"
+	// Self is what everybody may do who has shown who they are.
+	Self = "self"
+
+	everything = "*"
+)
+
+// Actions are all that policies permit.
+func Actions() []string {
+	return []string{AuditRead, DefinitionsRead, DefinitionsWrite, KeysRead, KeysWrite, PolicyRead, ServersRead, ServersWrite}
+}
+
+// Gate says who calls.
+type Gate interface {
+	Identify(ctx context.Context, r *identity.Request) (*identity.Principal, error)
+	Challenge(err error, r *identity.Request) []string
+}
+
+// Options are what the management interface needs.
+type Options struct {
+	// Gate and Policies are those of the configuration that counts now.
+	Gate     func() Gate
+	Policies func() *policy.Set
+	// Store has the keys. Changed is called when they changed.
+	Store   store.Store
+	Changed func(context.Context)
+	Audit   *audit.Log
+	Log     *slog.Logger
+	Subject Subject
+	// Servers tells what of each server there is to know.
+	Servers func() any
+	// Explain, Search, Drift and Approve are served as far as they are there.
+	Explain func(ctx context.Context, question json.RawMessage) (any, error)
+	Search  func(ctx context.Context, q AuditQuery) (iter.Seq2[json.RawMessage, error], error)
+	Drift   func(ctx context.Context) (any, error)
+	Approve func(ctx context.Context, by string, what json.RawMessage) (any, error)
+	// Now is the clock; time.Now when it is nil.
+	Now func() time.Time
+}
+
+// Route is one thing that can be asked of the management interface.
+type Route struct {
+	Method, Path string
+	// Action is what a policy must permit for it, or Self.
+	Action string
+	// Operation is what records call it.
+	Operation string
+
+	serve func(*asked) (any, error)
+}
+
+// Routes are all there are: whatever is not here is not served.
+func (a *API) Routes() []Route {
+	return []Route{
+		{"GET", "whoami", Self, "whoami", a.whoami},
+		{"GET", "keys", KeysRead, "keys.list", a.listKeys},
+		{"POST", "keys", KeysWrite, "keys.create", a.createKey},
+		{"GET", "keys/{id}", KeysRead, "keys.get", a.getKey},
+		{"DELETE", "keys/{id}", KeysWrite, "keys.revoke", a.revokeKey},
+		{"POST", "keys/{id}/rotate", KeysWrite, "keys.rotate", a.rotateKey},
+		{"POST", "explain", PolicyRead, "policy.explain", a.explain},
+		{"GET", "servers", ServersRead, "servers.list", a.servers},
+		{"GET", "instances", ServersRead, "instances.list", a.instances},
+		{"GET", "servers/{name}/logs", ServersWrite, "servers.logs", a.lines}, // they may tell what other callers sent
+		{"GET", "audit", AuditRead, "audit.search", a.search},
+		{"GET", "drift", DefinitionsRead, "definitions.drift", a.drift},
+		{"POST", "approve", DefinitionsWrite, "definitions.approve", a.approve},
+	}
+}
+
+// API is the management interface. It serves what is under Prefix.
+type API struct {
+	o       Options
+	mux     *http.ServeMux
+	streams chan struct{}
+}
+
+// NewAPI makes the management interface.
+func NewAPI(o Options) *API {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	a := &API{o: o, mux: http.NewServeMux(), streams: make(chan struct{}, streamsMost)}
+	for _, r := range a.Routes() {
+		a.mux.Handle(r.Method+" "+Prefix+r.Path, &endpoint{a, r})
+	}
+	return a
+}
+
+// endpoint is a route that is served.
+type endpoint struct {
+	api   *API
+	route Route
+}
+
+// asked is a request of somebody who may ask it.
+type asked struct {
+	*http.Request
+	w    http.ResponseWriter
+	who  *identity.Principal
+	view *policy.View
+	at   time.Time
+	from netip.Addr
+	// target and about are what it is about, for the record.
+	target string
+	about  []audit.Fact
+}
+
+// streamed is the answer of a handler that has written it.
+type streamed struct{}
+
+const (
+	bodyMost = 64 << 10
+	bodyTime = 10 * time.Second
+)
+
+// ServeHTTP identifies the caller before all else: who has no credential learns nothing, also not which paths there are.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	began := a.o.Now()
+	handler, pattern := a.mux.Handler(r)
+	e, found := handler.(*endpoint)
+	rec := &audit.Record{Kind: audit.Management, Time: began, HTTPMethod: r.Method, Endpoint: r.URL.Path, Operation: "unknown", BytesIn: int(max(0, r.ContentLength))}
+	if found {
+		rec.Operation = e.route.Operation
+	}
+	who, err := a.identify(w, r, rec)
+	switch {
+	case err != nil:
+		a.refuse(w, rec, err)
+	case !found:
+		a.refuse(w, rec, a.unknown(w, r, handler, pattern))
+	default:
+		a.mux.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, &caller{who, rec})))
+	}
+}
+
+// callerKey is of the caller in the context of a request, on its short way through the mux.
+type callerKey struct{}
+
+type caller struct {
+	who *identity.Principal
+	rec *audit.Record
+}
+
+// ServeHTTP decides, and serves.
+func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c, ok := r.Context().Value(callerKey{}).(*caller)
+	if !ok {
+		http.Error(w, "nobody was identified", http.StatusUnauthorized)
+		return
+	}
+	a, rec := e.api, c.rec
+	q := &asked{Request: r, w: w, who: c.who, view: a.o.Policies().View(c.who), at: rec.Time, from: rec.Address.Addr()}
+	if err := a.permitted(q, e.route.Action, rec); err != nil {
+		a.refuse(w, rec, err)
+		return
+	}
+	if err := a.o.Audit.Admit(r.Context()); err != nil {
+		a.refuse(w, rec, err)
+		return
+	}
+	answer, err := e.route.serve(q)
+	rec.TargetName, rec.Facts = q.target, q.about
+	if q.target != "" {
+		rec.Target = audit.Other
+		if strings.HasPrefix(e.route.Operation, "keys.") {
+			rec.Target = audit.ManagedKey
+		}
+	}
+	if err != nil {
+		a.refuse(w, rec, err)
+		return
+	}
+	a.answer(w, rec, answer)
+}
+
+// identify tells who calls. What a browser sends by itself, a certificate or what a proxy adds, is no credential here: a page of
+// somebody else could use it.
+func (a *API) identify(w http.ResponseWriter, r *http.Request, rec *audit.Record) (*identity.Principal, error) {
+	request, gate := identity.RequestOf(r, ""), a.o.Gate()
+	rec.Address = request.Remote
+	who, err := gate.Identify(r.Context(), &request)
+	if err == nil && who.Method != identity.MethodAPIKey && who.Method != identity.MethodToken {
+		err = errs.E("identify", errs.Unauthenticated, "management needs a key or a token of its own; send Authorization: Bearer KEY, "+
+			"with a key of toolcrib keys or of auth.apiKeys that has a role with manage")
+	}
+	if err != nil {
+		rec.Kind = audit.Logon
+		for _, c := range gate.Challenge(errs.E("identify", errs.Unauthenticated, "%w", err), &request) {
+			w.Header().Add("WWW-Authenticate", c)
+		}
+		return nil, err
+	}
+	rec.Subject, rec.Tenant, rec.Groups, rec.Issuer = who.Subject, who.Tenant, who.Groups, who.Issuer
+	rec.Method, rec.OAuthClient = string(who.Method), who.Client
+	return who, nil
+}
+
+// permitted is the one decision on a route.
+func (a *API) permitted(q *asked, action string, rec *audit.Record) error {
+	if action == Self {
+		rec.Decision, rec.Rule = audit.Allowed, "everybody may see who they are"
+		return nil
+	}
+	d := q.may(action)
+	rec.Rule, rec.Decision = d.Rule, audit.Denied
+	if d.Allowed {
+		rec.Decision = audit.Allowed
+		return nil
+	}
+	return problem(http.StatusForbidden, "%s of tenant %s may not do this: it takes %s", q.who.Subject, q.who.Tenant, action).
+		do("have somebody with the role admin give you a role that has %s in manage", action)
+}
+
+// unknown answers a path, or a method at a path, that no route has.
+func (a *API) unknown(w http.ResponseWriter, r *http.Request, h http.Handler, pattern string) error {
+	if pattern == "" {
+		probe := &probe{header: http.Header{}}
+		h.ServeHTTP(probe, r)
+		if allow := probe.header.Get("Allow"); allow != "" {
+			w.Header().Set("Allow", allow)
+			return problem(http.StatusMethodNotAllowed, "%s is not for %.200s", r.Method, r.URL.Path).do("use %s", allow)
+		}
+	}
+	return problem(http.StatusNotFound, "the management interface has no %.200s", r.URL.Path).do("docs/management.md lists what it has")
+}
+
+// probe takes the answer of the mux to what no route has.
+type probe struct{ header http.Header }
+
+func (p *probe) Header() http.Header         { return p.header }
+func (p *probe) Write(b []byte) (int, error) { return len(b), nil }
+func (p *probe) WriteHeader(int)             {}
+
+// problemOf is what an error looks like to the caller.
+func problemOf(err error) *Problem {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p
+	}
+	if e, ok := errors.AsType[*errs.Error](err); ok {
+		status := e.Kind.HTTP()
+		if status < http.StatusBadRequest {
+			status = http.StatusBadGateway
+		}
+		return problem(status, "%s", e.Text())
+	}
+	return problem(http.StatusServiceUnavailable, "%s", err).do("try again later; the gateway's log tells more")
+}
+
+func (a *API) refuse(w http.ResponseWriter, rec *audit.Record, err error) {
+	p := problemOf(err)
+	rec.Status, rec.Outcome, rec.Detail = p.Status, outcomes[p.Status], p.Detail
+	if rec.Outcome == "" {
+		rec.Outcome = "error"
+	}
+	if rec.Decision == audit.Undecided && (p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden) {
+		rec.Decision = audit.Denied
+	}
+	if p.rule != "" {
+		rec.Decision, rec.Rule = audit.Denied, p.rule
+	}
+	if p.Status >= http.StatusInternalServerError {
+		a.o.Log.Warn("management", "operation", rec.Operation, "error", err)
+	}
+	if failed := a.record(rec); failed != nil {
+		p = problemOf(failed)
+	}
+	p.write(w)
+}
+
+var outcomes = map[int]string{
+	http.StatusUnauthorized: "unauthenticated", http.StatusForbidden: "forbidden", http.StatusNotFound: "not_found",
+	http.StatusBadRequest: "invalid", http.StatusConflict: "conflict", http.StatusMethodNotAllowed: "method_not_found",
+	http.StatusServiceUnavailable: "unavailable",
+}
+
+// answer writes what was asked for, once it is on record.
+func (a *API) answer(w http.ResponseWriter, rec *audit.Record, v any) {
+	rec.Outcome, rec.Status = "ok", http.StatusOK
+	if err := a.record(rec); err != nil {
+		if _, late := v.(streamed); !late {
+			problemOf(err).write(w)
+		}
+		return
+	}
+	if _, done := v.(streamed); !done {
+		reply(w, http.StatusOK, v)
+	}
+}
+
+func (a *API) record(rec *audit.Record) error {
+	rec.Took = a.o.Now().Sub(rec.Time)
+	return a.o.Audit.Write(rec)
+}
+
+// decode reads the body into v, which has all members there may be. An empty body is an empty object where that will do.
+func (q *asked) decode(v any) error {
+	if ct, _, err := mime.ParseMediaType(q.Header.Get("Content-Type")); err != nil || ct != "application/json" {
+		return problem(http.StatusUnsupportedMediaType, "Content-Type is %.80q", q.Header.Get("Content-Type")).do("send application/json")
+	}
+	control := http.NewResponseController(q.w)
+	_ = control.SetReadDeadline(time.Now().Add(bodyTime))
+	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
+	body, err := io.ReadAll(http.MaxBytesReader(q.w, q.Body, bodyMost))
+	if err != nil {
+		return problem(http.StatusBadRequest, "the body did not arrive whole, or has more than %d bytes: %v", bodyMost, err)
+	}
+	dec := json.NewDecoder(strings.NewReader(string(body)))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return problem(http.StatusBadRequest, "the body is not what this takes: %v", err).do("docs/management.md says what it takes")
+	}
+	if dec.More() {
+		return problem(http.StatusBadRequest, "the body goes on after its object")
+	}
+	return nil
+}
+
+// admin tells whether the caller may do all of management.
+func (q *asked) admin() bool { return q.may(everything).Allowed }
+
+func (q *asked) may(action string) policy.Decision {
+	return q.view.MayManage(action, &policy.Facts{Now: q.at, Address: q.from})
+}

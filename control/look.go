@@ -1,0 +1,177 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"iter"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Whoami is who the caller is, and what it may do here.
+type Whoami struct {
+	Subject string `json:"subject"`
+	Tenant  string `json:"tenant"`
+	// Method is how the caller was identified: api_key or token.
+	Method     string         `json:"method"`
+	Issuer     string         `json:"issuer,omitempty"`
+	Client     string         `json:"client,omitempty"`
+	Groups     []string       `json:"groups,omitempty"`
+	Roles      []string       `json:"roles,omitempty"` // those that policies give too
+	Scopes     []string       `json:"scopes,omitempty"`
+	Attributes map[string]any `json:"attributes,omitempty"`
+	Expires    time.Time      `json:"expires,omitzero"`
+	// Manage is what the caller may do at the management interface.
+	Manage []string `json:"manage"`
+}
+
+func (a *API) whoami(q *asked) (any, error) {
+	p := q.who
+	me := Whoami{
+		Subject: p.Subject, Tenant: p.Tenant, Method: string(p.Method), Issuer: p.Issuer, Client: p.Client, Groups: p.Groups,
+		Roles: q.view.Roles(), Scopes: p.Scopes, Attributes: p.Attributes, Expires: p.Expires, Manage: []string{},
+	}
+	for _, action := range Actions() {
+		if q.may(action).Allowed {
+			me.Manage = append(me.Manage, action)
+		}
+	}
+	return me, nil
+}
+
+func (a *API) servers(*asked) (any, error) { return map[string]any{"servers": a.o.Servers()}, nil }
+
+func (a *API) instances(*asked) (any, error) { return a.o.Subject.Report(), nil }
+
+// lines streams what a server printed, one JSON object a line.
+func (a *API) lines(q *asked) (any, error) {
+	q.target = q.PathValue("name")
+	h := &handler{subject: a.o.Subject, streams: a.streams, life: q.Context()}
+	if !slices.Contains(h.names(), q.target) {
+		return nil, problem(http.StatusNotFound, "no server of that name prints").do("name one of GET %sinstances", Prefix)
+	}
+	h.logs(q.w, q.Request)
+	return streamed{}, nil
+}
+
+// AuditQuery is what is looked for in the audit log.
+type AuditQuery struct {
+	Since, Until time.Time
+	// Tenant is the tenant that all records are of, which is the caller's own unless it is an admin.
+	Tenant string
+	// Match are further conditions, as the command audit search has them.
+	Match map[string]string
+	// Limit is how many records there are at most: the last ones.
+	Limit int
+}
+
+const (
+	searchMost    = 10_000
+	searchDefault = 100
+	searchTime    = 30 * time.Second
+)
+
+var errNone = errors.New("this gateway keeps no audit log")
+
+// search streams records, one JSON object a line, the oldest first.
+func (a *API) search(q *asked) (any, error) {
+	if a.o.Search == nil {
+		return nil, problem(http.StatusNotFound, "%s", errNone).do("set audit.sinks")
+	}
+	query, err := q.auditQuery()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(q.Context(), searchTime)
+	defer cancel()
+	found, err := a.o.Search(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	q.w.Header().Set("Content-Type", "application/x-ndjson")
+	return streamed{}, stream(q.w, found)
+}
+
+func stream(w io.Writer, all iter.Seq2[json.RawMessage, error]) error {
+	for line, err := range all {
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(append(line[:len(line):len(line)], '\n')); err != nil {
+			return nil //nolint:nilerr // the reader is gone
+		}
+	}
+	return nil
+}
+
+func (q *asked) auditQuery() (AuditQuery, error) {
+	query := AuditQuery{Limit: searchDefault, Match: map[string]string{}}
+	for name, values := range q.URL.Query() {
+		if len(values) != 1 {
+			return query, wrong(name, "", "give it once", "is given %d times", len(values))
+		}
+		var err error
+		switch v := values[0]; name {
+		case "since":
+			query.Since, err = time.Parse(time.RFC3339, v)
+		case "until":
+			query.Until, err = time.Parse(time.RFC3339, v)
+		case "limit":
+			query.Limit, err = strconv.Atoi(v)
+			if err == nil && (query.Limit < 1 || query.Limit > searchMost) {
+				err = errors.New("is not from 1 to " + strconv.Itoa(searchMost))
+			}
+		case "tenant":
+			query.Tenant = v
+		default:
+			query.Match[name] = v
+		}
+		if err != nil {
+			return query, wrong(name, values[0], "", "%v", err)
+		}
+	}
+	if !q.admin() && query.Tenant != "" && query.Tenant != q.who.Tenant {
+		return query, denied(wrong("tenant", query.Tenant, "leave it out", "is not your own"))
+	}
+	if !q.admin() {
+		query.Tenant = q.who.Tenant
+	}
+	return query, nil
+}
+
+func (a *API) explain(q *asked) (any, error) {
+	if a.o.Explain == nil {
+		return nil, absent("explain")
+	}
+	var question json.RawMessage
+	if err := q.decode(&question); err != nil {
+		return nil, err
+	}
+	return a.o.Explain(q.Context(), question)
+}
+
+func (a *API) drift(q *asked) (any, error) {
+	if a.o.Drift == nil {
+		return nil, absent("drift")
+	}
+	return a.o.Drift(q.Context())
+}
+
+func (a *API) approve(q *asked) (any, error) {
+	if a.o.Approve == nil {
+		return nil, absent("approve")
+	}
+	var what json.RawMessage
+	if err := q.decode(&what); err != nil {
+		return nil, err
+	}
+	return a.o.Approve(q.Context(), q.who.Key(), what)
+}
+
+func absent(what string) error {
+	return problem(http.StatusNotImplemented, "this gateway has no %s", what)
+}
