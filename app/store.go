@@ -1,0 +1,68 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/control"
+	"github.com/toolcrib/toolcrib/store"
+	"github.com/toolcrib/toolcrib/store/postgres"
+	"github.com/toolcrib/toolcrib/store/sqlite"
+)
+
+const (
+	storeFileName = "toolcrib.db"
+	firstKeyRetry = 5 * time.Second // while the store is away
+)
+
+// openStore is the store that c names. It is not opened yet: the gateway serves also while its database is away.
+func openStore(c *v1.Config) *store.Lazy {
+	return store.NewLazy(func(ctx context.Context) (store.Store, error) {
+		if c.Store != "" {
+			return postgres.Open(ctx, string(c.Store))
+		}
+		s, err := sqlite.Open(ctx, filepath.Join(c.StateDir, storeFileName))
+		if err != nil {
+			return nil, fmt.Errorf("%w; set stateDir (TOOLCRIB_STATE_DIR) to a folder that can be written to, or store", err)
+		}
+		return s, nil
+	})
+}
+
+// firstKey makes the key with which all others are made, when the store has never had any. It waits for a store that is away.
+func (s *server) firstKey(ctx context.Context) {
+	for told := false; ; told = true {
+		k, secret := control.FirstKey(time.Now().UTC())
+		made, err := s.store.AddFirstKey(ctx, k)
+		switch {
+		case made:
+			s.tellFirstKey(secret)
+			return
+		case err == nil || ctx.Err() != nil:
+			return
+		case !told:
+			s.log.Warn("managed keys and the management interface cannot be used now", "error", err)
+		}
+		select {
+		case <-time.After(firstKeyRetry):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// tellFirstKey is the one place that shows a key without being asked for it. It is not the log, which others may collect.
+func (s *server) tellFirstKey(secret string) {
+	_, _ = fmt.Fprintf(s.o.Stderr, `
+This is the first start with this store. The key below may do everything. It is
+shown this once; keep it safe, and make others with "toolcrib keys create":
+
+    %s
+
+To use it with the commands of toolcrib:  toolcrib login --key %s
+
+`, secret, s.base)
+}
