@@ -10,15 +10,19 @@ import (
 	"github.com/toolcrib/toolcrib/policy"
 )
 
-// cedarSet compiles one file of Cedar policies for servers pay, files and search.
-func cedarSet(t testing.TB, text string, change ...func(*v1.Config)) *policy.Set {
-	t.Helper()
-	c := &v1.Config{
+// cedarConfig has one file of Cedar policies, and the servers pay, files and search.
+func cedarConfig(name, text string) *v1.Config {
+	return &v1.Config{
 		MCPServers: map[string]*v1.Server{
 			"pay": {Labels: map[string]string{"tier": "core", "owner": "acme"}}, "files": {Labels: map[string]string{"tier": "edge"}}, "search": {},
 		},
-		Policies: v1.Policies{Cedar: []string{"p.cedar"}, Files: []v1.PolicyFile{{Name: "p.cedar", Text: text}}},
+		Policies: v1.Policies{Cedar: []string{name}, Files: []v1.PolicyFile{{Name: name, Text: text}}},
 	}
+}
+
+func cedarSet(t testing.TB, text string, change ...func(*v1.Config)) *policy.Set {
+	t.Helper()
+	c := cedarConfig("p.cedar", text)
 	for _, f := range change {
 		f(c)
 	}

@@ -38,9 +38,7 @@ type rule struct {
 func newRule(p *cedar.Policy) *rule {
 	source := toAST(p)
 	about := *source
-	if _, open := about.Action.(ast.ScopeTypeAll); open {
-		about.Action = ast.Scope{}.In(actionUse)
-	}
+	about.Action = actionScope(source)
 	r := &rule{name: nameOf(source), permit: p.Effect() == cedar.Permit, source: p, about: &about, uses: map[string]bool{}}
 	var nodes []ast.IsNode
 	for _, n := range conjuncts(source) {
@@ -68,6 +66,14 @@ func newRule(p *cedar.Policy) *rule {
 		r.dynamic = when(nodes...)
 	}
 	return r
+}
+
+// actionScope is what a policy says of the action. One that leaves it open is about use: management must be named.
+func actionScope(p *ast.Policy) ast.IsActionScopeNode {
+	if _, open := p.Action.(ast.ScopeTypeAll); open {
+		return ast.Scope{}.In(actionUse)
+	}
+	return p.Action
 }
 
 func nameOf(p *ast.Policy) string {
