@@ -52,6 +52,8 @@ type listing struct {
 	expires time.Time
 	own     bool  // it is one caller's own, which no other may see
 	err     error // the list could not be had; items is empty
+	// objects are the items as policies know them; nil where there is none.
+	objects *objects
 }
 
 // item is one element of a list.
@@ -315,6 +317,7 @@ func (g *Gateway) pages(ctx context.Context, m *member, method mcp.Method) (*lis
 		cursor = next
 	}
 	l.expires = time.Now().Add(time.Duration(max(ttl, 0)) * time.Millisecond)
+	l.objects = newObjects(l)
 	return l, nil
 }
 

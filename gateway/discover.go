@@ -11,6 +11,7 @@ import (
 
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/policy"
 	"github.com/toolcrib/toolcrib/upstream"
 )
 
@@ -34,10 +35,10 @@ const uiExtension = "io.modelcontextprotocol/ui"
 // Describe tells what the endpoint of the exchange offers: the gateway itself, or the one server, which is waited for.
 func (g *Gateway) Describe(ctx context.Context, x *Exchange) (*Description, error) {
 	if x.at.set != nil {
-		return g.describeSet(ctx, x.at), nil
+		return g.describeSet(ctx, x), nil
 	}
 	if x.at.own == nil {
-		return &Description{Capabilities: allCapabilities, Info: g.info, tasks: x.at.tasked(ctx)}, nil
+		return &Description{Capabilities: allCapabilities, Info: g.info, tasks: x.at.tasked(ctx, x.view)}, nil
 	}
 	m := x.at.own
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(m.Spec.Timeouts.Start))
@@ -49,7 +50,7 @@ func (g *Gateway) Describe(ctx context.Context, x *Exchange) (*Description, erro
 	if err != nil {
 		return nil, err
 	}
-	d := &Description{Capabilities: carried(p), Info: p.Info, Instructions: p.Instructions, tasks: p.HasTasks()}
+	d := &Description{Capabilities: x.carried(p), Info: p.Info, Instructions: p.Instructions, tasks: p.HasTasks()}
 	if d.Info == nil {
 		d.Info = g.info
 	}
@@ -59,8 +60,9 @@ func (g *Gateway) Describe(ctx context.Context, x *Exchange) (*Description, erro
 // describeSet tells what a toolset offers: what any of its servers does of which it holds something. A server that is not up
 // soon may offer everything. Changes of lists are told in any case: the gateway sees them, at the latest when servers come and go.
 // Its servers' own instructions are not told: they speak of names and tools that may not be here.
-func (g *Gateway) describeSet(ctx context.Context, e *endpoint) *Description {
-	peers := e.peers(ctx)
+func (g *Gateway) describeSet(ctx context.Context, x *Exchange) *Description {
+	e := x.at
+	peers := e.peers(ctx, x.view)
 	any := func(name string) bool {
 		return slices.ContainsFunc(peers, func(p *upstream.Peer) bool { return p == nil || declares(p.Capabilities, name) })
 	}
@@ -68,7 +70,7 @@ func (g *Gateway) describeSet(ctx context.Context, e *endpoint) *Description {
 		return p == nil || len(p.Capabilities) == 0 || strings.Contains(notices(p.Capabilities, "resources"), "subscribe")
 	}
 	b := []byte{'{'}
-	lists := e.allLists()
+	lists := e.seenLists(x.view)
 	for _, c := range [...]struct {
 		name, members string
 		shown         bool
@@ -90,7 +92,7 @@ func (g *Gateway) describeSet(ctx context.Context, e *endpoint) *Description {
 	if len(peers) == 1 && peers[0] != nil {
 		b = appendUI(b, peers[0].Capabilities)
 	}
-	d := &Description{Capabilities: append(bytes.TrimSuffix(b, []byte{','}), '}'), tasks: e.tasked(ctx) && lists&upstream.ListTools != 0}
+	d := &Description{Capabilities: append(bytes.TrimSuffix(b, []byte{','}), '}'), tasks: e.tasked(ctx, x.view) && lists&upstream.ListTools != 0}
 	d.Info = mcp.AppendString([]byte(`{"name":`), e.set.Name)
 	if title := e.set.Spec.Title; title != "" {
 		d.Info = mcp.AppendString(append(d.Info, `,"title":`...), title)
@@ -102,13 +104,15 @@ func (g *Gateway) describeSet(ctx context.Context, e *endpoint) *Description {
 	return d
 }
 
-// peers are what the servers of an endpoint say of themselves; nil for those that cannot be asked soon, or differ by caller.
-func (e *endpoint) peers(ctx context.Context) []*upstream.Peer {
+// peers are what the servers of an endpoint that a caller may see say of themselves; nil for those that cannot be asked soon, or
+// differ by caller.
+func (e *endpoint) peers(ctx context.Context, v *policy.View) []*upstream.Peer {
 	ctx, cancel := context.WithTimeout(ctx, watchWait)
 	defer cancel()
-	all := make([]*upstream.Peer, len(e.members))
+	seen := e.seen(v)
+	all := make([]*upstream.Peer, len(seen))
 	var wg sync.WaitGroup
-	for i, m := range e.members {
+	for i, m := range seen {
 		if m.family != nil && m.family.personal() {
 			all[i] = m.family.peer.Load()
 			continue
@@ -119,14 +123,17 @@ func (e *endpoint) peers(ctx context.Context) []*upstream.Peer {
 	return all
 }
 
-// carried are the server's capabilities, but for what is not carried to clients.
-func carried(p *upstream.Peer) []byte {
+// kindNamed is the kind that a capability is about.
+var kindNamed = map[string]policy.Kind{"tools": policy.KindTool, "prompts": policy.KindPrompt, "resources": policy.KindResource}
+
+// carried are the server's capabilities, but for what is not carried to clients, or not for this one.
+func (x *Exchange) carried(p *upstream.Peer) []byte {
 	if len(p.Capabilities) == 0 {
 		return allCapabilities
 	}
 	b := []byte{'{'}
 	for _, name := range [...]string{"tools", "prompts", "resources", "completions", "logging"} {
-		if declares(p.Capabilities, name) {
+		if declares(p.Capabilities, name) && x.at.sees(x.view, x.at.own, kindNamed[name]) {
 			b = append(append(append(b, '"'), name...), `":{`...)
 			b = append(append(b, notices(p.Capabilities, name)...), "},"...)
 		}

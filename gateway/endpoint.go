@@ -1,12 +1,14 @@
 package gateway
 
 import (
+	"context"
 	"reflect"
 	"slices"
 
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/plan"
+	"github.com/toolcrib/toolcrib/policy"
 	"github.com/toolcrib/toolcrib/upstream"
 )
 
@@ -19,9 +21,15 @@ type endpoint struct {
 	// families: some server of it is isolated.
 	families bool
 	// set is the toolset that is served; nil where all of the servers' is. lists are those of each server that show in it.
-	set   *plan.Toolset
-	lists map[string]upstream.Lists
+	set     *plan.Toolset
+	toolset string // its name
+	lists   map[string]upstream.Lists
+	// reach is what of each server can be asked for, by kind.
+	reach map[string]*[kinds]policy.Object
 }
+
+// kinds is how many there are.
+const kinds = policy.KindResource + 1
 
 // ToolsetsAt is what the names of toolsets' endpoints begin with; no server's name has a slash.
 const ToolsetsAt = "toolsets/"
@@ -58,7 +66,8 @@ func (w *world) newToolset(t *plan.Toolset) *endpoint {
 		}
 	}
 	e := newEndpoint(ToolsetsAt+t.Name, members)
-	e.set, e.lists = t, lists
+	e.set, e.toolset, e.lists = t, t.Name, lists
+	e.survey()
 	return e
 }
 
@@ -115,7 +124,20 @@ func newEndpoint(name string, members []*member) *endpoint {
 		e.byName[m.Name] = m
 		e.families = e.families || m.family != nil
 	}
+	e.survey()
 	return e
+}
+
+// survey notes what can be asked for at all, besides the names.
+func (e *endpoint) survey() {
+	e.reach = make(map[string]*[kinds]policy.Object, len(e.members))
+	for _, m := range e.members {
+		all := new([kinds]policy.Object)
+		for kind := range all {
+			all[kind] = policy.Object{Kind: policy.Kind(kind), Server: m.Name, Toolset: e.toolset, Shown: m.Prefix, Labels: m.Spec.Labels}
+		}
+		e.reach[m.Name] = all
+	}
 }
 
 // showing are the endpoints that show each server.
@@ -153,7 +175,7 @@ func (w *world) alias() string {
 
 // bind has the exchange served by a world.
 func (x *Exchange) bind(w *world) {
-	x.world = w
+	x.world, x.sought = w, x.Endpoint
 	x.Endpoint = w.stands(x.Endpoint)
 	x.at = w.endpoints[x.Endpoint]
 }
@@ -167,6 +189,19 @@ func (e *endpoint) path() string {
 		return "/servers/" + e.name + "/mcp"
 	}
 	return "/mcp"
+}
+
+// arrive takes the caller in, for whom the endpoint may not exist. /mcp does for everybody, also where it stands for one server.
+func (g *Gateway) arrive(ctx context.Context, x *Exchange) error {
+	x.view = x.world.view(x.Principal)
+	switch {
+	case g.exists(ctx, x):
+	case x.sought == aggregated:
+		x.Endpoint, x.at = aggregated, x.world.endpoints[aggregated]
+	default:
+		return noEndpoint(x.sought)
+	}
+	return nil
 }
 
 // joined tells whether several servers are shown as one.

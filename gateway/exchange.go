@@ -9,6 +9,7 @@ import (
 	"github.com/toolcrib/toolcrib/identity"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/plan"
+	"github.com/toolcrib/toolcrib/policy"
 	"github.com/toolcrib/toolcrib/runner/pool"
 	"github.com/toolcrib/toolcrib/telemetry"
 	"github.com/toolcrib/toolcrib/upstream"
@@ -42,16 +43,23 @@ type Exchange struct {
 	started  time.Time
 	recorded bool // for the audit log
 	world   *world
-	at      *endpoint // that was asked
-	member  *member   // the server the request goes to
-	call    upstream.Call
-	name    []byte // decoded name or uri
-	scratch [256]byte
-	rename  []byte
-	tailor  *plan.ToolsetTool // what a toolset has different of the tool; nil for nothing
-	// tailored: In is as tailor has it.
-	tailored bool
-	tool     *telemetry.Tool
+	sought  string    // the endpoint, by the name that the client gave
+	at      *endpoint // that serves it
+	// view is what concerns the caller of the policies; nil where nothing is enforced. decision is what was decided by facts.
+	view      *policy.View
+	facts     policy.Facts
+	decision  policy.Decision
+	unsettled bool    // the decision waits for the caller's instance
+	whole     bool    // it is a request of the gateway itself, which decides of the answer what its caller sees
+	member    *member // the server the request goes to
+	call      upstream.Call
+	name      []byte // decoded name or uri
+	scratch   [256]byte
+	rename    []byte
+	tailor    *plan.ToolsetTool // what a toolset has different of the tool; nil for nothing
+	tailored  bool              // In is as tailor has it
+	misfit    error             // why it cannot be; told to those who may call the tool
+	tool      *telemetry.Tool
 
 	state   []byte            // raw requestState that a legacy client's front brings back; nil for none
 	answers []upstream.Answer // to what the last answer asked
@@ -76,9 +84,10 @@ func (x *Exchange) Reset() {
 	x.HTTPMethod, x.Operation, x.started, x.recorded = "", "", time.Time{}, false
 	x.Header, x.Endpoint, x.Client, x.Principal, x.Notify = nil, "", upstream.Client{}, nil, nil
 	x.world, x.at, x.member, x.name, x.tool = nil, nil, nil, nil, nil
-	x.tailor, x.tailored = nil, false
+	x.tailor, x.tailored, x.misfit = nil, false, nil
 	x.state, x.answers, x.rounds, x.parked, x.holder = nil, nil, 0, 0, nil
 	x.about, x.progress, x.handed, x.stays = nil, 0, false, false
+	x.view, x.facts, x.decision, x.unsettled, x.whole = nil, policy.Facts{}, policy.Decision{}, false, false
 	x.call = upstream.Call{}
 	x.rename = rename
 }

@@ -83,7 +83,7 @@ var private = []byte(`"private"`)
 
 // keepPrivate: where callers need a key, what one of them was given is not for everyone.
 func (x *Exchange) keepPrivate() {
-	if scope := x.Out.Get(mcp.KeyCacheScope); scope.Present() && x.Out.Kind == mcp.KindResult && x.world.callers.Required() {
+	if scope := x.Out.Get(mcp.KeyCacheScope); scope.Present() && x.Out.Kind == mcp.KindResult && !x.world.open() {
 		x.Out.Edits.Replace(scope, private)
 	}
 }

@@ -78,8 +78,10 @@ type world struct {
 	members   map[string]*member
 	order     []*member // by name
 	endpoints map[string]*endpoint
+	guarded   bool // somebody may not do everything
 	gen       *atomic.Uint64
 	views     viewCache
+	presences presences
 
 	refs    atomic.Int64
 	old     atomic.Bool
@@ -91,7 +93,7 @@ type world struct {
 
 func newWorld(p *plan.Plan, callers *identity.Verifier) *world {
 	return &world{
-		plan: p, callers: callers, members: map[string]*member{}, gen: new(atomic.Uint64),
+		plan: p, callers: callers, members: map[string]*member{}, guarded: guards(p), gen: new(atomic.Uint64),
 		idle: make(chan struct{}), ended: make(chan struct{}),
 	}
 }

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"strconv"
 	"sync"
@@ -9,6 +8,7 @@ import (
 
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/policy"
 )
 
 // nameMost is what common clients take as the longest name of a tool.
@@ -25,12 +25,17 @@ type viewKey struct {
 	endpoint string
 	method   mcp.Method
 	modern   bool
+	rights   *policy.View // of whom it is for; nil for all
 }
 
-// viewCache keeps the views of a world: as many as it has endpoints, lists and eras.
+// viewsMost bounds the bytes of the views of a world.
+const viewsMost = 64 << 20
+
+// viewCache keeps the views of a world: as many as it has endpoints, lists, eras and sets of rights, up to a size.
 type viewCache struct {
-	mu sync.Mutex
-	m  map[viewKey]*view
+	mu   sync.Mutex
+	m    map[viewKey]*view
+	size int
 }
 
 func (c *viewCache) get(k viewKey) *view {
@@ -45,7 +50,23 @@ func (c *viewCache) put(k viewKey, v *view) {
 	if c.m == nil {
 		c.m = map[viewKey]*view{}
 	}
+	c.drop(k)
+	for other := range c.m {
+		if c.size+len(v.raw.Body) <= viewsMost {
+			break
+		}
+		c.drop(other)
+	}
 	c.m[k] = v
+	c.size += len(v.raw.Body)
+}
+
+// drop lets go of a view; the caller holds the lock.
+func (c *viewCache) drop(k viewKey) {
+	if v := c.m[k]; v != nil {
+		c.size -= len(v.raw.Body)
+		delete(c.m, k)
+	}
 }
 
 // list answers list requests from the catalogs.
@@ -57,9 +78,17 @@ func list(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	if c := x.In.Get(mcp.KeyCursor).Of(x.In.Body); c != nil && string(c) != "null" {
 		return false, errs.E("gateway", errs.Invalid, "cursor %.60s was not issued here: lists come whole, in one page; leave it out", c)
 	}
-	k := viewKey{x.Endpoint, method, x.Client.Modern}
+	k := viewKey{x.Endpoint, method, x.Client.Modern, x.view}
 	w := x.world
-	own := x.at.ownLists(x.who())
+	own := x.at.ownLists(x)
+	if x.view != nil {
+		x.facts = policy.Facts{Now: x.started}
+		if kindOf[method] == policy.KindResource {
+			x.facts.Args = policy.NoArgs // there never are any
+		}
+		x.surroundings(&x.facts)
+		own = own || x.view.Ambient()
+	}
 	var v *view
 	if !own {
 		v = w.views.get(k)
@@ -67,7 +96,7 @@ func list(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	now := time.Now()
 	if v == nil || v.gen != w.gen.Load() || !now.Before(v.expires) {
 		var err error
-		if v, err = g.join(ctx, w, x.at, k, x.who(), own); err != nil {
+		if v, err = g.join(ctx, x, k, own); err != nil {
 			return false, err
 		}
 		now = time.Now() // servers were waited for
@@ -82,8 +111,9 @@ func list(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 }
 
 // join makes the view of the servers' lists as this caller sees them. It is kept for others unless it is this one's own.
-func (g *Gateway) join(ctx context.Context, w *world, e *endpoint, k viewKey, c caller, own bool) (*view, error) {
-	parts, err := g.collectLists(ctx, e, k.method, c)
+func (g *Gateway) join(ctx context.Context, x *Exchange, k viewKey, own bool) (*view, error) {
+	w, e := x.world, x.at
+	parts, err := g.collectLists(ctx, x, k.method)
 	if err != nil {
 		return nil, err
 	}
@@ -102,9 +132,9 @@ func (g *Gateway) join(ctx context.Context, w *world, e *endpoint, k viewKey, c 
 		own = own || l.own
 	}
 	if e.own != nil {
-		err = v.single(w, k, parts[0])
+		err = v.single(x, k, parts[0])
 	} else {
-		err = v.set(g.aggregate(w, e, k, parts))
+		err = v.set(g.aggregate(x, k, parts))
 	}
 	if err == nil && !own {
 		w.views.put(k, v)
@@ -112,12 +142,14 @@ func (g *Gateway) join(ctx context.Context, w *world, e *endpoint, k viewKey, c 
 	return v, err
 }
 
-// collectLists asks the servers of an endpoint for a list, all at the same time, but those that can show nothing of it.
-func (g *Gateway) collectLists(ctx context.Context, e *endpoint, method mcp.Method, c caller) ([]*listing, error) {
-	parts := make([]*listing, len(e.members))
+// collectLists asks the servers of an endpoint for a list, all at the same time, but those that can show nothing of it, at all or
+// to this caller.
+func (g *Gateway) collectLists(ctx context.Context, x *Exchange, method mcp.Method) ([]*listing, error) {
+	c := x.who()
+	parts := make([]*listing, len(x.at.members))
 	var wg sync.WaitGroup
-	for i, m := range e.members {
-		if e.listsOf(m.Name)&listsOf[method] == 0 {
+	for i, m := range x.at.members {
+		if x.at.listsOf(m.Name)&listsOf[method] == 0 || !x.at.sees(x.view, m, kindOf[method]) {
 			continue
 		}
 		if !m.ownLists(c) {
@@ -153,8 +185,9 @@ func (v *view) set(body []byte) error {
 }
 
 // aggregate joins the raw elements of all servers' lists, with the servers' prefixes before the names.
-func (g *Gateway) aggregate(w *world, e *endpoint, k viewKey, parts []*listing) []byte {
-	size, public := 512, !w.callers.Required()
+func (g *Gateway) aggregate(x *Exchange, k viewKey, parts []*listing) []byte {
+	e := x.at
+	size, public := 512, x.world.open()
 	for i, l := range parts {
 		if l == nil {
 			continue
@@ -178,7 +211,10 @@ func (g *Gateway) aggregate(w *world, e *endpoint, k viewKey, parts []*listing) 
 		}
 		for j := range l.items {
 			it := &l.items[j]
-			as, ok := g.shown(w, e, k.method, e.members[i], it, owner)
+			if !x.lists(e.members[i], k.method, l, j) {
+				continue
+			}
+			as, ok := g.shown(x.world, e, k.method, e.members[i], it, owner)
 			if !ok {
 				continue
 			}
@@ -274,28 +310,21 @@ func (it *item) append(b []byte, as guise, modern bool) (out []byte, left string
 }
 
 // single makes the list of one server's own endpoint: its first page as it came, with the elements of the others.
-func (v *view) single(w *world, k viewKey, l *listing) error {
+func (v *view) single(x *Exchange, k viewKey, l *listing) error {
+	if l == nil {
+		l = &listing{public: true} // nothing that the caller may see
+	}
 	if l.err != nil {
 		return l.err
 	}
 	if l.pages == 0 {
 		return v.set([]byte(`{"jsonrpc":"2.0","id":0,"result":{"resultType":"complete","ttlMs":0,"cacheScope":"` +
-			scope(l.public && !w.callers.Required()) + `","` + k.method.Facts().ListKey.String() + `":[]}}`))
+			scope(l.public && x.world.open()) + `","` + k.method.Facts().ListKey.String() + `":[]}}`))
 	}
 	page := l.first
 	page.Edits.Reset()
-	if l.pages > 1 || l.dropped || (!k.modern && k.method == mcp.MethodToolsList) {
-		var b bytes.Buffer
-		b.WriteByte('[')
-		for i := range l.items {
-			if i > 0 {
-				b.WriteByte(',')
-			}
-			one, _ := l.items[i].append(nil, guise{}, k.modern)
-			b.Write(one)
-		}
-		b.WriteByte(']')
-		page.Edits.Replace(page.Get(k.method.Facts().ListKey), b.Bytes())
+	if l.pages > 1 || l.dropped || x.view != nil || (!k.modern && k.method == mcp.MethodToolsList) {
+		page.Edits.Replace(page.Get(k.method.Facts().ListKey), l.array(x, k))
 	}
 	if next := page.Fields[mcp.KeyNextCursor]; next.Present() {
 		page.Edits.Remove(page.Body, next)
@@ -304,12 +333,39 @@ func (v *view) single(w *world, k viewKey, l *listing) error {
 		if add := lacking(&page); add != "" {
 			page.Edits.Insert(page.Body, page.Payload, []byte(add))
 		}
-		if s := page.Get(mcp.KeyCacheScope); s.Present() && (!l.public || w.callers.Required()) {
-			page.Edits.Replace(s, private) // pages of one list share one scope
-		}
+	}
+	if s := page.Get(mcp.KeyCacheScope); s.Present() && (!l.public || !x.world.open()) {
+		page.Edits.Replace(s, private) // pages of one list share one scope
 	}
 	return v.set(page.Append(make([]byte, 0, page.Len())))
 }
+
+// array is the elements of a server's own list as the caller sees them.
+func (l *listing) array(x *Exchange, k viewKey) []byte {
+	size := 2
+	for i := range l.items {
+		size += len(l.items[i].raw) + 1
+	}
+	b := append(make([]byte, 0, size), '[')
+	for i := range l.items {
+		if !x.lists(x.at.own, k.method, l, i) {
+			continue
+		}
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b, _ = l.items[i].append(b, guise{}, k.modern)
+	}
+	return append(b, ']')
+}
+
+// lists tells whether an element is shown to the caller.
+func (x *Exchange) lists(m *member, method mcp.Method, l *listing, i int) bool {
+	return x.view == nil || may(x.view, x.at.object(m, method, l, i), &x.facts).Listed()
+}
+
+// open tells whether everybody is given the same.
+func (w *world) open() bool { return !w.guarded && !w.callers.Required() }
 
 // lacking is what a legacy list needs to be a modern one.
 func lacking(page *mcp.Raw) string {

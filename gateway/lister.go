@@ -8,6 +8,7 @@ import (
 
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/policy"
 	"github.com/toolcrib/toolcrib/upstream"
 )
 
@@ -15,12 +16,13 @@ import (
 // as instances do not differ by whom they are for and the caller's own has not said that its lists changed.
 
 // ownLists tells whether some server of an endpoint has lists for this caller alone.
-func (e *endpoint) ownLists(c caller) bool {
+func (e *endpoint) ownLists(x *Exchange) bool {
 	if !e.families {
 		return false
 	}
+	c := x.who()
 	for _, m := range e.members {
-		if m.ownLists(c) {
+		if m.ownLists(c) && e.sees(x.view, m, policy.KindAny) {
 			return true
 		}
 	}
@@ -84,7 +86,7 @@ func failedList(err error) *listing {
 
 // askAt has the replica that runs the caller's instance answer a request without parameters.
 func (g *Gateway) askAt(ctx context.Context, c caller, m *member, method mcp.Method, replica string) (*Exchange, error) {
-	x := &Exchange{Endpoint: m.Name, Principal: c.principal, Within: c.within, Client: upstream.Client{Modern: true}}
+	x := &Exchange{Endpoint: m.Name, Principal: c.principal, Within: c.within, Client: upstream.Client{Modern: true}, whole: true}
 	x.In.Body = []byte(`{"jsonrpc":"2.0","id":1,"method":"` + method.String() + `","params":{}}`)
 	if e := x.In.Scan(mcp.Limits{}); e != nil {
 		return nil, e
@@ -108,6 +110,7 @@ func (g *Gateway) listsAt(ctx context.Context, c caller, m *member, method mcp.M
 	l := &listing{own: true, pages: 1, first: *page}
 	l.take(g, m, method, &upstream.Peer{Modern: true}, page, map[string]bool{})
 	l.expires = time.Now().Add(time.Duration(shorter(-1, page, 0)) * time.Millisecond)
+	l.objects = newObjects(l)
 	return l, nil
 }
 

@@ -22,7 +22,9 @@ var corridor = []stage{
 	{"list", list},
 	{"tasks", tasks},
 	{"route", route},
+	{"authorize", authorize},
 	{"instance", instance},
+	{"confirm", confirm},
 	{"interact", interact},
 	{"forward", forward},
 }
@@ -107,16 +109,13 @@ func (g *Gateway) logRefusal(x *Exchange, err error, took time.Duration) {
 	level("request failed", "method", x.In.Method.String(), "endpoint", x.Endpoint, "outcome", e.Kind.Outcome(), "error", e, "took", took)
 }
 
-func identify(ctx context.Context, _ *Gateway, x *Exchange) (bool, error) {
+func identify(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	p, err := x.world.callers.Identify(ctx, &x.Request)
 	x.Principal = p
 	if err != nil {
 		return false, err
 	}
-	if x.at == nil {
-		return false, noEndpoint(x.Endpoint)
-	}
-	return false, nil
+	return false, g.arrive(ctx, x)
 }
 
 // known refuses what this gateway cannot carry, and says so.

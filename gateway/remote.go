@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -29,6 +30,10 @@ type letter struct {
 	State     []byte            `json:"state,omitempty"`
 	Answers   []upstream.Answer `json:"answers,omitempty"`
 	Handed    bool              `json:"handed,omitempty"`
+	// Remote is where the caller is.
+	Remote netip.AddrPort `json:"remote,omitzero"`
+	// Whole: a list or a description is for the other replica itself, which leaves out of it what its caller may not see.
+	Whole bool `json:"whole,omitempty"`
 }
 
 // elsewhere has another replica serve the exchange, which continues something there. What the server says meanwhile comes back
@@ -55,6 +60,7 @@ func (g *Gateway) send(ctx context.Context, x *Exchange, replica string, handed 
 	l := letter{
 		Endpoint: x.Endpoint, Session: x.Session, Within: x.Within, Principal: x.Principal.Encode(),
 		Client: x.Client, Header: mirrors(x.Header), Body: x.In.Body, State: x.state, Handed: handed,
+		Remote: x.Request.Remote, Whole: x.whole,
 	}
 	if x.state != nil || !x.Client.Modern {
 		l.Answers = x.answers // a modern client's stand in the body
@@ -126,6 +132,10 @@ func (g *Gateway) fromElsewhere(ctx context.Context, request []byte, note func([
 	}
 	if x.at == nil {
 		return nil, errs.E("gateway", errs.Lost, "the server of the interaction was removed from the configuration")
+	}
+	x.Request.Remote = l.Remote
+	if !l.Whole || !x.In.Method.Facts().List && x.In.Method != mcp.MethodDiscover {
+		x.view = x.world.view(x.Principal) // decided where it came in, and here too: configurations may differ
 	}
 	err = g.Serve(ctx, x)
 	x.measure(err, time.Since(x.started))

@@ -12,41 +12,46 @@ import (
 
 // resource finds the server that has a resource: the one that lists it, else the one with the template that fits best,
 // else the only one whose resources have its scheme. URIs are not renamed, so that links inside results stay right.
-func (g *Gateway) resource(ctx context.Context, c caller, e *endpoint, uri string) (*member, error) {
+// Servers of which the caller may not read it are none.
+func (g *Gateway) resource(ctx context.Context, c caller, e *endpoint, r rights, uri string) (*member, error) {
+	all := e.readable(r, uri)
+	if len(all) == 0 {
+		return nil, unknownResource(uri)
+	}
 	if e.set != nil && !e.set.HoldsResource(uri) {
-		return g.expansion(ctx, c, e, uri)
+		return g.expansion(ctx, c, e, all, uri)
 	}
 	if len(e.members) == 1 {
-		return e.members[0], nil
+		return all[0], nil
 	}
 	// Who owns a URI is decided only once all servers were asked, so that it does not depend on what was asked before.
-	if e.knowsResources(c) {
-		if m := e.owner(c, uri); m != nil {
+	if all.knowResources(c) {
+		if m := all.owner(c, uri); m != nil {
 			return m, nil
 		}
 	}
-	if err := g.learnResources(ctx, c, e); err != nil {
+	if err := g.learnResources(ctx, c, all); err != nil {
 		return nil, err
 	}
-	if m := e.owner(c, uri); m != nil {
+	if m := all.owner(c, uri); m != nil {
 		return m, nil
 	}
 	return nil, unknownResource(uri)
 }
 
 // expansion finds the server of a resource that a toolset does not hold by its URI: it may hold a template that it fits.
-func (g *Gateway) expansion(ctx context.Context, c caller, e *endpoint, uri string) (*member, error) {
+func (g *Gateway) expansion(ctx context.Context, c caller, e *endpoint, all members, uri string) (*member, error) {
 	if e.allLists()&upstream.ListResources == 0 {
 		return nil, unknownResource(uri)
 	}
-	if !e.knowsResources(c) {
-		if err := g.learnResources(ctx, c, e); err != nil {
+	if !all.knowResources(c) {
+		if err := g.learnResources(ctx, c, all); err != nil {
 			return nil, err
 		}
 	}
 	var best *member
 	most := -1
-	for _, m := range e.members {
+	for _, m := range all {
 		l := m.lastFor(c, mcp.MethodResourcesTemplatesList)
 		if l == nil {
 			continue
@@ -63,10 +68,10 @@ func (g *Gateway) expansion(ctx context.Context, c caller, e *endpoint, uri stri
 	return best, nil
 }
 
-// learnResources asks the servers of an endpoint for their resources and templates.
-func (g *Gateway) learnResources(ctx context.Context, c caller, e *endpoint) error {
+// learnResources asks servers for their resources and templates.
+func (g *Gateway) learnResources(ctx context.Context, c caller, all members) error {
 	var wg sync.WaitGroup
-	for _, m := range e.members {
+	for _, m := range all {
 		for _, method := range [...]mcp.Method{mcp.MethodResourcesList, mcp.MethodResourcesTemplatesList} {
 			wg.Go(func() {
 				_, _ = g.listsFor(ctx, c, m, method) // a server that fails has no resources for now
@@ -80,16 +85,33 @@ func (g *Gateway) learnResources(ctx context.Context, c caller, e *endpoint) err
 	return nil
 }
 
-// unknownResource is the answer to a URI that leads nowhere.
+// unknownResource is the answer to a URI that leads nowhere, for the caller.
 func unknownResource(uri string) error {
 	unknown := errs.E("gateway", errs.NotFound, "unknown resource %.200q: no server lists it, has a template for it, or is alone with its scheme", uri)
 	unknown.Data = append(mcp.AppendString([]byte(`{"uri":`), uri), '}')
 	return unknown
 }
 
-// knowsResources tells whether every server gave its resources and templates, or failed to, at least once.
-func (e *endpoint) knowsResources(c caller) bool {
+// members are some servers of an endpoint, in the order of their names.
+type members []*member
+
+// readable are the servers of which a URI may be read, if they have it.
+func (e *endpoint) readable(r rights, uri string) members {
+	if r.view == nil {
+		return e.members
+	}
+	var all members
 	for _, m := range e.members {
+		if may(r.view, e.resource(m, uri), r.facts).Listed() {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// knowResources tells whether every server gave its resources and templates, or failed to, at least once.
+func (all members) knowResources(c caller) bool {
+	for _, m := range all {
 		if m.lastFor(c, mcp.MethodResourcesList) == nil || m.lastFor(c, mcp.MethodResourcesTemplatesList) == nil {
 			return false
 		}
@@ -98,10 +120,10 @@ func (e *endpoint) knowsResources(c caller) bool {
 }
 
 // owner searches the lists last had.
-func (e *endpoint) owner(c caller, uri string) *member {
+func (all members) owner(c caller, uri string) *member {
 	var best *member
 	bestLen := -1
-	for _, m := range e.members {
+	for _, m := range all {
 		if l := m.lastFor(c, mcp.MethodResourcesList); l != nil && l.has(uri) {
 			return m
 		}
@@ -116,16 +138,16 @@ func (e *endpoint) owner(c caller, uri string) *member {
 	if best != nil {
 		return best
 	}
-	return e.byScheme(c, uri)
+	return all.byScheme(c, uri)
 }
 
-func (e *endpoint) byScheme(c caller, uri string) *member {
+func (all members) byScheme(c caller, uri string) *member {
 	scheme, _, ok := strings.Cut(uri, ":")
 	if !ok {
 		return nil
 	}
 	var only *member
-	for _, m := range e.members {
+	for _, m := range all {
 		for _, method := range [...]mcp.Method{mcp.MethodResourcesList, mcp.MethodResourcesTemplatesList} {
 			l := m.lastFor(c, method)
 			if l == nil || !l.hasScheme(scheme+":") || only == m {

@@ -27,7 +27,7 @@ func route(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 		return false, nil
 	}
 	if kind == "uri" {
-		x.member, err = g.resource(ctx, x.who(), x.at, string(name))
+		x.member, err = g.resource(ctx, x.who(), x.at, x.rights(), string(name))
 		return false, err
 	}
 	return false, x.find(span)
@@ -41,9 +41,7 @@ func (x *Exchange) find(span mcp.Span) error {
 	}
 	x.member, x.tailor = m, t
 	if t.Shapes() && x.In.Method == mcp.MethodToolsCall {
-		if err := x.tailorArguments(t); err != nil {
-			return err
-		}
+		x.misfit = x.tailorArguments(t)
 		span = x.In.Get(mcp.KeyName) // all is elsewhere now
 		x.name, _ = mcp.Text(x.In.Body, span, x.scratch[:0])
 		_, own, _ = x.at.resolve(x.world.plan, x.In.Method, x.name)

@@ -4,15 +4,19 @@ import (
 	"context"
 
 	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/policy"
 	"github.com/toolcrib/toolcrib/upstream"
 )
 
 // coreTasks is what a legacy client is told of tasks. Nobody keeps all tasks of a caller, so there is no list.
 var coreTasks = []byte(`"tasks":{"cancel":{},"requests":{"tools":{"call":{}}}}`)
 
-// tasked tells whether an endpoint has tasks: any of its servers has them, or is not up yet and may.
-func (e *endpoint) tasked(ctx context.Context) bool {
+// tasked tells whether an endpoint has tasks: any of the servers that the caller may see has them, or is not up yet and may.
+func (e *endpoint) tasked(ctx context.Context, v *policy.View) bool {
 	for _, m := range e.members {
+		if !e.sees(v, m, policy.KindTool) {
+			continue
+		}
 		if m.family != nil && m.family.personal() {
 			if p := m.family.peer.Load(); p == nil || p.HasTasks() {
 				return true

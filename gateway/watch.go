@@ -5,12 +5,14 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/plan"
+	"github.com/toolcrib/toolcrib/policy"
 	"github.com/toolcrib/toolcrib/upstream"
 )
 
@@ -38,7 +40,9 @@ type Watch struct {
 	endpoint  string
 	principal string
 	who       caller
-	set       *plan.Toolset // that is served; nil for none
+	set       *plan.Toolset               // that is served; nil for none
+	view      atomic.Pointer[policy.View] // nil where nothing is enforced
+	facts     policy.Facts                // of the client
 	most      v1.Streams
 
 	ready chan struct{} // has room for one
@@ -179,10 +183,15 @@ func (w *Watch) limit(lists upstream.Lists) {
 }
 
 func (g *Gateway) newWatch(x *Exchange) *Watch {
-	return &Watch{
+	w := &Watch{
 		g: g, hub: &g.hub, endpoint: x.Endpoint, principal: x.Principal.Key(), who: x.who(), most: x.world.plan.Config.Streams,
 		set: x.at.set, ready: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
+	w.view.Store(x.view)
+	if x.view != nil {
+		x.surroundings(&w.facts)
+	}
+	return w
 }
 
 // Granted is what the watch truly watches. From now on its client is told of it.
@@ -263,9 +272,12 @@ func (w *Watch) place(ctx context.Context, now *world, uri string) error {
 	m := e.own
 	if m == nil {
 		var err error
-		if m, err = w.g.resource(ctx, w.who, e, uri); err != nil {
+		if m, err = w.g.resource(ctx, w.who, e, w.rights(), uri); err != nil {
 			return err
 		}
+	}
+	if !w.mayRead(e, m, uri) {
+		return unknownResource(uri)
 	}
 	return w.placeAt(ctx, m, uri)
 }

@@ -1,0 +1,267 @@
+package gateway
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/identity"
+	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/plan"
+	"github.com/toolcrib/toolcrib/policy"
+)
+
+// One function decides what a caller may do (policy.View.May), of the same objects for lists, discovery and requests: what is
+// listed can be called, and what cannot be called is not listed. Where nothing is enforced there is no view, and nothing is asked.
+//
+// What is denied looks like what does not exist. So names count as unknown that no list has, and what only a list can tell, the
+// annotations of a tool, is known of every tool that is decided about.
+
+// view is what concerns a principal of the policies; nil where nothing is enforced.
+func (w *world) view(p *identity.Principal) *policy.View {
+	if !w.guarded {
+		return nil
+	}
+	return w.plan.Policies.View(p)
+}
+
+// guards tells whether somebody may not do everything by a plan.
+func guards(p *plan.Plan) bool {
+	if p.Policies.Enforced() {
+		return true
+	}
+	for _, s := range p.Servers {
+		if s.Spec.Tenants != nil {
+			return true
+		}
+	}
+	for _, t := range p.Config.Toolsets {
+		if t.Tenants != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// authorize decides whether the caller may do what the request asks. Where only the caller's own instance knows what it offers,
+// confirm does as soon as there is one: here, or at the replica that has it.
+func authorize(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
+	if x.view == nil || x.about != nil && x.about.token != nil {
+		return false, x.misfit // a task was decided about when its id was opened
+	}
+	m, c := x.member, x.who()
+	if m.ownLists(c) {
+		k, up := m.family.pool.Peek(m.family.keyOf(c))
+		if !up {
+			x.unsettled = true
+			return false, x.mayReach(m)
+		}
+		m = &k.member
+	}
+	return false, g.decide(ctx, x, m)
+}
+
+// confirm decides what authorize could not.
+func confirm(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
+	if !x.unsettled {
+		return false, nil
+	}
+	x.unsettled = false
+	return false, g.decide(ctx, x, x.member)
+}
+
+// mayReach refuses what no policy permits whatever it is.
+func (x *Exchange) mayReach(m *member) error {
+	if x.at.sees(x.view, m, x.kind()) {
+		return nil
+	}
+	x.decision = policy.Decision{Rule: "no policy permits anything of the kind at this server"}
+	return x.unknown()
+}
+
+// decide decides about what the request asks of a server.
+func (g *Gateway) decide(ctx context.Context, x *Exchange, m *member) error {
+	if err := x.mayReach(m); err != nil {
+		return err
+	}
+	o, err := g.asked(ctx, x, m)
+	if err != nil {
+		return err
+	}
+	if o == nil {
+		x.decision = policy.Decision{Rule: "the server lists nothing of this name"}
+		return x.unknown()
+	}
+	x.gather()
+	x.decision = may(x.view, o, &x.facts)
+	if err := x.judge(); err != nil {
+		return err
+	}
+	return x.misfit
+}
+
+// may is the decision about an object. A URI is decided about as it is written and as servers may read it.
+func may(v *policy.View, o *policy.Object, f *policy.Facts) policy.Decision {
+	d := v.May(o, f)
+	if o.Kind != policy.KindResource || !d.Listed() {
+		return d
+	}
+	others, ok := spellings(o.Name)
+	if !ok {
+		return policy.Decision{Rule: "servers may read its URI in many ways"}
+	}
+	for _, uri := range others {
+		other := policy.Object{Kind: o.Kind, Server: o.Server, Toolset: o.Toolset, Name: uri, Shown: uri, Labels: o.Labels, Once: true}
+		switch as := v.May(&other, f); {
+		case !as.Listed():
+			as.Rule += ", which servers may take the URI for"
+			return as
+		case !as.Allowed:
+			d = as
+		}
+	}
+	return d
+}
+
+// judge turns the decision into an answer. Whoever only lacks scopes is told which.
+func (x *Exchange) judge() error {
+	switch d := &x.decision; {
+	case d.Allowed:
+		return nil
+	case len(d.Scopes) > 0:
+		return shortOf(d.Scopes)
+	}
+	return x.unknown()
+}
+
+// rights are what decides what a caller may do, and by which facts.
+type rights struct {
+	view  *policy.View // nil where nothing is enforced
+	facts *policy.Facts
+}
+
+// rights are those of the caller, for what the request asks.
+func (x *Exchange) rights() rights {
+	if x.view != nil {
+		x.gather()
+	}
+	return rights{x.view, &x.facts}
+}
+
+// rights are those of the client, for a resource and now.
+func (w *Watch) rights() rights {
+	f := w.facts
+	f.Now, f.Args = time.Now(), policy.NoArgs
+	return rights{w.view.Load(), &f}
+}
+
+// mayRead tells whether the client may read a resource of a server.
+func (w *Watch) mayRead(e *endpoint, m *member, uri string) bool {
+	r := w.rights()
+	return r.view == nil || may(r.view, e.resource(m, uri), r.facts).Allowed
+}
+
+// kind is what the request is about.
+func (x *Exchange) kind() policy.Kind {
+	switch x.In.Method {
+	case mcp.MethodToolsCall:
+		return policy.KindTool
+	case mcp.MethodPromptsGet:
+		return policy.KindPrompt
+	case mcp.MethodComplete:
+		ref := x.In.Get(mcp.KeyRef)
+		if t, err := mcp.Lookup(x.In.Body, ref, "type"); err == nil && string(t.Of(x.In.Body)) == `"ref/prompt"` {
+			return policy.KindPrompt
+		}
+	}
+	return policy.KindResource
+}
+
+// gather notes what a decision may depend on besides who asks for what.
+func (x *Exchange) gather() {
+	x.facts = policy.Facts{Now: x.started, Args: policy.NoArgs}
+	switch x.In.Method {
+	case mcp.MethodToolsCall, mcp.MethodPromptsGet:
+		if args := x.In.Get(mcp.KeyArguments); x.misfit != nil {
+			x.facts.Args = nil // they are refused as soon as it is known that any are permitted
+		} else if args.Present() {
+			x.facts.Args = args.Of(x.In.Body)
+		}
+	case mcp.MethodComplete:
+		if x.kind() == policy.KindPrompt {
+			x.facts.Args = nil // it comes before there are any
+		}
+	}
+	x.surroundings(&x.facts)
+}
+
+// surroundings notes where the caller comes from, if that may matter.
+func (x *Exchange) surroundings(f *policy.Facts) {
+	if !x.view.Ambient() {
+		return
+	}
+	info := x.Client.Info
+	if x.Client.Modern {
+		info = x.In.GetMeta(mcp.MetaClientInfo).Of(x.In.Body)
+	}
+	f.Client, f.ClientVersion, f.Address = textAt(info, "name"), textAt(info, "version"), x.Request.Remote.Addr()
+}
+
+// asked is what the request is about; nil where it names what the server does not list. A URI need not be listed.
+func (g *Gateway) asked(ctx context.Context, x *Exchange, m *member) (*policy.Object, error) {
+	if x.kind() == policy.KindResource {
+		return x.at.resource(m, string(x.name)), nil
+	}
+	method, lister := listOf(x.In.Method), m.lister()
+	for l := lister.catalog.sound(method); ; {
+		if l != nil {
+			if i := l.find(x.name); i >= 0 {
+				return x.at.object(m, method, l, i), nil
+			}
+		}
+		fresh, err := g.lists(ctx, lister, method)
+		switch {
+		case err != nil:
+			return nil, err
+		case fresh.err != nil:
+			return nil, fresh.err
+		case fresh == l:
+			return nil, nil //nolint:nilnil // there is none
+		}
+		l = fresh
+	}
+}
+
+// resource is a URI, listed or not, as policies know it.
+func (e *endpoint) resource(m *member, uri string) *policy.Object {
+	o := e.make(m, policy.KindResource, uri)
+	o.Once = true
+	return o
+}
+
+// unknown is the answer to what does not exist for the caller, whether it exists for others or not.
+func (x *Exchange) unknown() error {
+	if x.kind() == policy.KindResource {
+		return unknownResource(string(x.name))
+	}
+	span, _, err := x.target()
+	if err != nil {
+		return err
+	}
+	name, _ := mcp.Text(x.In.Body, span, nil)
+	return unknown(x.In.Method, name)
+}
+
+// shortOf is the answer to a caller whose token would need further scopes.
+func shortOf(scopes []string) error {
+	return errs.E("gateway", errs.InsufficientScope, "the token lacks the scope %s", strings.Join(scopes, " "))
+}
+
+// sound is the list last had, unless it is known to have changed since; nil where there is none.
+func (c *catalog) sound(m mcp.Method) *listing {
+	if l := c.last(m); l != nil && l.err == nil {
+		return l
+	}
+	return nil
+}
