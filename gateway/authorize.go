@@ -2,10 +2,8 @@ package gateway
 
 import (
 	"context"
-	"strings"
 	"time"
 
-	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/identity"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/plan"
@@ -130,7 +128,7 @@ func (x *Exchange) judge() error {
 	case d.Allowed:
 		return nil
 	case len(d.Scopes) > 0:
-		return shortOf(d.Scopes)
+		return identity.Lacking(d.Scopes...)
 	}
 	return x.unknown()
 }
@@ -251,11 +249,6 @@ func (x *Exchange) unknown() error {
 	}
 	name, _ := mcp.Text(x.In.Body, span, nil)
 	return unknown(x.In.Method, name)
-}
-
-// shortOf is the answer to a caller whose token would need further scopes.
-func shortOf(scopes []string) error {
-	return errs.E("gateway", errs.InsufficientScope, "the token lacks the scope %s", strings.Join(scopes, " "))
 }
 
 // sound is the list last had, unless it is known to have changed since; nil where there is none.
