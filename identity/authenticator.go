@@ -2,10 +2,12 @@ package identity
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
@@ -36,6 +38,8 @@ type Authenticator struct {
 	public  string
 	last    *Verifier
 	sources map[origin]*source
+
+	clientCAs atomic.Pointer[x509.CertPool]
 
 	running sync.Mutex
 	closed  bool
@@ -98,6 +102,14 @@ func (a *Authenticator) Configure(c *v1.Config) (*Verifier, error) {
 	var err error
 	if v.keys, err = newKeys(c.Auth.APIKeys); err != nil {
 		return nil, err
+	}
+	if c.Auth.ClientCertificates != nil {
+		v.certificates = &certificates{spec: c.Auth.ClientCertificates, a: a}
+	}
+	if c.Auth.TrustedProxy != nil {
+		if v.proxy, err = newProxy(c.Auth.TrustedProxy); err != nil {
+			return nil, err
+		}
 	}
 	was := a.sources
 	a.sources = make(map[origin]*source, len(c.Auth.Issuers))

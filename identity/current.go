@@ -27,6 +27,10 @@ func (v *Verifier) Current(p *Principal) (*Principal, error) {
 		return v.currentKey(p, now)
 	case p.Method == MethodToken:
 		return v.currentToken(p, now)
+	case p.Method == MethodCertificate && v.certificates != nil:
+		return v.currentCertificate(p)
+	case p.Method == MethodProxy && v.proxy != nil:
+		return p, nil // the proxy says of each request who sends it, and of nothing that stays open
 	}
 	return nil, ended("callers of this kind are not served any more")
 }
@@ -49,6 +53,20 @@ func (v *Verifier) currentKey(p *Principal, now time.Time) (*Principal, error) {
 		return nil, ended("the API key has expired, was revoked, or is gone from the configuration")
 	}
 	return is.unless(p), nil
+}
+
+func (v *Verifier) currentCertificate(p *Principal) (*Principal, error) {
+	if p.proof == nil { // the connection is another replica's
+		return p, nil
+	}
+	is, err := v.certificates.identify(p.proof.connection)
+	if err != nil {
+		return nil, err
+	}
+	if same(is, p) {
+		return p, nil
+	}
+	return is, nil
 }
 
 func (v *Verifier) currentToken(p *Principal, now time.Time) (*Principal, error) {

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"crypto/tls"
 	"net/url"
 	"reflect"
 	"time"
@@ -40,6 +41,9 @@ type proof struct {
 	digest  digest // of the key or token
 	managed string // id of the managed key
 	known   *known // the token
+
+	// connection is one on which the certificate was shown.
+	connection *tls.ConnectionState
 }
 
 // Credential is a secret of the principal that servers may be given.

@@ -22,28 +22,42 @@ type Verifier struct {
 	issuers  []*issuer
 	tokens   *tokens
 	public   publicURL
+
+	certificates *certificates // nil where none is taken
+	proxy        *proxy        // nil where none is trusted
 }
 
 // Required reports whether callers need a credential; else those without one are Anonymous.
 func (v *Verifier) Required() bool { return v.required }
 
-// Identify returns the principal that a request acts for, or an errs.Unauthenticated error that says what is wrong with its
-// credential.
+// Identify returns the principal that a request acts for, or an error that says what is wrong with its credential:
+// errs.Unauthenticated; errs.InsufficientScope where a token lacks a scope that all have; errs.Unavailable where an issuer cannot be
+// asked; errs.Forbidden for who speaks like the proxy. What the trusted proxy says counts before Authorization, and that before a
+// client certificate.
 func (v *Verifier) Identify(ctx context.Context, r *Request) (*Principal, error) {
 	values := r.Header["Authorization"]
-	switch {
-	case len(values) > 1:
+	if len(values) > 1 {
 		return nil, errs.E(op, errs.Unauthenticated, "%d Authorization headers; send one", len(values))
-	case len(values) == 0 && v.required:
+	}
+	if v.proxy != nil && v.proxy.speaks(r.Header) {
+		if p, err := v.proxy.identify(r); p != nil || err != nil {
+			return p, err
+		}
+	}
+	if len(values) == 1 {
+		token, ok := bearer(values[0])
+		if !ok {
+			return v.stranger("the Authorization header is not a bearer token; %s", v.remedy())
+		}
+		return v.bearer(ctx, token, r)
+	}
+	if v.certificates != nil && shown(r.TLS) {
+		return v.certificates.identify(r.TLS)
+	}
+	if v.required {
 		return nil, errs.E(op, errs.Unauthenticated, "no Authorization header; %s", v.remedy())
-	case len(values) == 0:
-		return Anonymous, nil
 	}
-	token, ok := bearer(values[0])
-	if !ok {
-		return v.stranger("the Authorization header is not a bearer token; %s", v.remedy())
-	}
-	return v.bearer(ctx, token, r)
+	return Anonymous, nil
 }
 
 // bearer finds whose token it is (RFC 6750 section 2.1).
