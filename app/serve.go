@@ -77,6 +77,7 @@ type server struct {
 	backend  cluster.Backend
 	store    *store.Lazy
 	identity *identity.Authenticator
+	tls      *tlsFiles // nil without TLS
 	audit    *audit.Log
 	manage   *control.API
 	gw       *gateway.Gateway
@@ -122,7 +123,7 @@ func Serve(ctx context.Context, o Options) error {
 	if err := s.build(config); err != nil {
 		return err
 	}
-	s.base = "http://" + ln.Addr().String()
+	s.base = s.scheme() + "://" + ln.Addr().String()
 	background, stop := context.WithCancel(context.Background())
 	s.watch(background)
 	blind := s.sight(background)
@@ -140,6 +141,23 @@ func Serve(ctx context.Context, o Options) error {
 	s.forget()
 	s.closeAudit()
 	return err
+}
+
+// scheme is that of the addresses served.
+func (s *server) scheme() string {
+	if s.tls != nil {
+		return "https"
+	}
+	return "http"
+}
+
+// accept serves what comes in at ln.
+func (s *server) accept(h *http.Server, ln net.Listener) error {
+	if s.tls == nil {
+		return h.Serve(ln)
+	}
+	h.TLSConfig = s.tls.serving()
+	return h.ServeTLS(ln, "", "")
 }
 
 func (s *server) load() (*v1.Config, error) {
@@ -171,7 +189,7 @@ func (s *server) listen(ctx context.Context, c *v1.Config) (net.Listener, error)
 }
 
 func (s *server) guardOpen(c *v1.Config) error {
-	if s.loopback || !c.Auth.Open() || s.o.AllowUnauthenticated {
+	if s.loopback || !c.Unguarded() || s.o.AllowUnauthenticated {
 		return nil
 	}
 	return errors.New("listen: anyone who reaches this address could call every tool: set auth (apiKeys or issuers), listen on 127.0.0.1, or pass --allow-unauthenticated")
@@ -201,12 +219,15 @@ func (s *server) build(c *v1.Config) error {
 	s.identity = identity.New(identity.Options{Log: s.log, Keys: s.store})
 	s.gw = gateway.New(gateway.Options{
 		Identity: s.identity, Audit: s.audit,
-		Version:  s.o.Version, Log: s.log, Metrics: s.metrics, Guard: s.o.Guard, Confine: s.o.Confine, Launch: s.launch, Node: s.node, Ring: s.ring.Load,
+		Version: s.o.Version, Log: s.log, Metrics: s.metrics, Guard: s.o.Guard, Confine: s.o.Confine, Launch: s.launch, Node: s.node, Ring: s.ring.Load,
 	})
 	s.metrics.Processes(s.processes)
 	s.manage = s.management()
 	s.front = front.New(front.Options{Gateway: s.gw, Node: s.node, Log: s.log, Metrics: s.metrics, Ring: ring, Loopback: s.loopback, Life: s.life})
-	if err := s.put(c); err != nil {
+	if s.tls, err = newTLSFiles(c.TLS, s.log, s.identity.TrustClients); err == nil {
+		err = s.put(c)
+	}
+	if err != nil {
 		s.leave()
 		s.forget()
 		s.closeAudit()
@@ -279,6 +300,9 @@ func ring(c *v1.Config, stateDir string) (*seal.Ring, error) {
 // watch applies changes of the file as they come, and warms the lists.
 func (s *server) watch(ctx context.Context) {
 	s.task(func() { s.gw.Warm(ctx) })
+	if s.tls != nil {
+		s.task(func() { s.tls.watch(ctx) })
+	}
 	if s.source == nil {
 		return
 	}
@@ -407,6 +431,7 @@ func (s *server) cutOff(h *http.Server) error {
 func (s *server) warnUnapplied(c *v1.Config) {
 	for _, key := range []struct{ name, was, is string }{
 		{"listen", s.first.Listen, c.Listen},
+		{"tls", fmt.Sprint(s.first.TLS), fmt.Sprint(c.TLS)},
 		{"log.format", s.first.Log.Format, c.Log.Format},
 		{"stateDir", s.first.StateDir, c.StateDir},
 		{"cluster", string(s.first.Cluster), string(c.Cluster)},
@@ -430,7 +455,7 @@ func (s *server) run(ctx context.Context, ln net.Listener, c *v1.Config) error {
 	}
 	h.RegisterOnShutdown(s.front.Drain)
 	failed := make(chan error, 1)
-	go func() { failed <- h.Serve(ln) }()
+	go func() { failed <- s.accept(h, ln) }()
 	s.log.Info("serving", "url", s.base+"/mcp", "servers", len(c.ServerNames()))
 	if s.o.Ready != nil {
 		s.o.Ready(s.base)

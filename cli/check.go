@@ -66,7 +66,7 @@ func checkStart(c *v1.Config, name string, s *v1.Server) error {
 // anyone may call.
 func exposed(c *v1.Config) bool {
 	host, _, err := net.SplitHostPort(c.Listen)
-	if err != nil || !c.Auth.Open() || host == "localhost" {
+	if err != nil || !c.Unguarded() || host == "localhost" {
 		return false
 	}
 	ip := net.ParseIP(host)

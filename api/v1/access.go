@@ -41,6 +41,12 @@ func (a *Auth) Open() bool {
 	return a.Anonymous == AnonymousAllow || a.Anonymous == "" && !a.Configured()
 }
 
+// Unguarded reports whether anybody may call everything: callers without a
+// credential are served, and not because policies were written for them.
+func (c *Config) Unguarded() bool {
+	return c.Auth.Open() && (c.Auth.Anonymous == "" || !c.Policies.Any())
+}
+
 // Configured reports whether anything says who callers are, or that they need a
 // credential: what no policy permits is denied then.
 func (a *Auth) Configured() bool {

@@ -1,0 +1,108 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"time"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
+)
+
+// tlsFiles serve what the files of the key tls hold, and what they hold later.
+type tlsFiles struct {
+	spec  v1.TLS
+	log   *slog.Logger
+	trust func(*x509.CertPool) // is told who signs clients' certificates
+
+	config atomic.Pointer[tls.Config]
+	seen   stamps // of the files, when they were read last
+}
+
+// stamps tell whether files changed.
+type stamps [3]struct {
+	at   time.Time
+	size int64
+}
+
+// newTLSFiles reads the files; nil where the key tls is not set.
+func newTLSFiles(spec v1.TLS, log *slog.Logger, trust func(*x509.CertPool)) (*tlsFiles, error) {
+	if spec.Cert == "" {
+		return nil, nil //nolint:nilnil // no TLS
+	}
+	f := &tlsFiles{spec: spec, log: log, trust: trust}
+	f.seen = f.stamps()
+	return f, f.read()
+}
+
+func (f *tlsFiles) stamps() (now stamps) {
+	for i, name := range []string{f.spec.Cert, f.spec.Key, f.spec.ClientCA} {
+		var info fs.FileInfo
+		var err error
+		if name != "" {
+			if info, err = os.Stat(name); err == nil {
+				now[i].at, now[i].size = info.ModTime(), info.Size()
+			}
+		}
+	}
+	return now
+}
+
+// read takes what the files hold now.
+func (f *tlsFiles) read() error {
+	pair, err := tls.LoadX509KeyPair(f.spec.Cert, f.spec.Key)
+	if err != nil {
+		return fmt.Errorf("tls: %w; tls.cert and tls.key name files in PEM that belong together", err)
+	}
+	c := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	if f.spec.ClientCA != "" {
+		pem, err := os.ReadFile(f.spec.ClientCA)
+		if err != nil {
+			return fmt.Errorf("tls.clientCA: %w", err)
+		}
+		c.ClientCAs = x509.NewCertPool()
+		if !c.ClientCAs.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("tls.clientCA: %s holds no certificate in PEM", f.spec.ClientCA)
+		}
+		c.ClientAuth = tls.VerifyClientCertIfGiven
+		f.trust(c.ClientCAs)
+	}
+	f.config.Store(c)
+	return nil
+}
+
+// serving is the configuration of a listener, which follows the files.
+func (f *tlsFiles) serving() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return f.config.Load(), nil },
+	}
+}
+
+// watch reads the files again when they change; what cannot be used leaves what was there before.
+func (f *tlsFiles) watch(ctx context.Context) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := f.stamps()
+		if now == f.seen {
+			continue
+		}
+		f.seen = now
+		if err := f.read(); err != nil {
+			f.log.Error("the files of tls changed and cannot be used; what they held before stays", "error", err)
+			continue
+		}
+		f.log.Info("the files of tls changed, and are in use")
+	}
+}
