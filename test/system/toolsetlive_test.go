@@ -310,7 +310,7 @@ func TestToolsetParams(t *testing.T) {
 			"hidden": set("tools", map[string]any{"*": tool("hide", []string{"region"})}),
 		}))
 		call := func(set, arguments string, h http.Header) *testenv.Reply {
-			return g.Modern("/toolsets/"+set+"/mcp").Do(testenv.Request{Method: "tools/call", Members: `"name":"one__find","arguments":` + arguments, Header: h})
+			return g.Modern("/toolsets/" + set + "/mcp").Do(testenv.Request{Method: "tools/call", Members: `"name":"one__find","arguments":` + arguments, Header: h})
 		}
 		n := 0
 		for _, c := range []struct {
