@@ -109,6 +109,9 @@ func (x *Exchange) recordAsked(r *audit.Record) {
 	if x.member != nil {
 		r.Server = x.member.Name
 	}
+	if x.at != nil {
+		r.Toolset = x.at.toolset
+	}
 	r.Target, r.Shown = x.subject()
 	r.TargetName = r.Shown
 	if len(x.name) > 0 {

@@ -45,7 +45,7 @@ func guards(p *plan.Plan) bool {
 // authorize decides whether the caller may do what the request asks. Where only the caller's own instance knows what it offers,
 // confirm does as soon as there is one: here, or at the replica that has it.
 func authorize(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
-	if x.view == nil || x.about != nil && x.about.token != nil {
+	if x.view == nil && !x.selected() || x.about != nil && x.about.token != nil {
 		return false, x.misfit // a task was decided about when its id was opened
 	}
 	m, c := x.member, x.who()
@@ -59,6 +59,9 @@ func authorize(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	}
 	return false, g.decide(ctx, x, m)
 }
+
+// selected tells whether the request names something of a toolset. Only what a toolset lists is there, whoever asks.
+func (x *Exchange) selected() bool { return x.at.set != nil && x.kind() != policy.KindResource }
 
 // confirm decides what authorize could not.
 func confirm(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
@@ -90,6 +93,9 @@ func (g *Gateway) decide(ctx context.Context, x *Exchange, m *member) error {
 	if o == nil {
 		x.decision = policy.Decision{Rule: "the server lists nothing of this name"}
 		return x.unknown()
+	}
+	if x.view == nil {
+		return x.misfit
 	}
 	x.gather()
 	x.decision = may(x.view, o, &x.facts)

@@ -99,7 +99,7 @@ func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
 		return err
 	}
 	speaksHeaders := p.Modern && m.server.HTTP()
-	if lister.catalog.facts.Load() == nil && (speaksHeaders != x.Client.Modern || x.at.set != nil || x.at.joined() && lister.catalog.last(mcp.MethodToolsList) == nil) {
+	if lister.catalog.facts.Load() == nil && (speaksHeaders != x.Client.Modern || x.at.joined() && lister.catalog.last(mcp.MethodToolsList) == nil) {
 		// Only here does the call depend on the tool's definition: nobody else would check or make the headers, or know that
 		// the tool is not offered here. A server that has failed to give its list is not waited for again for the latter.
 		if _, err := g.lists(ctx, lister, mcp.MethodToolsList); err != nil {
@@ -107,14 +107,9 @@ func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
 		}
 		facts = lister.catalog.tool(x.name)
 	}
-	if facts == nil && x.at.set != nil {
-		if facts, err = g.listed(ctx, x); err != nil {
-			return err
-		}
-	}
 	x.tool = g.metric(m, facts)
 	if facts != nil && facts.app && x.at.joined() && x.at.set != nil {
-		return x.unknownHere()
+		return x.unknown()
 	}
 	if facts != nil && facts.app && x.at.joined() {
 		return errs.E("gateway", errs.NotFound, "unknown tool %.128q: it is for the server's own app, at /servers/%s/mcp",
@@ -150,30 +145,6 @@ func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
 		x.call.Params = facts.params
 	}
 	return nil
-}
-
-// listed finds the facts of a tool that the list last had does not have: only what a toolset lists can be called there.
-func (g *Gateway) listed(ctx context.Context, x *Exchange) (*toolFacts, error) {
-	lister := x.member.lister()
-	l, err := g.lists(ctx, lister, mcp.MethodToolsList)
-	if err != nil {
-		return nil, err
-	}
-	facts := lister.catalog.tool(x.name)
-	if facts == nil && l.err != nil {
-		return nil, l.err
-	}
-	if facts == nil {
-		return nil, x.unknownHere()
-	}
-	return facts, nil
-}
-
-// unknownHere is the answer to a tool that its server does not list, or not for callers of this endpoint. It tells the name that
-// the client sent.
-func (x *Exchange) unknownHere() error {
-	name, _ := mcp.Text(x.In.Body, x.In.Get(mcp.KeyName), nil)
-	return unknown(x.In.Method, name)
 }
 
 // peer waits for the server of the exchange to be there, which is part of its start.

@@ -415,6 +415,19 @@ func (r *Reply) Names(list string) []string {
 	return names
 }
 
+// Titles are the titles of a list's elements.
+func (r *Reply) Titles(list string) []string {
+	var all []struct {
+		Title string `json:"title"`
+	}
+	_ = json.Unmarshal([]byte(r.Member(list)), &all) // as above
+	titles := make([]string, len(all))
+	for i, e := range all {
+		titles[i] = e.Title
+	}
+	return titles
+}
+
 // Texts are the texts of a tool's result, joined.
 func (r *Reply) Texts() string {
 	var all []struct {
