@@ -404,7 +404,7 @@ const (
 func (s *rules) how(name string) string {
 	for i := range s.args {
 		for _, p := range s.args[i].Tools {
-			if fits(p, name) {
+			if v1.Like(p, name) {
 				return s.args[i].As
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"unicode"
 
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/mcp"
 )
 
@@ -17,7 +18,7 @@ var secretNames = []string{
 func (s *rules) isSecret(name string) bool {
 	lower := strings.ToLower(name)
 	for _, p := range s.redact {
-		if fits(p, lower) {
+		if v1.Like(p, lower) {
 			return true
 		}
 	}

@@ -36,6 +36,7 @@ type commands struct {
 	Logs     logsCmd     `cmd:"" help:"Show what a stdio server prints."`
 	Pull     pullCmd     `cmd:"" help:"Fetch the packages of servers and pin them in the lock file."`
 	Approve  approveCmd  `cmd:"" help:"Approve what the servers of a file start."`
+	Audit    auditCmd    `cmd:"" help:"Verify and search the audit log."`
 	Tools    toolsCmd    `cmd:"" help:"List the tools of a server."`
 	Call     callCmd     `cmd:"" help:"Call a tool and show its result."`
 	Example  exampleCmd  `cmd:"" help:"Be a small MCP server to try things with."`

@@ -42,9 +42,9 @@ type Exchange struct {
 
 	started  time.Time
 	recorded bool // for the audit log
-	world   *world
-	sought  string    // the endpoint, by the name that the client gave
-	at      *endpoint // that serves it
+	world    *world
+	sought   string    // the endpoint, by the name that the client gave
+	at       *endpoint // that serves it
 	// view is what concerns the caller of the policies; nil where nothing is enforced. decision is what was decided by facts.
 	view      *policy.View
 	facts     policy.Facts
