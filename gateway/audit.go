@@ -112,6 +112,7 @@ func (x *Exchange) recordAsked(r *audit.Record) {
 	if x.at != nil {
 		r.Toolset = x.at.toolset
 	}
+	x.recordDecision(r)
 	r.Target, r.Shown = x.subject()
 	r.TargetName = r.Shown
 	if len(x.name) > 0 {
@@ -122,6 +123,16 @@ func (x *Exchange) recordAsked(r *audit.Record) {
 		r.TargetName, r.Shown = audit.Short(r.Shown), "" // who has a task's id may ask for it
 	case audit.Tool, audit.Prompt:
 		r.Arguments = x.In.Get(mcp.KeyArguments).Of(x.In.Body)
+	}
+}
+
+// recordDecision tells whether the policies permit it, and why.
+func (x *Exchange) recordDecision(r *audit.Record) {
+	d := &x.decision
+	if r.Rule = d.Rule; d.Allowed {
+		r.Decision = audit.Allowed
+	} else if r.Rule != "" {
+		r.Decision = audit.Denied
 	}
 }
 
