@@ -32,11 +32,12 @@ func openStore(c *v1.Config) *store.Lazy {
 	})
 }
 
-// firstKey makes the key with which all others are made, when the store has never had any. It waits for a store that is away.
+// firstKey makes the key with which all others are made, when the store has never had any. It waits for a store that is away. A
+// key that is being made is told of, also when the gateway stops meanwhile.
 func (s *server) firstKey(ctx context.Context) {
 	for told := false; ; told = true {
 		k, secret := control.FirstKey(time.Now().UTC())
-		made, err := s.store.AddFirstKey(ctx, k)
+		made, err := s.store.AddFirstKey(context.WithoutCancel(ctx), k)
 		switch {
 		case made:
 			s.tellFirstKey(secret)

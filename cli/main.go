@@ -37,6 +37,10 @@ type commands struct {
 	Pull     pullCmd     `cmd:"" help:"Fetch the packages of servers and pin them in the lock file."`
 	Approve  approveCmd  `cmd:"" help:"Approve what the servers of a file start."`
 	Audit    auditCmd    `cmd:"" help:"Verify and search the audit log."`
+	Login    loginCmd    `cmd:"" help:"Get a credential for a gateway, and keep it."`
+	Logout   logoutCmd   `cmd:"" help:"Forget the credential for a gateway."`
+	Whoami   whoamiCmd   `cmd:"" help:"Show who a gateway takes you for."`
+	Keys     keysCmd     `cmd:"" help:"Make, list, rotate and revoke the API keys of a gateway."`
 	Tools    toolsCmd    `cmd:"" help:"List the tools of a server."`
 	Call     callCmd     `cmd:"" help:"Call a tool and show its result."`
 	Example  exampleCmd  `cmd:"" help:"Be a small MCP server to try things with."`

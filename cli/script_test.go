@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,6 +40,7 @@ func TestScripts(t *testing.T) {
 			"start":  start,
 			"halt":   halt,
 			"status": status,
+			"grab":   grab,
 		},
 	})
 }
@@ -58,6 +60,18 @@ func status(ts *testscript.TestScript, neg bool, args []string) {
 	if got != args[0] {
 		ts.Fatalf("exit code %s, want %s", got, args[0])
 	}
+}
+
+// grab sets a variable to what a pattern finds in a file: grab KEY output 'tck_[a-z0-9_]+'.
+func grab(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: grab VARIABLE FILE PATTERN")
+	}
+	found := regexp.MustCompile(args[2]).FindString(ts.ReadFile(args[1]))
+	if found == "" {
+		ts.Fatalf("%s is not in %s", args[2], args[1])
+	}
+	ts.Setenv(args[0], found)
 }
 
 // serving is the gateway or server that start started.

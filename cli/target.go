@@ -14,6 +14,7 @@ import (
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/app"
+	"github.com/toolcrib/toolcrib/cli/login"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/runner/launch"
@@ -36,6 +37,7 @@ type target struct {
 	Command []string      `arg:"" optional:"" name:"command" help:"After --: start this stdio server, or package, and talk to it."`
 
 	config *v1.Config `kong:"-"` // that of the server
+	token  string     `kong:"-"` // of a login
 }
 
 // targetHelp is the part of the help that tools and call share.
@@ -72,8 +74,8 @@ func (t *target) remote() (string, *v1.Server, error) {
 	if s.URL == "" {
 		s.URL = defaultURL
 	}
-	if t.APIKey != "" {
-		s.Headers = map[string]string{"Authorization": "Bearer " + t.APIKey}
+	if token := cmp.Or(t.APIKey, t.token); token != "" {
+		s.Headers = map[string]string{"Authorization": "Bearer " + token}
 	}
 	s.SetDefaults()
 	return address(s.URL), s, checkRemote(s)
@@ -181,6 +183,13 @@ func warnings(sys *system) *slog.Logger {
 
 // with connects to the target, does f and disconnects.
 func (t *target) with(ctx context.Context, sys *system, f func(context.Context, *app.Conn) error) error {
+	if t.Config == "" && len(t.Command) == 0 && t.APIKey == "" {
+		if origin, err := login.Origin(cmp.Or(t.URL, defaultURL)); err == nil { // others get no credential
+			if t.token, err = tokenFor(ctx, origin); err != nil {
+				return err
+			}
+		}
+	}
 	name, server, err := t.server(sys)
 	if err != nil {
 		return err
@@ -233,12 +242,14 @@ func refusal(err error) int {
 // gateway's own error speaks, are not at hand here.
 func (t *target) refused(status int) error {
 	at := address(cmp.Or(t.URL, defaultURL))
-	const remedy = "set " + keyVariable + " or --api-key"
+	remedy := "set " + keyVariable + " or --api-key, or log in with \"toolcrib login " + at + "\""
 	switch {
 	case status == http.StatusForbidden:
 		return fmt.Errorf("%s refuses the call (HTTP %d): %s; a gateway also refuses names of its host that its allowedHosts lacks", at, status, remedy)
+	case t.APIKey == "" && t.token != "":
+		return fmt.Errorf("%s does not take the credential of your login (HTTP %d): log in again with \"toolcrib login %[1]s\"", at, status)
 	case t.APIKey == "":
-		return fmt.Errorf("%s wants an API key (HTTP %d): %s", at, status, remedy)
+		return fmt.Errorf("%s wants a credential (HTTP %d): %s", at, status, remedy)
 	}
-	return fmt.Errorf("%s does not know this API key (HTTP %d): %s to another", at, status, remedy)
+	return fmt.Errorf("%s does not know this API key (HTTP %d): set "+keyVariable+" or --api-key to another", at, status)
 }

@@ -1,6 +1,8 @@
 package v1
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"reflect"
@@ -168,20 +170,28 @@ func (k *checker) label(path, text string) {
 const minAPIKey, maxAPIKey = 16, 4096
 
 func (k *checker) apiKey(path, key string) {
+	if err := CheckAPIKey(key); err != nil {
+		k.fail(path, "%v", err)
+	}
+}
+
+// CheckAPIKey tells what is wrong with the secret of a static key, without telling the secret; nil for a good one.
+func CheckAPIKey(key string) error {
 	const remedy = "; make one with: openssl rand -hex 32"
 	visible := !strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' || r == ',' })
 	switch {
 	case key == "":
-		k.fail(path, "is missing"+remedy)
+		return errors.New("is missing" + remedy)
 	case !visible:
-		k.fail(path, "has characters that a header cannot carry; use visible ASCII without spaces and commas")
+		return errors.New("has characters that a header cannot carry; use visible ASCII without spaces and commas")
 	case len(key) < minAPIKey:
-		k.fail(path, "is shorter than %d characters"+remedy, minAPIKey)
+		return fmt.Errorf("is shorter than %d characters"+remedy, minAPIKey)
 	case len(key) > maxAPIKey:
-		k.fail(path, "is longer than %d characters", maxAPIKey)
+		return fmt.Errorf("is longer than %d characters", maxAPIKey)
 	case placeholder(key):
-		k.fail(path, "is a placeholder, not a key"+remedy)
+		return errors.New("is a placeholder, not a key" + remedy)
 	}
+	return nil
 }
 
 var placeholders = []string{
