@@ -174,7 +174,8 @@ func (c *runCmd) document(name, key string) map[string]any {
 	}
 	all := map[string]any{"mcpServers": map[string]any{name: server}}
 	if key != "" {
-		all["auth"] = map[string]any{"apiKeys": []any{map[string]any{"name": "key", "key": literal(key)}}}
+		// Whoever has the one key may call all that there is, and see how it goes.
+		all["auth"] = map[string]any{"apiKeys": []any{map[string]any{"name": "key", "key": literal(key), "roles": []string{"user", "auditor"}}}}
 	}
 	return all
 }
