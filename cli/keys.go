@@ -62,7 +62,7 @@ func (c *keysCreateCmd) Run(ctx context.Context, sys *system) error {
 		want.Attributes[name] = value
 	}
 	if c.Expires != "" {
-		at, err := moment(c.Expires, time.Now())
+		at, err := comingTime(c.Expires, time.Now())
 		if err != nil {
 			return err
 		}
@@ -77,8 +77,8 @@ func (c *keysCreateCmd) Run(ctx context.Context, sys *system) error {
 	})
 }
 
-// moment reads a time to come, or how long it is until then.
-func moment(text string, now time.Time) (time.Time, error) {
+// comingTime reads a time to come, or how long it is until then.
+func comingTime(text string, now time.Time) (time.Time, error) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		if n, err := strconv.Atoi(days); err == nil && n > 0 && n <= 36500 {
 			return now.AddDate(0, 0, n).UTC().Truncate(time.Second), nil
