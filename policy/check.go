@@ -179,6 +179,9 @@ func (k *checker) node(n ast.IsNode) {
 		k.attribute(t.Arg, string(t.Value))
 	case ast.NodeTypeHas:
 		k.attribute(t.Arg, string(t.Value))
+		if isVariable(t.Arg, "context") && t.Value != "address" {
+			k.fail("asks whether context has %s, which it always has; ask for what is in it: context.%s has NAME", t.Value, t.Value)
+		}
 	case ast.NodeTypeGetTag, ast.NodeTypeHasTag:
 		k.fail("asks for a tag; nothing has tags, ask for an attribute")
 	case ast.NodeTypeExtensionCall:

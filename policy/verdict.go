@@ -137,25 +137,21 @@ func (r *rule) error() outcomes {
 	return errs
 }
 
-// estimate tells what the conditions of a call may come to.
+// estimate tells what the conditions of a call may come to, in their order.
 func (r *rule) estimate(e *estimate) outcomes {
-	canFail, canHold := false, true
-	var all outcomes
+	all := holds
 	for _, c := range r.call {
-		o := e.node(c.node)
-		if o == fails {
-			return fails
+		if all&holds == 0 {
+			break
 		}
-		all |= o
-		canFail = canFail || o&fails != 0
-		canHold = canHold && o&holds != 0
+		all = all&^holds | e.node(c.node)
 	}
 	switch {
-	case all&^holds == 0:
-		return holds
-	case r.permit && !canHold:
+	case all == holds || all == fails:
+		return all
+	case r.permit && all&holds == 0:
 		return fails
-	case !r.permit && !canFail:
+	case !r.permit && all&fails == 0:
 		return errs
 	}
 	return anything
@@ -210,13 +206,16 @@ func (t *trial) of(r *rule) outcomes {
 	switch {
 	case r.dynamic == nil:
 		return holds
-	case r.needs&needArguments == 0 || !t.unknown && t.err == nil:
-		o, _ := evaluate(r.dynamic, t.scene)
-		return o
-	case t.err != nil:
-		return errs
+	case r.needs&needArguments != 0 && t.unknown:
+		return r.estimate(t.estimate())
 	}
-	return r.estimate(&estimate{scene: t.scene, known: func(n ast.IsNode) bool { return needsOf(n)&needArguments == 0 }})
+	o, _ := evaluate(r.dynamic, t.scene) // arguments that cannot be read are not there: to ask for them errs
+	return o
+}
+
+// estimate looks at conditions while the arguments are not known.
+func (t *trial) estimate() *estimate {
+	return &estimate{scene: t.scene, known: func(n ast.IsNode) bool { return needsOf(n)&needArguments == 0 }}
 }
 
 // merge is what several policies look at.
