@@ -18,6 +18,7 @@ import (
 	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/pinning"
 )
 
 const (
@@ -32,6 +33,8 @@ type Lock struct {
 	Packages map[string]*Entry `json:"packages"`
 	// Approvals are the servers that may be started, by name.
 	Approvals map[string]*Approval `json:"approvals,omitempty"`
+	// Definitions are the approved definitions of tools, by server and tool.
+	Definitions pinning.Book `json:"definitions,omitempty"`
 }
 
 // Entry is a pinned package.
@@ -68,7 +71,7 @@ func platform() string { return runtime.GOOS + "-" + runtime.GOARCH }
 
 // ReadLock reads a lock file; one that does not exist is empty.
 func ReadLock(path string) (*Lock, error) {
-	lock := &Lock{Version: lockVersion, Packages: map[string]*Entry{}, Approvals: map[string]*Approval{}}
+	lock := &Lock{Version: lockVersion, Packages: map[string]*Entry{}, Approvals: map[string]*Approval{}, Definitions: pinning.Book{}}
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return lock, nil
@@ -101,6 +104,12 @@ func (l *Lock) parse(path string, data []byte) error {
 	}
 	if l.Approvals == nil {
 		l.Approvals = map[string]*Approval{}
+	}
+	if l.Definitions == nil {
+		l.Definitions = pinning.Book{}
+	}
+	if err := l.Definitions.Valid(); err != nil {
+		return fmt.Errorf("lock file %s: %w", path, err)
 	}
 	for name, a := range l.Approvals {
 		if a == nil {

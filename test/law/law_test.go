@@ -32,7 +32,8 @@ var arrows = map[string][]string{
 	"plan":    {"identity", "policy", "audit", "telemetry", "upstream", "cluster"},
 
 	"upstream":  {"runner"},
-	"runner":    {},
+	"runner":    {"pinning"},
+	"pinning":   {},
 	"cluster":   {},
 	"identity":  {"store"},
 	"policy":    {"identity"},
