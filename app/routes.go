@@ -34,6 +34,7 @@ func (s *server) routes() []Route {
 		{"GET /healthz", Public, s.alive},
 		{"GET /health/ready", Public, s.ready}, // reasons and addresses take ServersRead
 		{"GET /readyz", Public, s.ready},
+		{"GET /.well-known/jwks.json", Public, s.jwks}, // of what servers are told
 		{"GET /metrics", control.ServersRead, s.scraped},
 	}
 }
@@ -104,6 +105,20 @@ func (s *server) permitted(r *http.Request, action string) error {
 	}
 	return errs.E("authorize", errs.Forbidden, "%s of tenant %s may not see this: it takes %s; give the key the role auditor, "+
 		"or one of policies.roles that has %s in manage", who.Subject, who.Tenant, action, action)
+}
+
+// jwksAge is how long the keys may be kept: a server that finds a statement under another one asks again.
+const jwksAge = "public, max-age=300"
+
+func (s *server) jwks(w http.ResponseWriter, _ *http.Request) {
+	set, err := s.gw.JWKS()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/jwk-set+json")
+	w.Header().Set("Cache-Control", jwksAge)
+	_, _ = w.Write(set) // a client that is gone needs no answer
 }
 
 func (s *server) scraped(w http.ResponseWriter, r *http.Request) { s.metrics.Handler().ServeHTTP(w, r) }

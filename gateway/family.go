@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,9 +23,10 @@ type caller struct {
 	within    string // as Exchange.Within
 	handed    bool   // over by another replica, since this one has the instance
 	stays     bool   // as Exchange.stays
+	header    http.Header
 }
 
-func (x *Exchange) who() caller { return caller{x.Principal, x.Within, x.handed, x.stays} }
+func (x *Exchange) who() caller { return caller{x.Principal, x.Within, x.handed, x.stays, x.Header} }
 
 // family is a server whose callers do not all share an instance: besides the member of the world, which gives the lists and
 // never carries a call, there is a kin for each isolation key.
@@ -97,6 +99,9 @@ func holdTime(s *v1.Pool) time.Duration {
 // keyOf is the isolation key of a caller.
 func (f *family) keyOf(c caller) pool.Key {
 	k := pool.Key{Name: c.principal.Key(), Tenant: c.principal.Tenant, For: c.principal}
+	if f.plan.Spec.ForwardToken {
+		k.For = &c
+	}
 	switch f.plan.Isolation {
 	case v1.IsolationTenant:
 		k.Name = k.Tenant
@@ -276,6 +281,7 @@ func (f *family) open(key pool.Key) *kin {
 	g, s := f.g, f.plan
 	k := &kin{f: f}
 	k.member = member{Server: s, catalog: newCatalog(), journal: f.base.journal, other: f.base.other, kin: k}
+	k.book = f.bookFor(key)
 	k.catalog.gen.Store(new(atomic.Uint64)) // no view is made of its lists that is kept
 	k.watched = newWatched(s, f.all)
 	k.watched.kin = k
@@ -305,7 +311,7 @@ func (f *family) open(key pool.Key) *kin {
 	o.Room = k.roomAside
 	if key.Name != "" {
 		k.key.Store(&key)
-		o.Key, o.Who = key.Name, f.whoIs(key)
+		o.Key, o.Who, o.Own = key.Name, f.whoIs(key), k.own(key)
 	}
 	k.server = upstream.Open(alone(s.Spec), o)
 	k.watched.server = k.server
@@ -333,10 +339,11 @@ func alone(spec *v1.Server) *v1.Server {
 
 // whoIs is the caller that the references of a server stand for.
 func (f *family) whoIs(key pool.Key) *v1.Caller {
-	p, ok := key.For.(*identity.Principal)
+	c, ok := callerOf(key)
 	if !ok {
 		return nil
 	}
+	p := c.principal
 	who := &v1.Caller{Subject: p.Subject, Tenant: p.Tenant, Credential: p.Credential}
 	if t := f.all.Config.Tenants[p.Tenant]; t != nil {
 		who.Vars = t.Vars

@@ -15,6 +15,7 @@ var codeInvalidParams = []byte("-32602")
 func forward(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	c := &x.call
 	c.In, c.Client, c.Notify, c.Session = &x.In, &x.Client, x.Notify, x.caller()
+	c.Who = x.member.statement(x.who())
 	if x.In.Method != mcp.MethodComplete {
 		c.Name = x.name
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/cluster/memory"
 	"github.com/toolcrib/toolcrib/identity"
+	"github.com/toolcrib/toolcrib/identity/assertion"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/plan"
 	"github.com/toolcrib/toolcrib/runner"
@@ -53,6 +54,7 @@ type Gateway struct {
 
 	hub    hub
 	share  *pool.Share // of all isolated servers
+	notary *assertion.Notary
 	owners owners
 	aparts aparts
 
@@ -106,6 +108,7 @@ type member struct {
 	watched *watched
 	journal *runner.Journal // what its processes print
 	other   *telemetry.Tool // counts calls of names that the server does not list
+	book    *assertion.Book // tells it for whom requests are; nil where it is not told
 	family  *family         // of an isolated server; nil for every other
 	kin     *kin            // that this is the member of; nil where it is one of a world
 }
@@ -136,6 +139,7 @@ func New(o Options) *Gateway {
 	}
 	g := &Gateway{o: o, closing: make(chan struct{}), draining: make(chan struct{}), parking: parking{metrics: o.Metrics}, share: pool.NewShare(0, 0)}
 	g.owners.g = g
+	g.notary = assertion.New(o.Ring)
 	o.Node.Handle(exchangeKind, g.fromElsewhere)
 	o.Node.Handle(watchKind, g.watchFromElsewhere)
 	none := make(chan struct{})
@@ -203,6 +207,9 @@ func (w *world) keep(s *plan.Server, p *plan.Plan) *member {
 	if !m.server.HTTP() && !sameLaunch(w.plan.Config, p.Config) {
 		return nil
 	}
+	if m.book != nil && w.plan.Config.PublicURL != p.Config.PublicURL {
+		return nil // which is who says for whom requests are
+	}
 	if m.Personal != s.Personal || m.Personal != "" && !sameCallers(w.plan.Config, p.Config) {
 		return nil // instances may have been given what is not right any more
 	}
@@ -223,12 +230,14 @@ func sameLaunch(a, b *v1.Config) bool {
 func (m *member) moved(s *plan.Server, gen *atomic.Uint64) *member {
 	m.catalog.gen.Store(gen)
 	return &member{
-		Server: s, server: m.server, catalog: m.catalog, watched: m.watched, journal: m.journal, other: m.other, family: m.family,
+		Server: s, server: m.server, catalog: m.catalog, watched: m.watched, journal: m.journal, other: m.other, book: m.book,
+		family: m.family,
 	}
 }
 
 func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member {
 	m := &member{Server: s, catalog: newCatalog(), journal: g.journal(s.Name), other: g.o.Metrics.Tool(s.Name, otherLabel)}
+	m.book = g.book(s.Spec, s.Name, p.Config)
 	m.journal.Hide(p.Config.CredentialsFor(s.Name))
 	m.catalog.gen.Store(gen)
 	m.watched = newWatched(s, p)
@@ -261,7 +270,7 @@ func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member
 		}
 		slept = st == upstream.StateIdle
 	}
-	o.Room = g.room(s, "")
+	o.Room, o.Own = g.room(s, ""), m.own()
 	m.server = openServer(s, o)
 	m.watched.server = m.server
 	if s.Isolated() {

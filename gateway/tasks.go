@@ -67,6 +67,7 @@ type task struct {
 	session   string // of the server that knows the task
 	principal string
 	client    upstream.Client
+	whose     caller // on whose behalf the server is asked
 	token     []byte // the id as the client knows it, raw JSON; nil when it knows none
 }
 
@@ -81,7 +82,7 @@ func (g *Gateway) made(x *Exchange, modern bool, id string) *task {
 
 // taskOf is a task of the exchange's server.
 func (x *Exchange) taskOf(r taskRef) *task {
-	return &task{taskRef: r, m: x.member, principal: x.Principal.Key(), session: x.caller(), client: x.asker(r.can)}
+	return &task{taskRef: r, m: x.member, principal: x.Principal.Key(), session: x.caller(), whose: x.who(), client: x.asker(r.can)}
 }
 
 // atHome has the replica serve the exchange that made the task, if that is another one. Where it is gone, this one may find
@@ -142,7 +143,7 @@ func (g *Gateway) openTask(x *Exchange) (*task, error) {
 		return nil, g.unknownTask(x)
 	}
 	return &task{
-		taskRef: r, m: m, principal: x.Principal.Key(), session: x.caller(),
+		taskRef: r, m: m, principal: x.Principal.Key(), session: x.caller(), whose: x.who(),
 		client: x.asker(r.can), token: span.Of(x.In.Body),
 	}, nil
 }
@@ -240,7 +241,9 @@ func (t *task) request(m mcp.Method, more []byte) (*mcp.Raw, error) {
 }
 
 func (t *task) call(in *mcp.Raw) *upstream.Call {
-	return &upstream.Call{In: in, Name: []byte(t.id), Session: t.session, Client: &t.client, Tasks: t.modern}
+	return &upstream.Call{
+		In: in, Name: []byte(t.id), Session: t.session, Client: &t.client, Tasks: t.modern, Who: t.m.statement(t.whose),
+	}
 }
 
 // answerError makes a raw error object the answer of the exchange.

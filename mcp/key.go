@@ -122,7 +122,7 @@ func (k Key) String() string {
 type MetaKey uint8
 
 // The reserved members of _meta (2026-07-28 basic/index "_meta"; related-task
-// is of 2025-11-25 tasks). MetaNone is no member.
+// is of 2025-11-25 tasks, identity this gateway's own). MetaNone is no member.
 const (
 	MetaNone MetaKey = iota
 	MetaProtocolVersion
@@ -136,6 +136,7 @@ const (
 	MetaSubscriptionID
 	MetaServerInfo
 	MetaRelatedTask
+	MetaIdentity
 	numMetaKeys
 )
 
@@ -151,6 +152,7 @@ var metaNames = [numMetaKeys]string{
 	MetaSubscriptionID:     "io.modelcontextprotocol/subscriptionId",
 	MetaServerInfo:         "io.modelcontextprotocol/serverInfo",
 	MetaRelatedTask:        "io.modelcontextprotocol/related-task",
+	MetaIdentity:           "io.toolcrib/identity",
 }
 
 // String returns the member's name on the wire, "" for MetaNone.

@@ -12,6 +12,7 @@ package seal
 import (
 	"bytes"
 	"crypto/cipher"
+	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -59,6 +60,7 @@ type Ring struct {
 type key struct {
 	id   [idSize]byte
 	aead cipher.AEAD
+	raw  [KeySize]byte
 }
 
 // NewRing makes a ring from 32-byte keys, newest first.
@@ -89,7 +91,7 @@ func newKey(raw []byte) (key, error) {
 		return key{}, fmt.Errorf("%d bytes long, must be %d", len(raw), KeySize)
 	}
 	sum := sha256.Sum256(append([]byte("toolcrib seal key id\x00"), raw...))
-	return key{id: [idSize]byte(sum[:]), aead: aead}, nil
+	return key{id: [idSize]byte(sum[:]), aead: aead, raw: [KeySize]byte(raw)}, nil
 }
 
 // weak tells placeholders such as all zeros from random bytes, of which 32 practically never share so few values.
@@ -103,6 +105,20 @@ func weak(raw []byte) bool {
 		}
 	}
 	return distinct < 8
+}
+
+// Derive returns a secret of 32 bytes for another purpose from each key, newest first (HKDF-SHA256, RFC 5869): replicas with the
+// same keys have the same, and it changes with them. It is not for the hot path.
+func (r *Ring) Derive(purpose string) ([][]byte, error) {
+	all := make([][]byte, 0, len(r.keys))
+	for i := range r.keys {
+		secret, err := hkdf.Key(sha256.New, r.keys[i].raw[:], nil, "toolcrib "+purpose, KeySize)
+		if err != nil {
+			return nil, fmt.Errorf("seal: derive a key: %w", err)
+		}
+		all = append(all, secret)
+	}
+	return all, nil
 }
 
 func (r *Ring) find(id []byte) cipher.AEAD {

@@ -51,7 +51,7 @@ func (in *instance) send(ctx context.Context, modern bool, c *Call) (int64, *wai
 	} else {
 		d.legacy(c)
 	}
-	err = in.p.Write(ctx, d.segs, in.patience())
+	err = in.p.Write(ctx, d.segs, c.Who, in.patience())
 	clear(d.segs)
 	drafts.Put(d)
 	if err != nil && ctx.Err() != nil {
@@ -165,6 +165,7 @@ func (in *instance) own(ctx context.Context, modern bool, body []byte, out *mcp.
 	if err != nil {
 		return err
 	}
+	c.Who = in.whose()
 	id, w, err := in.send(ctx, modern, c)
 	if err != nil {
 		return err

@@ -93,6 +93,7 @@ func (d *draft) modern(c *Call, info []byte) {
 	if c.Client.LogLevel != "" && !in.GetMeta(mcp.MetaLogLevel).Present() {
 		add = append(mcp.AppendString(append(add, metaLogLevel...), c.Client.LogLevel), ',')
 	}
+	add = d.identify(add, c)
 	d.scratch = add
 	if len(add) > 0 {
 		d.insertMeta(in, add[:len(add)-1])
@@ -133,6 +134,9 @@ func (d *draft) legacy(c *Call) {
 	}
 	if n > 0 {
 		d.edits.Remove(in.Body, strip[:n]...)
+	}
+	if d.scratch = d.identify(d.scratch, c); len(d.scratch) > 0 {
+		d.insertMeta(in, d.scratch[:len(d.scratch)-1])
 	}
 	switch asked := in.Fields[mcp.KeyTask].Present(); {
 	case c.Tasks && !asked && in.Method == mcp.MethodToolsCall:

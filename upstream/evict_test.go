@@ -15,7 +15,7 @@ import (
 // fakeConduit carries nothing until it is stopped.
 type fakeConduit struct{ done chan struct{} }
 
-func (f fakeConduit) Write(context.Context, [][]byte, time.Duration) error { return nil }
+func (f fakeConduit) Write(context.Context, [][]byte, Statement, time.Duration) error { return nil }
 
 func (f fakeConduit) Read(*mcp.Buffer) error {
 	<-f.done

@@ -99,7 +99,7 @@ func (in *instance) initialize(ctx context.Context) outcome {
 	if err != nil {
 		return outcome{err: err}
 	}
-	if err := in.p.Write(ctx, [][]byte{initializedBody}, writeTime); err != nil {
+	if err := in.p.Write(ctx, [][]byte{initializedBody}, in.whose(), writeTime); err != nil {
 		return outcome{err: in.s.errorf(errs.Unavailable, "does not take notifications/initialized: %w", err)}
 	}
 	return outcome{peer: p}

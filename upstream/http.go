@@ -143,6 +143,7 @@ func (l *httpLink) doModern(ctx context.Context, c *Call, out *mcp.Raw) error {
 	f.reset(l.s.ids.Add(1))
 	f.modern(c, l.info)
 	f.post(l.start)
+	f.whose(c.Who)
 	if err := f.modernHeaders(c); err != nil {
 		return l.s.errorf(errs.Invalid, "cannot take the arguments: %w", err)
 	}

@@ -17,8 +17,9 @@ import (
 
 // conduit carries the messages of one instance: the pipes of a child process, or a stream of HTTP+SSE.
 type conduit interface {
-	// Write sends one message, given in segments, and waits at most limit for the server to take it.
-	Write(ctx context.Context, segments [][]byte, limit time.Duration) error
+	// Write sends one message, given in segments, and waits at most limit for the server to take it. Where it has a head, that says
+	// who it is for.
+	Write(ctx context.Context, segments [][]byte, who Statement, limit time.Duration) error
 	// Read reads the next message into m.B. A *runner.LineTooLong is one over the bound, which was skipped; io.EOF is the end.
 	Read(m *mcp.Buffer) error
 	// Stop ends what is at the other end; when Done is closed it has ended, and Err tells why.
@@ -42,6 +43,7 @@ type instance struct {
 	info []byte
 	can  Abilities // what its initialize declares
 	peer *Peer
+	voice
 	drop func() // has the next call make another one
 	// since is when its process was started, calls how many requests it was sent.
 	since time.Time
@@ -372,7 +374,7 @@ func (in *instance) talk(ctx context.Context) {
 	for {
 		select {
 		case body := <-in.queue:
-			if err := in.p.Write(ctx, [][]byte{body}, in.patience()); err != nil {
+			if err := in.p.Write(ctx, [][]byte{body}, in.whose(), in.patience()); err != nil {
 				in.s.log.Debug("message not delivered", "error", err)
 			}
 		case <-in.gone:

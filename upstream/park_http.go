@@ -45,6 +45,7 @@ func (l *httpLink) park(ctx context.Context, f *flight, c *Call, out *mcp.Raw, a
 func (p *parkedFlight) proceed(ctx context.Context, c *Call, out *mcp.Raw) error {
 	l, f := p.l, p.f
 	defer p.at.release()
+	p.ls.use(c.Who)
 	replies := f.asking.answered(c.Answers)
 	f.resp.Resume(ctx)
 	limit := l.s.patience(c)

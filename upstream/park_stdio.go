@@ -172,7 +172,7 @@ func (p *parkedWait) proceed(ctx context.Context, c *Call, out *mcp.Raw) error {
 	replies := w.asking.answered(c.Answers)
 	in.mu.Unlock()
 	for _, reply := range replies {
-		if err := in.p.Write(ctx, [][]byte{reply}, in.patience()); err != nil {
+		if err := in.p.Write(ctx, [][]byte{reply}, c.Who, in.patience()); err != nil {
 			in.s.log.Debug("answer not delivered", "error", err) // it has ended, or decides what becomes of the call
 		}
 	}

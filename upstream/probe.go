@@ -38,7 +38,7 @@ func (l *httpLink) probe(ctx context.Context) (*Peer, error) {
 		at.drop(old)
 		l.end(ctx, old)
 	}
-	ls, err := l.open(ctx, at, AllAbilities)
+	ls, err := l.open(ctx, at, AllAbilities, l.s.opts.Own)
 	var w *wrongEra
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
@@ -133,7 +133,7 @@ func initializeBody(info []byte, can Abilities) []byte {
 var initializedBody = []byte(`{"jsonrpc":"2.0","method":"notifications/initialized"}`)
 
 // initialize opens a legacy session in which clients of these abilities can be asked.
-func (l *httpLink) initialize(ctx context.Context, can Abilities) (*session, error) {
+func (l *httpLink) initialize(ctx context.Context, can Abilities, who Statement) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(l.s.spec.Timeouts.Start))
 	defer cancel()
 	var out mcp.Raw
@@ -142,11 +142,13 @@ func (l *httpLink) initialize(ctx context.Context, can Abilities) (*session, err
 	if err != nil {
 		return nil, err
 	}
+	c.Who = who
 	f := l.take()
 	defer l.put(f)
 	f.reset(l.s.ids.Add(1))
 	f.legacy(c)
 	f.post(l.start)
+	f.whose(who)
 	opening := newSession("", &Peer{})
 	if err := l.send(ctx, f, c, &out, opening); err != nil {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -166,6 +168,7 @@ func (l *httpLink) initialize(ctx context.Context, can Abilities) (*session, err
 		return nil, l.s.errorf(errs.Protocol, "mints a session id with characters that no header may carry")
 	}
 	ls := newSession(id, p)
+	ls.use(who)
 	if err := l.tell(ctx, ls, initializedBody); err != nil {
 		return nil, l.s.errorf(errs.Unavailable, "does not take notifications/initialized: %w", err)
 	}

@@ -40,6 +40,8 @@ type Call struct {
 	Session string
 	// Client is who asks.
 	Client *Client
+	// Who tells the server for whom the call is; nil where it is not told, or for nobody.
+	Who Statement
 	// Header holds the client's HTTP headers, of which Mcp-Param-* go on to a modern HTTP server; may be nil.
 	Header http.Header
 	// Params are the header bindings of the called tool, where the client did not send the headers itself, or not all of them.
@@ -113,6 +115,8 @@ type Options struct {
 	Key string
 	// Who is the caller that env, args, cwd, url and headers refer to; nil where they refer to none.
 	Who *v1.Caller
+	// Own is what requests of nobody in particular tell the server, such as those for lists; nil for nothing.
+	Own Statement
 	Log *slog.Logger
 	// Guard is the argv of the guard process for children; nil for none.
 	Guard []string
@@ -250,6 +254,7 @@ func (s *Server) Do(ctx context.Context, c *Call, out *mcp.Raw) error {
 		s.flying.Add(1)
 		defer s.flying.Add(-1)
 	}
+	c.Who = s.who(c)
 	began, waited := clock(), c.Timing.Queue+c.Timing.Start
 	var err error
 	if c.Resume != 0 {

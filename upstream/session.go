@@ -21,13 +21,21 @@ type session struct {
 	version string
 	peer    *Peer
 	lines   []byte // the header lines that every request of the session carries
+	voice
 
 	mu    sync.Mutex
 	level string // the log level last set
 	ear   ear    // what the server asks within no call
 }
 
-func (ls *session) headers(f *flight) { f.head = append(f.head, ls.lines...) }
+// headers are those of a request of the caller.
+func (ls *session) headers(f *flight, who Statement) {
+	f.head = append(f.head, ls.lines...)
+	f.whose(who)
+}
+
+// own are the headers of a message of the gateway itself.
+func (ls *session) own(f *flight) { ls.headers(f, ls.whose()) }
 
 func newSession(id string, p *Peer) *session {
 	ls := &session{id: id, version: p.Version, peer: p}
@@ -47,11 +55,11 @@ type sessionKey struct {
 }
 
 // open returns the session of a place, which is opened when there is none.
-func (l *httpLink) open(ctx context.Context, at *place[session], can Abilities) (*session, error) {
+func (l *httpLink) open(ctx context.Context, at *place[session], can Abilities, who Statement) (*session, error) {
 	if ls := at.peek(); ls != nil {
 		return ls, nil
 	}
-	return at.get(ctx, l.s, func(ctx context.Context) (*session, error) { return l.initialize(ctx, can) })
+	return at.get(ctx, l.s, func(ctx context.Context) (*session, error) { return l.initialize(ctx, can, who) })
 }
 
 // endOld ends sessions that are kept no more.
@@ -95,7 +103,7 @@ func (l *httpLink) end(ctx context.Context, ls *session) {
 	f := l.take()
 	defer l.put(f)
 	f.head = append(append(f.head[:0], "DELETE"...), l.start...)
-	ls.headers(f)
+	ls.own(f)
 	f.req.Head, f.req.Body, f.req.Timeout = f.head, nil, sideCall
 	if err := l.client.Do(ctx, &f.req, &f.resp); err != nil {
 		l.s.log.Debug("session not ended at the server", "error", err)
@@ -112,7 +120,7 @@ func (l *httpLink) doLegacy(ctx context.Context, c *Call, out *mcp.Raw) error {
 	at.busy.Add(1)
 	defer at.release()
 	for try := 0; ; try++ {
-		ls, err := l.open(ctx, at, can)
+		ls, err := l.open(ctx, at, can, c.Who)
 		if err != nil {
 			if errs.Of(err).Kind == errs.Protocol {
 				return &wrongEra{err} // it is there, but has no sessions to open any more
@@ -133,6 +141,7 @@ func (l *httpLink) doLegacy(ctx context.Context, c *Call, out *mcp.Raw) error {
 }
 
 func (l *httpLink) callLegacy(ctx context.Context, at *place[session], ls *session, c *Call, out *mcp.Raw, can Abilities) error {
+	ls.use(c.Who)
 	if c.Client.LogLevel != "" {
 		l.setLevel(ctx, ls, c.Client.LogLevel)
 	}
@@ -140,7 +149,7 @@ func (l *httpLink) callLegacy(ctx context.Context, at *place[session], ls *sessi
 	f.reset(l.s.ids.Add(1))
 	f.legacy(c)
 	f.post(l.start)
-	ls.headers(f)
+	ls.headers(f, c.Who)
 	if f.asking.begin(c, can); f.asking.opens && can != 0 && c.Session != "" {
 		l.listenTo(ctx, ls)
 		ls.ear.enter(f)
@@ -210,6 +219,10 @@ func (l *httpLink) own(ctx context.Context, ls *session, body []byte, out *mcp.R
 	if err != nil {
 		return err
 	}
+	c.Who = l.s.opts.Own
+	if ls != nil {
+		c.Who = ls.whose()
+	}
 	f := l.take()
 	defer l.put(f)
 	f.reset(l.s.ids.Add(1))
@@ -219,10 +232,11 @@ func (l *httpLink) own(ctx context.Context, ls *session, body []byte, out *mcp.R
 		f.legacy(c)
 	}
 	f.post(l.start)
+	f.whose(c.Who)
 	if ls == nil {
 		_ = f.modernHeaders(c) // no parameters, nothing to fail
 	} else {
-		ls.headers(f)
+		ls.headers(f, nil)
 	}
 	return l.send(ctx, f, c, out, ls)
 }
@@ -241,7 +255,7 @@ func (l *httpLink) tell(ctx context.Context, ls *session, body []byte) error {
 	f := l.take()
 	defer l.put(f)
 	f.post(l.start)
-	ls.headers(f)
+	ls.own(f)
 	f.req.Head, f.req.Body, f.req.Timeout, f.req.Safe = f.head, [][]byte{body}, sideCall, false
 	if err := l.client.Do(ctx, &f.req, &f.resp); err != nil {
 		return err

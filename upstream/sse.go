@@ -51,7 +51,7 @@ func (l *sseLink) forget() {}
 var ownStream = sessionKey{can: AllAbilities}
 
 func (l *sseLink) ready(ctx context.Context) (*Peer, error) {
-	in, _, err := l.open(ctx, ownStream)
+	in, _, err := l.open(ctx, ownStream, l.s.opts.Own)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func (l *sseLink) do(ctx context.Context, c *Call, out *mcp.Raw) error {
 }
 
 func (l *sseLink) attempt(ctx context.Context, key sessionKey, c *Call, out *mcp.Raw) error {
-	in, at, err := l.open(ctx, key)
+	in, at, err := l.open(ctx, key, c.Who)
 	if err != nil {
 		return err
 	}
@@ -82,6 +82,7 @@ func (l *sseLink) attempt(ctx context.Context, key sessionKey, c *Call, out *mcp
 			return err
 		}
 	}
+	in.use(c.Who)
 	err = in.call(ctx, false, c, out)
 	if errors.Is(err, errGone) {
 		at.drop(in)
@@ -90,7 +91,7 @@ func (l *sseLink) attempt(ctx context.Context, key sessionKey, c *Call, out *mcp
 }
 
 // open returns the stream of a caller, which is opened when there is none.
-func (l *sseLink) open(ctx context.Context, key sessionKey) (*instance, *place[instance], error) {
+func (l *sseLink) open(ctx context.Context, key sessionKey, who Statement) (*instance, *place[instance], error) {
 	at, err := l.streams.place(key)
 	if err != nil {
 		return nil, nil, err
@@ -99,7 +100,7 @@ func (l *sseLink) open(ctx context.Context, key sessionKey) (*instance, *place[i
 		if err := l.back.pause(ctx, l.s, "is connected to again"); err != nil {
 			return nil, err
 		}
-		in, err := l.connect(ctx, key, at)
+		in, err := l.connect(ctx, key, at, who)
 		if err != nil {
 			l.back.failed(err)
 		}
@@ -126,11 +127,11 @@ func (in *instance) busyAtAll() bool {
 }
 
 // connect opens a stream and the session in it.
-func (l *sseLink) connect(ctx context.Context, key sessionKey, at *place[instance]) (*instance, error) {
+func (l *sseLink) connect(ctx context.Context, key sessionKey, at *place[instance], who Statement) (*instance, error) {
 	limit := time.Duration(l.s.spec.Timeouts.Start)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	p, err := l.dial(ctx)
+	p, err := l.dial(ctx, who)
 	if err != nil {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			err = l.s.errorf(errs.Timeout, "names no endpoint on its stream within %s; raise timeouts.start, or check that url is the address of its stream", limit)
@@ -138,6 +139,7 @@ func (l *sseLink) connect(ctx context.Context, key sessionKey, at *place[instanc
 		return nil, err
 	}
 	in := newInstance(l.s, p, l.info, key.can)
+	in.use(who)
 	in.drop, in.aside = func() { at.drop(in) }, key != ownStream
 	if !in.run() {
 		p.abandon()
@@ -180,7 +182,7 @@ func (l *sseLink) watch(ctx context.Context, key sessionKey, in *instance, up ti
 
 // attend watches the server by what it says on the gateway's own stream.
 func (l *sseLink) attend(ctx context.Context, _ *Peer, w *watcher) error {
-	in, _, err := l.open(ctx, ownStream)
+	in, _, err := l.open(ctx, ownStream, l.s.opts.Own)
 	if err != nil {
 		return err
 	}

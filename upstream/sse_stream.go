@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -36,11 +37,14 @@ var (
 )
 
 // dial opens a stream and waits for its endpoint.
-func (l *sseLink) dial(ctx context.Context) (*sseStream, error) {
+func (l *sseLink) dial(ctx context.Context, who Statement) (*sseStream, error) {
 	st := &sseStream{l: l, over: make(chan struct{})}
 	st.ctx, st.end = context.WithCancelCause(l.s.ctx)
 	defer context.AfterFunc(ctx, func() { st.end(context.Cause(ctx)) })()
 	q := h1.Request{Head: append(append([]byte("GET"), l.start...), "Accept: text/event-stream\r\n"...), Safe: true}
+	if who != nil {
+		q.Head = who.AppendHeader(q.Head)
+	}
 	if deadline, ok := ctx.Deadline(); ok {
 		q.Timeout = time.Until(deadline)
 	}
@@ -126,7 +130,7 @@ func (st *sseStream) Read(m *mcp.Buffer) error {
 }
 
 // Write implements conduit. A server that does not know the session any more ends it: nothing was carried out.
-func (st *sseStream) Write(ctx context.Context, segments [][]byte, limit time.Duration) error {
+func (st *sseStream) Write(ctx context.Context, segments [][]byte, who Statement, limit time.Duration) error {
 	if st.ctx.Err() != nil {
 		return errGone
 	}
@@ -139,7 +143,11 @@ func (st *sseStream) Write(ctx context.Context, segments [][]byte, limit time.Du
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(st.ctx, cancel)()
-	err := l.client.Do(ctx, &h1.Request{Head: st.post, Body: segments, Timeout: limit}, resp)
+	head := st.post
+	if who != nil {
+		head = who.AppendHeader(slices.Clip(head))
+	}
+	err := l.client.Do(ctx, &h1.Request{Head: head, Body: segments, Timeout: limit}, resp)
 	if err != nil && st.ctx.Err() != nil {
 		return fmt.Errorf("the session ended (%s); it may have been carried out", st.fate())
 	}

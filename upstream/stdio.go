@@ -145,6 +145,7 @@ func (l *stdioLink) launch(ctx context.Context, st *seat, command runner.Command
 		return errs.E("", errs.Unavailable, "%w", err)
 	}
 	in := newInstance(l.s, pipes{p}, l.info, AllAbilities)
+	in.use(l.s.opts.Own)
 	in.seat, in.since, st.in = st, time.Now(), in
 	in.drop = func() { l.ended(st) }
 	if !in.run() {
@@ -200,7 +201,7 @@ type pipes struct{ *runner.Process }
 var pipeWords = &words{whole: "process", wire: "stdio", message: "line on stdout"}
 
 // Write implements conduit; how long a child may take to read does not depend on who waits.
-func (p pipes) Write(_ context.Context, segments [][]byte, limit time.Duration) error {
+func (p pipes) Write(_ context.Context, segments [][]byte, _ Statement, limit time.Duration) error {
 	return p.Process.Write(segments, limit)
 }
 

@@ -36,7 +36,7 @@ func (l *httpLink) follow(ctx context.Context, f *flight, c *Call, out *mcp.Raw,
 		if len(f.asking.list) > 0 {
 			return errAsked // the rest is fetched when the client has answered
 		}
-		if err := l.resume(ctx, f, ls, limit); err != nil {
+		if err := l.resume(ctx, f, c, ls, limit); err != nil {
 			return err
 		}
 		f.begin()
@@ -155,7 +155,7 @@ func (l *httpLink) drain(f *flight) {
 }
 
 // resume asks a legacy server for the rest of a stream it let go of (2025-11-25 transports "Resumability and Redelivery").
-func (l *httpLink) resume(ctx context.Context, f *flight, ls *session, limit time.Duration) error {
+func (l *httpLink) resume(ctx context.Context, f *flight, c *Call, ls *session, limit time.Duration) error {
 	select {
 	case <-time.After(f.retry):
 	case <-ctx.Done():
@@ -165,7 +165,7 @@ func (l *httpLink) resume(ctx context.Context, f *flight, ls *session, limit tim
 	f.head = append(append(f.head[:0], "GET"...), l.start...)
 	f.head = append(f.head, "Accept: text/event-stream\r\n"...)
 	f.header("Last-Event-ID", headerSafe.Replace(f.lastID))
-	ls.headers(f)
+	ls.headers(f, c.Who)
 	f.req.Head, f.req.Body, f.req.Safe = f.head, nil, true
 	f.req.Timeout = limit
 	if err := l.client.Do(ctx, &f.req, &f.resp); err != nil {

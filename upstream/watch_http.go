@@ -41,11 +41,13 @@ func (l *httpLink) listen(ctx context.Context, wish Wish) (*listening, error) {
 
 // hear sends the request and reads what the server says to its end.
 func (l *httpLink) hear(ctx context.Context, c *Call, li *listening) error {
+	c.Who = l.s.opts.Own
 	f := l.take()
 	defer l.put(f)
 	f.reset(l.s.ids.Add(1))
 	f.modern(c, l.info)
 	f.post(l.start)
+	f.whose(c.Who)
 	if err := f.modernHeaders(c); err != nil {
 		return err
 	}
@@ -139,7 +141,7 @@ func (l *httpLink) attendLegacy(ctx context.Context, w *watcher) error {
 	}
 	at.busy.Add(1)
 	defer at.release()
-	ls, err := l.open(ctx, at, AllAbilities)
+	ls, err := l.open(ctx, at, AllAbilities, l.s.opts.Own)
 	if err != nil {
 		return err
 	}
@@ -234,7 +236,7 @@ func (st *standalone) get(ctx context.Context, f *flight) error {
 	if st.last != "" {
 		f.header("Last-Event-ID", headerSafe.Replace(st.last))
 	}
-	st.ls.headers(f)
+	st.ls.own(f)
 	f.req.Head, f.req.Body, f.req.Safe, f.req.Timeout = f.head, nil, true, 0
 	if err := l.client.Do(ctx, &f.req, &f.resp); err != nil {
 		if ctx.Err() != nil {

@@ -76,8 +76,9 @@ func (in *instance) listen(ctx context.Context, wish Wish) (*listening, error) {
 	}
 	d := drafts.Get().(*draft)
 	d.reset(id)
+	c.Who = in.whose()
 	d.modern(c, in.info)
-	err = in.p.Write(ctx, d.segs, in.patience())
+	err = in.p.Write(ctx, d.segs, c.Who, in.patience())
 	clear(d.segs)
 	drafts.Put(d)
 	if err != nil {

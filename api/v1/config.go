@@ -131,8 +131,8 @@ type Server struct {
 	// those of a tenant, one principal or one session. Default: what env, args, cwd,
 	// url and headers refer to (${principal.subject} and ${credential:NAME}:
 	// principal, ${principal.tenant} and ${tenant:NAME}: tenant), which no other
-	// value may fall short of; else, for a command, principal where auth says who
-	// callers are, and shared where it does not. An instance of a server with a url
+	// value may fall short of; else principal where forwardToken is on or, for a
+	// command, auth says who callers are, and shared where it does not. An instance of a server with a url
 	// is its connections and sessions for one of them. Clients of 2026-07-28 have no
 	// sessions; those of one principal share an instance where the isolation is
 	// session.
@@ -189,8 +189,9 @@ type Server struct {
 	Labels map[string]string `json:"labels,omitempty"`
 	// Identity tells the server for whom each request is.
 	Identity *Assertion `json:"identity,omitempty"`
-	// ForwardToken sends the caller's own token on to url, as Authorization. It is
-	// for a server that accepts tokens meant for this gateway; no other is to see one.
+	// ForwardToken sends the caller's own token on to url, as Authorization: that of an
+	// issuer, never a key. It is for a server that accepts tokens meant for this
+	// gateway; no other is to see one.
 	ForwardToken bool `json:"forwardToken,omitempty" default:"false"`
 	// Pin says what happens to a tool whose definition is not as it was approved, in
 	// place of the configuration's own pin.

@@ -111,18 +111,23 @@ func (s *Server) strongest() *callerAt {
 
 // IsolationOf tells which callers of a server share an instance of it: what its
 // isolation says, else what its references to the caller need, else principal
-// where it is known who calls and shared where it is not. A server with a url
-// that is the same for all callers has no instances, so it is "".
+// where it is sent the caller's token or where it is known who calls, and shared
+// where it is not. A server with a url that is the same for all callers has no
+// instances, so it is "".
 func (c *Config) IsolationOf(name string) string {
 	s := c.MCPServers[name]
 	if s == nil {
 		return ""
 	}
 	switch need := s.Personal(); {
-	case s.Isolation != "" && (s.URL == "" || s.Isolation != IsolationShared):
+	case s.Isolation == IsolationShared && s.URL != "":
+		return ""
+	case s.Isolation != "":
 		return s.Isolation
 	case need != "":
 		return need
+	case s.ForwardToken:
+		return IsolationPrincipal
 	case s.URL != "":
 		return ""
 	case c.Auth.Configured():
@@ -139,7 +144,7 @@ func (c *Config) PersonalOf(name string) string {
 	switch {
 	case isolation == "" || isolation == IsolationShared:
 		return ""
-	case s.Personal() != "" || s.Identity == nil:
+	case s.Personal() != "" || s.Identity == nil && !s.ForwardToken:
 		return s.Personal()
 	case isolation == IsolationTenant:
 		return IsolationTenant

@@ -35,6 +35,13 @@ func TestIsolationOf(t *testing.T) {
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(is{})); diff != "" {
 		t.Error(diff)
 	}
+	told, problems := parse(`mcpServers: {a: {url: "http://x", identity: {}}, b: {url: "http://x", identity: {}, isolation: tenant},
+  c: {url: "http://x", forwardToken: true}, d: {url: "http://x", forwardToken: true, isolation: shared}, e: {command: x, identity: {meta: true}, isolation: session}}`)
+	for name, want := range map[string][2]string{"a": {"", ""}, "b": {"tenant", "tenant"}, "c": {"principal", "principal"}, "d": {"", ""}, "e": {"session", "principal"}} {
+		if isolation, personal := told.IsolationOf(name), told.PersonalOf(name); [2]string{isolation, personal} != want {
+			t.Errorf("%s: %s, %s, %v", name, isolation, personal, problems)
+		}
+	}
 	open, problems := parse("mcpServers: {a: {command: x}, b: {command: x, cwd: '${principal.tenant}'}}")
 	if open.IsolationOf("a") != "shared" || open.PoolOf("a").Max != 1 || open.IsolationOf("b") != "tenant" || open.IsolationOf("c") != "" {
 		t.Errorf("without keys: %q, %d, %q, %v", open.IsolationOf("a"), open.PoolOf("a").Max, open.IsolationOf("b"), problems)

@@ -98,6 +98,7 @@ func (h *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	rec := parse(body, r.Header)
+	rec.Path = r.URL.RequestURI()
 	if r.Method != http.MethodPost {
 		rec.Method = r.Method
 	}

@@ -91,6 +91,8 @@ type Record struct {
 	ID     string // raw
 	Body   []byte // as it came; of a line without its end
 	Header http.Header
+	// Path is what was asked of an HTTP server, query included.
+	Path   string
 	params map[string]json.RawMessage
 }
 

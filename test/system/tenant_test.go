@@ -1,0 +1,166 @@
+package system_test
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/toolcrib/toolcrib/internal/testenv"
+)
+
+// twoTenants is a configuration of servers with callers of two tenants: alice and bob of acme, carol of globex.
+func twoTenants(entries map[string]any, more map[string]any) testenv.Config {
+	c := testenv.Config{Entries: entries, More: map[string]any{
+		"auth": map[string]any{"apiKeys": []map[string]any{
+			{"name": "alice", "key": aliceKey, "tenant": "acme", "credentials": map[string]any{"own": "secret-of-alice"}},
+			{"name": "bob", "key": bobKey, "tenant": "acme", "credentials": map[string]any{"own": "secret-of-bob"}},
+			{"name": "carol", "key": carolKey, "tenant": "globex", "credentials": map[string]any{"own": "secret-of-carol"}},
+		}},
+		"tenants": map[string]any{
+			"acme":   map[string]any{"vars": map[string]any{"zone": "eu", "only": "acme"}},
+			"globex": map[string]any{"vars": map[string]any{"zone": "us"}},
+		},
+	}}
+	maps.Copy(c.More, more)
+	return c
+}
+
+// transports are the servers that are reached over HTTP.
+var transports = map[string]func(testing.TB) *testenv.Server{
+	"modern": func(t testing.TB) *testenv.Server { return testenv.HTTPServer(t, testenv.Tagged(testenv.Modern)) },
+	"legacy": func(t testing.TB) *testenv.Server { return testenv.HTTPServer(t, testenv.Tagged(testenv.Legacy)) },
+	"sse":    func(t testing.TB) *testenv.Server { return testenv.StreamServer(t, testenv.Tagged(testenv.Legacy)) },
+}
+
+// addressed is a server whose url and headers are those of the tenant.
+func addressed(s *testenv.Server) map[string]any {
+	return s.Entry(map[string]any{
+		"url":     s.URL + "?t=${principal.tenant}&z=${tenant:zone}",
+		"headers": map[string]any{"X-Tenant": "${principal.tenant}"},
+	})
+}
+
+// TestURLOfTheTenant: a server is reached at the tenant's own address with the tenant's own headers, whoever of it calls, and
+// what it lists is that of the caller.
+func TestURLOfTheTenant(t *testing.T) {
+	t.Parallel()
+	for name, start := range transports {
+		for _, era := range testenv.Eras {
+			t.Run(name+" server, "+era.String()+" client", func(t *testing.T) {
+				t.Parallel()
+				s := start(t)
+				g := testenv.Serve(t, twoTenants(map[string]any{"one": addressed(s), "two": addressed(s)}, nil))
+				for _, o := range []struct{ key, tenant, zone string }{{aliceKey, "acme", "eu"}, {carolKey, "globex", "us"}, {bobKey, "acme", "eu"}} {
+					c := as(t, g, era, o.key, "")
+					want := "<tenant " + o.tenant + ">"
+					if name != "sse" { // where the server itself says what is posted to
+						want = "?t=" + o.tenant + "&z=" + o.zone + ">" + want
+					}
+					for what, reply := range map[string]*testenv.Reply{
+						"call": c.Tool("one__mine", "{}"), "list": c.Call("tools/list", ""), "prompts": c.Call("prompts/list", ""),
+						"resources": c.Call("resources/list", ""), "read": c.Call("resources/read", `"uri":"tag://mine"`),
+						"prompt": c.Call("prompts/get", `"name":"two__mine"`),
+					} {
+						if got := tagsOf(reply); !strings.Contains(got, want) {
+							t.Errorf("%s of %s: %s", what, o.tenant, reply)
+						}
+					}
+				}
+				for _, r := range s.Received("") {
+					if seen := r.Seen(); seen.Tenant == "" || name != "sse" && !strings.Contains(seen.Path, "?t="+seen.Tenant+"&z=") {
+						t.Errorf("%s for nobody: %s", r.Method, seen.Tag())
+					}
+				}
+				if body := ready(g, aliceKey); !strings.Contains(body, `"state": "ready"`) {
+					t.Errorf("readiness: %s", body)
+				}
+			})
+		}
+	}
+}
+
+// tagsOf is an answer without the escapes of its tags.
+func tagsOf(r *testenv.Reply) string {
+	return strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(string(r.Last()))
+}
+
+func ready(g *testenv.Gateway, key string) string {
+	_, body := g.Get("/health/ready", http.Header{"Authorization": {"Bearer " + key}})
+	return body
+}
+
+// TestValueThatTheTenantLacks: who has not what a server refers to is refused, and told of it; others are served.
+func TestValueThatTheTenantLacks(t *testing.T) {
+	t.Parallel()
+	s := testenv.HTTPServer(t, testenv.Tagged(testenv.Modern))
+	g := testenv.Serve(t, twoTenants(map[string]any{
+		"one": s.Entry(map[string]any{"url": s.URL + "?o=${tenant:only}"}), "two": addressed(s),
+	}, nil))
+	alice, carol := as(t, g, testenv.Modern, aliceKey, ""), as(t, g, testenv.Modern, carolKey, "")
+	if got := alice.Tool("one__mine", "{}"); !strings.Contains(tagsOf(got), "?o=acme") {
+		t.Errorf("alice: %s", got)
+	}
+	if code, message := carol.Tool("one__mine", "{}").Error(); code == 0 || !strings.Contains(message, `has no value "only"`) {
+		t.Errorf("carol: %d, %q", code, message)
+	}
+	if names := carol.Call("tools/list", "").Names("tools"); !slices.Equal(names, []string{"two__mine"}) {
+		t.Errorf("carol sees %q", names)
+	}
+	if !strings.Contains(g.Log(), `has ${tenant:only}, which the tenant \"globex\" lacks`) {
+		t.Errorf("no warning: %s", g.Log())
+	}
+}
+
+// TestSecretInHeader: each caller's own secret opens the server, and none is told to anybody else.
+func TestSecretInHeader(t *testing.T) {
+	t.Parallel()
+	s := testenv.HTTPServer(t, testenv.Tagged(testenv.Legacy))
+	g := testenv.Serve(t, twoTenants(map[string]any{
+		"one": s.Entry(map[string]any{"headers": map[string]any{"Authorization": "Bearer ${credential:own}", "X-User": "${principal.subject}"}}),
+	}, nil))
+	for name, key := range map[string]string{"alice": aliceKey, "bob": bobKey, "carol": carolKey} {
+		if got := tagsOf(as(t, g, testenv.Legacy, key, "").Tool("one__mine", "{}")); !strings.Contains(got, "<user "+name+"><token Bearer secret-of-"+name+">") {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	if strings.Contains(g.Log(), "secret-of") {
+		t.Error("a secret is in the log")
+	}
+}
+
+// TestIdleAddress: the connections for a caller end when they are not used, within the bounds of the pool.
+func TestIdleAddress(t *testing.T) {
+	t.Parallel()
+	s := testenv.HTTPServer(t, testenv.Tagged(testenv.Legacy))
+	entry := addressed(s)
+	entry["pool"] = map[string]any{"idle": "300ms", "max": 1}
+	g := testenv.Serve(t, twoTenants(map[string]any{"one": entry}, nil))
+	for _, key := range []string{aliceKey, carolKey, aliceKey} {
+		if got := tagsOf(as(t, g, testenv.Modern, key, "").Tool("one__mine", "{}")); !strings.Contains(got, "<tenant ") {
+			t.Error(got)
+		}
+	}
+	testenv.Eventually(t, "end of all sessions", func() bool { return len(s.Received("DELETE")) >= 3 })
+	for _, r := range s.Received("DELETE") {
+		if r.Seen().Tenant == "" {
+			t.Error("a session was ended for nobody")
+		}
+	}
+}
+
+// TestChangedValue: who calls after a reload reaches the new address, and nobody the old one.
+func TestChangedValue(t *testing.T) {
+	t.Parallel()
+	s := testenv.HTTPServer(t, testenv.Tagged(testenv.Modern))
+	config := twoTenants(map[string]any{"one": addressed(s)}, nil)
+	g := testenv.Serve(t, config)
+	alice := as(t, g, testenv.Modern, aliceKey, "")
+	if got := tagsOf(alice.Tool("one__mine", "{}")); !strings.Contains(got, "z=eu>") {
+		t.Error(got)
+	}
+	config.More["tenants"] = map[string]any{"acme": map[string]any{"vars": map[string]any{"zone": "moon"}}}
+	g.Configure(config)
+	testenv.Eventually(t, "the new value", func() bool { return strings.Contains(tagsOf(alice.Tool("one__mine", "{}")), "z=moon>") })
+}
