@@ -15,6 +15,7 @@ func (s *server) management() *control.API {
 		Store:    s.store,
 		Changed:  s.keysChanged,
 		Audit:    s.audit,
+		Search:   s.searchAudit,
 		Log:      s.log,
 		Subject:  sight{s},
 		Servers:  func() any { return s.gw.Status() },

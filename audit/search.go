@@ -140,6 +140,7 @@ type Query struct {
 	Session          string // the hash, as records have it
 	Text             string // that stands anywhere in the line
 	Own              bool   // with what the log tells of itself
+	ExactTenant      bool   // in Tenant a * is one
 	needles          [][]byte
 	decision         string
 	sinceMS, untilMS int64
@@ -174,6 +175,9 @@ func (q *Query) fits(line []byte) (e *Event, ok bool) {
 		return nil, false
 	}
 	if !q.Since.IsZero() && e.Time < q.sinceMS || !q.Until.IsZero() && e.Time >= q.untilMS {
+		return nil, false
+	}
+	if q.ExactTenant && e.Metadata.Tenant != q.Tenant {
 		return nil, false
 	}
 	kind, name := e.Target()

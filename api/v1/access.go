@@ -335,18 +335,20 @@ type Assertion struct {
 
 // Audit says what is recorded of decisions and calls, and where to.
 type Audit struct {
-	// Sinks are where records go, all of them to each. Left out, they go to a file
-	// in stateDir once auth says who callers are; an empty list records nothing.
-	Sinks []AuditSink `json:"sinks,omitempty"`
+	// Sinks are where records go, all of them to each. The first file is the log;
+	// without one it is audit/audit.jsonl in stateDir, and what every other sink has
+	// got is removed there. Left out, records go to that file, which is kept, once
+	// auth says who callers are; an empty list records nothing.
+	Sinks []AuditSink `json:"sinks,omitzero"`
 	// Records says what is recorded: all, or calls without lists and discovery, or
-	// denied: only what was refused.
+	// denied: only what was refused. Management is recorded always.
 	Records string `json:"records,omitempty" default:"all" enum:"all,calls,denied"`
 	// Arguments says how the arguments of calls are recorded; the first entry that
 	// fits a tool counts. What fits none is recorded as a hash.
 	Arguments []AuditArguments `json:"arguments,omitempty"`
 	// Redact are names of arguments, by pattern and at any depth, whose values are
-	// never recorded. Names such as password, token, secret and authorization are
-	// among them always.
+	// left out of arguments that are recorded as redacted. Names such as password,
+	// token, secret and authorization are among them always.
 	Redact []string `json:"redact,omitempty" example:"ssn"`
 	// Full says what happens to calls while a sink is further behind than its lag
 	// allows: block has them wait up to wait and then refused, refuse refuses them at
@@ -365,8 +367,9 @@ type Audit struct {
 type AuditArguments struct {
 	// Tools are the tools, by the name that they have at /mcp or by a pattern.
 	Tools []string `json:"tools" example:"search__*"`
-	// As is how: none, hash, redacted (with the values of audit.redact left out) or
-	// full.
+	// As is how: none, hash (of what was sent, with a secret of the gateway's own),
+	// redacted (with the values of audit.redact left out) or full, which is as they
+	// were sent, secrets too. Those of more than 256 KiB are recorded as a hash.
 	As string `json:"as" enum:"none,hash,redacted,full"`
 }
 
@@ -374,7 +377,7 @@ type AuditArguments struct {
 // syslog, webhook, sqlite and postgres.
 type AuditSink struct {
 	// File is a file of JSON lines, each with the hash of the one before. A relative
-	// path starts at stateDir.
+	// path starts at stateDir. A change of the first one takes effect after a restart.
 	File string `json:"file,omitempty" example:"audit.jsonl"`
 	// Rotate is the size from which a file is put aside and the next begun.
 	Rotate Size `json:"rotate,omitzero" default:"100Mi" min:"64Ki"`

@@ -45,6 +45,7 @@ func (c *Config) Validate() Problems {
 	k.templates(&c.Launch)
 	k.apiKeys(c.Auth.APIKeys)
 	k.policies(c)
+	k.audit(&c.Audit)
 	k.cluster(c.Cluster)
 	for i, entry := range c.Seal.Keys {
 		if keys, err := seal.ParseKeys([]byte(entry)); err != nil || len(keys) == 0 {
