@@ -43,7 +43,7 @@ type Log struct {
 	lock        *os.File
 	asked, path string // the file of the first configuration, and that which is written
 	id          string // names the log
-	fresh       bool   // it began with this process
+	fresh       bool   // it begins now
 	from        atomic.Uint64
 	closed      bool
 
@@ -169,6 +169,7 @@ func (l *Log) Configure(c *v1.Config) error {
 	if err := l.settle(sinks); err != nil {
 		return err
 	}
+	l.fresh = false
 	was, old := l.On(), l.config.Load()
 	l.configured(c, primary, signer)
 	l.made.Store(now)

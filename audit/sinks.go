@@ -9,6 +9,9 @@ import (
 
 // makers are the sinks that follow the log, by their kind (see [v1.AuditSink.Kind]). A new sink is one more line here.
 var makers = map[string]func(spec *v1.AuditSink, o *Options, stateDir string) (Follower, error){
+	"file": func(spec *v1.AuditSink, _ *Options, stateDir string) (Follower, error) {
+		return newCopy(spec, stateDir)
+	},
 	"stdout": func(_ *v1.AuditSink, o *Options, _ string) (Follower, error) { return &stream{o.Stdout}, nil },
 }
 

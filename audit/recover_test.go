@@ -1,0 +1,358 @@
+package audit_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/audit"
+	"github.com/toolcrib/toolcrib/errs"
+)
+
+func keysOf(t testing.TB, c *v1.Config) audit.VerifyOptions {
+	t.Helper()
+	pub, err := audit.PublicKey(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := audit.ParseKeys(pub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return audit.VerifyOptions{Keys: keys}
+}
+
+func good(t testing.TB, c *v1.Config, path string) *audit.Report {
+	t.Helper()
+	r, err := audit.Verify(context.Background(), path, keysOf(t, c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Fault != nil {
+		t.Fatalf("%v", r.Fault)
+	}
+	return r
+}
+
+func writeSome(t testing.TB, l *audit.Log, n int) {
+	t.Helper()
+	for range n {
+		if err := l.Write(call()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestContinued: a log goes on where it ended, also when it was not closed.
+func TestContinued(t *testing.T) {
+	c := config(t, v1.AuditSink{File: logName})
+	path := filepath.Join(c.StateDir, logName)
+	for range 3 {
+		l := open(t, c, audit.Options{})
+		writeSome(t, l, 5)
+		shut(t, l)
+	}
+	r := good(t, c, path)
+	if r.Last != 3*7 || r.Notes != nil { // start, five, stop
+		t.Errorf("%+v", r)
+	}
+	first, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(first), `"closed_before":true`); n != 2 {
+		t.Errorf("%d starts say that the log was closed before", n)
+	}
+}
+
+// TestTornLine: what a crash left of a line is kept aside, and told.
+func TestTornLine(t *testing.T) {
+	for _, torn := range []string{`{"metadata":{"sequence":9`, "\x00\x00\x00\n\x00", "{}\n"} {
+		c := config(t, v1.AuditSink{File: logName})
+		path := filepath.Join(c.StateDir, logName)
+		l := open(t, c, audit.Options{})
+		writeSome(t, l, 3)
+		shut(t, l)
+		before, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		replace(t, c.StateDir, logName, append(bytes.Clone(before), torn...))
+		l = open(t, c, audit.Options{})
+		writeSome(t, l, 1)
+		shut(t, l)
+		r := good(t, c, path)
+		if len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "no whole line") {
+			t.Errorf("%q: notes %v", torn, r.Notes)
+		}
+		kept, err := filepath.Glob(path + ".torn-*")
+		if err != nil || len(kept) != 1 {
+			t.Fatalf("%q: kept %v, %v", torn, kept, err)
+		}
+		if b, err := os.ReadFile(kept[0]); err != nil || string(b) != torn {
+			t.Errorf("kept %q, %v; want %q", b, err, torn)
+		}
+	}
+}
+
+// TestMissingAtStart: lines that are gone stay missing, however long the log goes on.
+func TestMissingAtStart(t *testing.T) {
+	c := config(t, v1.AuditSink{File: logName})
+	path := filepath.Join(c.StateDir, logName)
+	l := open(t, c, audit.Options{})
+	writeSome(t, l, 10)
+	shut(t, l)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := slices.Collect(bytes.Lines(text))
+	replace(t, c.StateDir, logName, bytes.Join(lines[:6], nil))
+	l = open(t, c, audit.Options{})
+	writeSome(t, l, 10)
+	shut(t, l)
+	r := verify(t, c.StateDir, keysOf(t, c))
+	if r.Fault == nil || r.Fault.What != "missing" || r.Fault.Sequence != 7 || !strings.Contains(r.Fault.Detail, "7 to 12") {
+		t.Errorf("%v", r.Fault)
+	}
+	if err := os.Remove(path + ".head"); err != nil {
+		t.Fatal(err)
+	}
+	l = open(t, c, audit.Options{})
+	shut(t, l)
+	text, err = os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), `"head_missing":true`) {
+		t.Error("nobody is told that the head is gone")
+	}
+}
+
+// TestShared: each process that has the same state directory writes a log of its own.
+func TestShared(t *testing.T) {
+	c := config(t, v1.AuditSink{File: logName})
+	a, b := open(t, c, audit.Options{}), open(t, c, audit.Options{})
+	writeSome(t, a, 3)
+	writeSome(t, b, 4)
+	shut(t, a)
+	shut(t, b)
+	logs, err := audit.LogsAt(filepath.Join(c.StateDir, logName))
+	if err != nil || len(logs) != 2 || filepath.Base(logs[1]) != "audit-2.jsonl" {
+		t.Fatalf("%v, %v", logs, err)
+	}
+	if x, y := good(t, c, logs[0]), good(t, c, logs[1]); x.Last != 5 || y.Last != 6 {
+		t.Errorf("%+v %+v", x, y)
+	}
+}
+
+// taker is a sink that can be made to take nothing.
+type taker struct {
+	mu   sync.Mutex
+	seen []uint64
+	fail atomic.Bool
+	sent chan struct{}
+}
+
+func (k *taker) Send(_ context.Context, lines []audit.Line) error {
+	if k.fail.Load() {
+		return errors.New("not now")
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, l := range lines {
+		k.seen = append(k.seen, l.Sequence)
+	}
+	return nil
+}
+
+func (k *taker) Close() error { return nil }
+
+func (k *taker) all() []uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.seen)
+}
+
+// TestFollowerGoesOn: a sink that takes nothing gets all of it later, in order and over rotated files, also after a restart; what it
+// needs is kept longer than keep says, and no longer.
+func TestFollowerGoesOn(t *testing.T) {
+	k := &taker{}
+	audit.SetSink(t, "webhook", k)
+	c := config(t, v1.AuditSink{File: logName, Rotate: 64 << 10, Keep: 1}, v1.AuditSink{Webhook: "http://127.0.0.1:1"})
+	path := filepath.Join(c.StateDir, logName)
+	k.fail.Store(true)
+	l := open(t, c, audit.Options{})
+	writeSome(t, l, 300)
+	eventually(t, "the failure", func() bool { s := l.Status(); return s.Sinks[0].Error != "" && s.Sinks[0].Behind > 300<<10 })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := l.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(c.StateDir, "audit.0*"))
+	if err != nil || len(files) < 4 {
+		t.Fatalf("what the sink has not got is gone: %v, %v", files, err)
+	}
+	k.fail.Store(false)
+	l = open(t, c, audit.Options{})
+	writeSome(t, l, 100)
+	eventually(t, "all that was missed", func() bool { return l.Status().Sinks[0].Behind == 0 })
+	writeSome(t, l, 100)
+	shut(t, l)
+	r := good(t, c, path)
+	seen := k.all()
+	for i, seq := range seen {
+		if seq != uint64(i+1) {
+			t.Fatalf("record %d came as number %d", seq, i+1)
+		}
+	}
+	if uint64(len(seen)) != r.Last {
+		t.Errorf("the sink got %d of %d", len(seen), r.Last)
+	}
+	if r.First == 1 || r.Files > 3 {
+		t.Errorf("old files were kept: %+v", r)
+	}
+}
+
+// TestLag: while a sink is behind by more than it may be, calls wait, and are refused after a while; then they go on.
+func TestLag(t *testing.T) {
+	k := &taker{}
+	audit.SetSink(t, "webhook", k)
+	k.fail.Store(true)
+	c := config(t, v1.AuditSink{File: logName}, v1.AuditSink{Webhook: "http://127.0.0.1:1", Lag: 64 << 10})
+	c.Audit.Wait = v1.Duration(20 * time.Millisecond)
+	l := open(t, c, audit.Options{})
+	if err := l.Admit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	writeSome(t, l, 100)
+	began := time.Now()
+	err := l.Admit(t.Context())
+	if e := errs.Of(err); err == nil || e.Kind != errs.Overloaded || !strings.Contains(e.Error(), "webhook") || time.Since(began) < 20*time.Millisecond {
+		t.Errorf("after %s: %v", time.Since(began), err)
+	}
+	refusing := *c
+	refusing.Audit.Full, refusing.Audit.Wait = "refuse", v1.Duration(time.Hour)
+	if err := l.Configure(&refusing); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Admit(t.Context()); err == nil {
+		t.Error("admitted")
+	}
+	waiting := *c
+	waiting.Audit.Wait = v1.Duration(time.Hour)
+	if err := l.Configure(&waiting); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- l.Admit(t.Context()) }()
+	k.fail.Store(false)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestReconfigured: sinks come and go, and recording ends and begins, while the log goes on.
+func TestReconfigured(t *testing.T) {
+	k := &taker{}
+	audit.SetSink(t, "webhook", k)
+	c := config(t, v1.AuditSink{File: logName})
+	l := open(t, c, audit.Options{})
+	writeSome(t, l, 3)
+	more := *c
+	more.Audit.Sinks = append(slices.Clone(c.Audit.Sinks), v1.AuditSink{Webhook: "http://127.0.0.1:1", Lag: 1 << 20, Timeout: v1.Duration(time.Second)})
+	none := *c
+	none.Audit.Sinks = []v1.AuditSink{}
+	for _, step := range []*v1.Config{&more, &more, &none, &more, c} {
+		if err := l.Configure(step); err != nil {
+			t.Fatal(err)
+		}
+		if on := len(step.Audit.Sinks) > 0; l.On() != on || (l.Status() != nil) != on {
+			t.Errorf("on %v", l.On())
+		}
+		writeSome(t, l, 2)
+	}
+	shut(t, l)
+	r := good(t, c, filepath.Join(c.StateDir, logName))
+	text, err := os.ReadFile(filepath.Join(c.StateDir, logName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	for line := range bytes.Lines(text) {
+		e, err := audit.ParseEvent(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Class == 6002 {
+			told = append(told, e.Unmapped.Operation)
+		}
+	}
+	want := []string{"start", "follow", "configure", "disable", "enable", "configure", "stop"}
+	if !slices.Equal(slices.DeleteFunc(told, func(s string) bool { return s == "checkpoint" }), want) || r.Last == 0 {
+		t.Errorf("told %v, want %v", told, want)
+	}
+	if n := len(k.all()); n == 0 {
+		t.Error("the sink got nothing")
+	}
+}
+
+// TestCopies: a second file has the same lines, and can be verified as well.
+func TestCopies(t *testing.T) {
+	c := config(t, v1.AuditSink{File: logName}, v1.AuditSink{File: "copy/c.jsonl", Rotate: 64 << 10})
+	for range 2 {
+		l := open(t, c, audit.Options{})
+		writeSome(t, l, 100)
+		shut(t, l)
+	}
+	all := good(t, c, filepath.Join(c.StateDir, logName))
+	o := keysOf(t, c)
+	o.Part = true
+	r, err := audit.Verify(t.Context(), filepath.Join(c.StateDir, "copy", "c.jsonl"), o)
+	if err != nil || r.Fault != nil || r.Last != all.Last || r.Hash != all.Hash || r.Files < 2 {
+		t.Errorf("%+v, %v, want as %+v", r, err, all)
+	}
+}
+
+// TestRecordsChosen: what is recorded, by audit.records.
+func TestRecordsChosen(t *testing.T) {
+	list, denied, refused := call(), call(), call()
+	list.Operation = "tools/list"
+	denied.Decision = audit.Denied
+	refused.Kind, refused.Outcome = audit.Logon, "unauthenticated"
+	for records, want := range map[string]int{"all": 4, "calls": 3, "denied": 2} {
+		c := config(t, v1.AuditSink{File: logName})
+		c.Audit.Records = records
+		l := open(t, c, audit.Options{})
+		for _, r := range []*audit.Record{call(), list, denied, refused} {
+			if err := l.Write(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		shut(t, l)
+		if r := good(t, c, filepath.Join(c.StateDir, logName)); int(r.Last)-2 != want {
+			t.Errorf("%s: %d records, want %d", records, r.Last-2, want)
+		}
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(20 * time.Second); !ok(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("never happened: %s", what)
+		}
+	}
+}
