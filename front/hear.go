@@ -21,6 +21,7 @@ func (v *visit) hear(r *http.Request) error {
 	if err := acceptsEvents(r.Header); err != nil {
 		return err
 	}
+	v.x.Client.Info = s.info
 	c := v.x.Plan().Config
 	if err := v.h.open.enter(s.principal, c.Streams); err != nil {
 		return err

@@ -68,6 +68,7 @@ var emptyObject = []byte("{}")
 
 func (v *visit) request(client context.Context, s *session) error {
 	x := &v.x
+	x.Client = upstream.Client{Info: s.info, Capabilities: s.capabilities, LogLevel: v.h.sessions.level(s.id)}
 	switch x.In.Method {
 	case mcp.MethodInitialize:
 		return errs.E("front", errs.BadRequest, "initialize inside a session; send it without Mcp-Session-Id to open another")
@@ -85,7 +86,6 @@ func (v *visit) request(client context.Context, s *session) error {
 		return errs.E("front", errs.MethodNotFound, "method %.80q does not exist in %s", name, s.version)
 	}
 	x.Session = s.own
-	x.Client = upstream.Client{Info: s.info, Capabilities: s.capabilities, LogLevel: v.h.sessions.level(s.id)}
 	x.Notify = v.notify()
 	// A legacy client that only loses its connection did not cancel (2025-11-25 transports); notifications/cancelled does.
 	life := v.life

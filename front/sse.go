@@ -30,6 +30,8 @@ type stream struct {
 
 	ctx context.Context //nolint:containedctx // the life of the stream and of all that runs for it
 	end context.CancelCauseFunc
+	// leave ends that its caller is looked after.
+	leave func()
 
 	mu      sync.Mutex
 	over    bool
@@ -67,6 +69,7 @@ func (v *visit) openStream(r *http.Request) (*stream, error) {
 	rand.Read(st.handle[:])
 	st.token = v.sealStream(st.handle, st.ttl)
 	st.ctx, st.end = context.WithCancelCause(r.Context())
+	st.leave = v.h.o.Gateway.Last(&v.x, st.end)
 	v.h.streams.add(st)
 	return st, nil
 }
@@ -84,6 +87,7 @@ func acceptsEvents(h http.Header) error {
 // what still runs then, so it is cancelled.
 func (st *stream) serve() {
 	defer st.h.open.leave(st.principal)
+	defer st.leave()
 	st.out.raw([]byte("event: endpoint\ndata: " + st.path + "/message?s=" + st.token + "\n\n"))
 	timer := time.NewTimer(st.ttl)
 	defer timer.Stop()

@@ -123,7 +123,7 @@ func (g *Gateway) heardApart(body []byte) {
 	defer g.hub.mu.RUnlock()
 	g.hub.concerned(n.Server, nil, func(w *Watch) {
 		if f.leaseOf(f.keyOf(w.who).Name) == n.Lease {
-			w.tellLists(n.Lists&g.hub.endpoints[w.endpoint].listsOf(n.Server), false)
+			w.tellLists(n.Lists&g.hub.sight(w, n.Server), false)
 		}
 	})
 }

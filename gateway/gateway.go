@@ -62,6 +62,9 @@ type Gateway struct {
 	retired sync.WaitGroup
 	parking parking
 	waits   taskWaits
+	lasting lasting
+	vigils  sync.Once
+	applied chan struct{} // has room for one
 	closing chan struct{}
 	// draining is closed when nothing is watched here any more for clients of other replicas.
 	draining chan struct{}
@@ -137,7 +140,7 @@ func New(o Options) *Gateway {
 	if o.Identity == nil {
 		o.Identity = identity.New(identity.Options{Log: o.Log})
 	}
-	g := &Gateway{o: o, closing: make(chan struct{}), draining: make(chan struct{}), parking: parking{metrics: o.Metrics}, share: pool.NewShare(0, 0)}
+	g := &Gateway{o: o, applied: make(chan struct{}, 1), closing: make(chan struct{}), draining: make(chan struct{}), parking: parking{metrics: o.Metrics}, share: pool.NewShare(0, 0)}
 	g.owners.g = g
 	g.notary = assertion.New(o.Ring)
 	o.Node.Handle(exchangeKind, g.fromElsewhere)
@@ -194,6 +197,10 @@ func (g *Gateway) Apply(p *plan.Plan) error {
 	next.before = was.ended
 	g.world.Store(next)
 	g.hub.replace(was, next)
+	g.lasting.review(next)
+	g.parking.review(next)
+	g.vigils.Do(func() { g.retired.Go(g.vigil) })
+	poke(g.applied)
 	g.retire(was, next)
 	return nil
 }

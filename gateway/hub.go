@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"iter"
-	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -255,9 +254,18 @@ func (h *hub) concerned(server string, k *kin, f func(*Watch)) {
 	}
 }
 
+// sight are the lists of a server in which a client may see something where it watches. The caller holds the lock.
+func (h *hub) sight(w *Watch, server string) upstream.Lists {
+	e := h.endpoints[w.endpoint]
+	if v := w.view.Load(); v != nil && e.shows(server) {
+		return e.listsOf(server) & e.seenOf(v, e.member(server))
+	}
+	return e.listsOf(server)
+}
+
 // tellLists tells those concerned that lists of a server changed, as far as they show where they watch. The caller holds the lock.
 func (h *hub) tellLists(server string, k *kin, lists upstream.Lists, quiet bool) {
-	h.concerned(server, k, func(w *Watch) { w.tellLists(lists&h.endpoints[w.endpoint].listsOf(server), quiet) })
+	h.concerned(server, k, func(w *Watch) { w.tellLists(lists&h.sight(w, server), quiet) })
 }
 
 // recovered: a server is up again. Lists that it tells changes of are told of when its watch begins anew.
@@ -294,8 +302,22 @@ func (h *hub) updated(p *watched, n *mcp.Raw) {
 			if made == nil {
 				made = newNotice(n)
 			}
-			w.tell(uri, whole, made)
+			h.tellUpdate(p, w, uri, whole, made)
 		}
+	}
+}
+
+// tellUpdate tells a client of an update. Where it may not read the part that changed, it is told of the whole.
+func (h *hub) tellUpdate(p *watched, w *Watch, uri, whole string, made *notice) {
+	e := h.endpoints[w.endpoint]
+	switch {
+	case w.view.Load() == nil:
+		w.tell(uri, whole, made)
+	case e == nil || e.member(p.name) == nil:
+	case w.mayRead(e, e.member(p.name), uri):
+		w.tell(uri, whole, made)
+	case uri != whole && w.mayRead(e, e.member(p.name), whole):
+		w.tell(whole, whole, updatedNotice(whole))
 	}
 }
 
@@ -356,6 +378,7 @@ func (h *hub) replace(was, next *world) {
 	}
 	h.endpoints, h.showing = next.endpoints, next.showing()
 	h.endStale(was, next)
+	h.review(next, !sameRights(was, next))
 	for name, p := range old {
 		switch m := next.members[name]; {
 		case h.servers[name] == p:
@@ -459,15 +482,14 @@ func (h *hub) move(from, to *watched) {
 	}
 }
 
-// endStale ends the watches that the new plan would not allow or serve as it did: callers are identified anew, an endpoint is
-// gone, or the only server's may have become that of several.
+// endStale ends the watches that the new plan would not serve as it did: an endpoint is gone, or the only server's may have become
+// that of several.
 func (h *hub) endStale(was, next *world) {
-	everyone := !reflect.DeepEqual(was.plan.Config.Auth, next.plan.Config.Auth)
 	for endpoint, all := range h.watches {
 		aliased := was.alias() != next.alias() && (endpoint == aggregated || endpoint == was.alias())
 		narrowed := next.endpoints[endpoint].holdsOther(was.endpoints[endpoint])
 		for w := range all {
-			if everyone || aliased || next.endpoints[endpoint] == nil || narrowed && w.placed() {
+			if aliased || next.endpoints[endpoint] == nil || narrowed && w.placed() {
 				w.stop()
 			}
 		}

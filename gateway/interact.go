@@ -12,7 +12,11 @@ import (
 // raw requestState of that answer, nil when it had none. It is what a modern client does by itself (mrtr "Retry"); the front
 // of a legacy client does it in its place.
 func (g *Gateway) Retry(ctx context.Context, x *Exchange, state []byte, answers []upstream.Answer) error {
-	if err := x.settleAnswers(answers); err != nil {
+	err := g.renew(x)
+	if err == nil {
+		err = x.settleAnswers(answers)
+	}
+	if err != nil {
 		g.Forsake(x)
 		return err
 	}

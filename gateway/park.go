@@ -26,13 +26,14 @@ type parkedCall struct {
 	number    uint64
 	server    *upstream.Server
 	principal string
+	grant     grant
 	timer     *time.Timer
 	gone      func() // called when it is given up; nil for nothing
 }
 
 // add takes in the call that the exchange left at its server. Where a bound is reached, the call ends.
 func (p *parking) add(g *Gateway, x *Exchange) error {
-	c := &parkedCall{number: x.call.Parked, server: x.member.server, principal: x.Principal.Key()}
+	c := &parkedCall{number: x.call.Parked, server: x.member.server, principal: x.Principal.Key(), grant: x.grant()}
 	if x.behalf() {
 		c.gone = g.canceller(x.about)
 	}

@@ -8,7 +8,9 @@ import (
 
 	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/identity"
 	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/policy"
 	"github.com/toolcrib/toolcrib/upstream"
 )
 
@@ -27,6 +29,7 @@ const (
 // taskRef is what a task id holds.
 type taskRef struct {
 	server string
+	tool   string // that made it, by the server's own name
 	id     string // the server's own
 	modern bool   // the dialect of the server when it made the task
 	// can is what the client could be asked when the task was made: at a legacy server it is part of the session.
@@ -41,7 +44,8 @@ func (r *taskRef) payload() []byte {
 		era = 'm'
 	}
 	b := binary.AppendUvarint([]byte{era, byte(r.can)}, uint64(len(r.server)))
-	b = binary.AppendUvarint(append(b, r.server...), uint64(len(r.replica)))
+	b = binary.AppendUvarint(append(b, r.server...), uint64(len(r.tool)))
+	b = binary.AppendUvarint(append(b, r.tool...), uint64(len(r.replica)))
 	return append(append(b, r.replica...), r.id...)
 }
 
@@ -53,6 +57,9 @@ func readTask(b []byte) (r taskRef, ok bool) {
 	r.modern, r.can = b[0] == 'm', upstream.Abilities(b[1])
 	b = b[2:]
 	if r.server, b, ok = cutText(b); !ok {
+		return r, false
+	}
+	if r.tool, b, ok = cutText(b); !ok {
 		return r, false
 	}
 	r.replica, b, ok = cutText(b)
@@ -69,11 +76,12 @@ type task struct {
 	client    upstream.Client
 	whose     caller // on whose behalf the server is asked
 	token     []byte // the id as the client knows it, raw JSON; nil when it knows none
+	grant     grant  // of whose tool it is
 }
 
 // made is a task that the exchange's server has just made.
 func (g *Gateway) made(x *Exchange, modern bool, id string) *task {
-	r := taskRef{server: x.member.Name, id: id, modern: modern, can: x.abilities()}
+	r := taskRef{server: x.member.Name, tool: string(x.name), id: id, modern: modern, can: x.abilities()}
 	if !modern || !x.member.server.HTTP() {
 		r.replica = g.o.Node.ID()
 	}
@@ -82,7 +90,9 @@ func (g *Gateway) made(x *Exchange, modern bool, id string) *task {
 
 // taskOf is a task of the exchange's server.
 func (x *Exchange) taskOf(r taskRef) *task {
-	return &task{taskRef: r, m: x.member, principal: x.Principal.Key(), session: x.caller(), whose: x.who(), client: x.asker(r.can)}
+	return &task{
+		taskRef: r, m: x.member, principal: x.Principal.Key(), session: x.caller(), whose: x.who(), client: x.asker(r.can), grant: x.grantOf(&r),
+	}
 }
 
 // atHome has the replica serve the exchange that made the task, if that is another one. Where it is gone, this one may find
@@ -142,10 +152,39 @@ func (g *Gateway) openTask(x *Exchange) (*task, error) {
 	if !ok || m == nil {
 		return nil, g.unknownTask(x)
 	}
+	if err := g.mayUse(x, m, &r); err != nil {
+		return nil, err
+	}
 	return &task{
-		taskRef: r, m: m, principal: x.Principal.Key(), session: x.caller(), whose: x.who(),
+		taskRef: r, m: m, grant: x.grantOf(&r), principal: x.Principal.Key(), session: x.caller(), whose: x.who(),
 		client: x.asker(r.can), token: span.Of(x.In.Body),
 	}, nil
+}
+
+// mayUse decides about a task as about the tool that made it.
+func (g *Gateway) mayUse(x *Exchange, m *member, r *taskRef) error {
+	if x.view == nil {
+		return nil
+	}
+	x.facts = policy.Facts{Now: x.started}
+	x.surroundings(&x.facts)
+	x.decision = may(x.view, x.at.known(m, x.who(), policy.KindTool, r.tool), &x.facts)
+	switch {
+	case x.decision.Allowed:
+		return nil
+	case len(x.decision.Scopes) > 0:
+		return identity.Lacking(x.decision.Scopes...)
+	}
+	return g.unknownTask(x)
+}
+
+// grantOf is what the caller of a task was permitted.
+func (x *Exchange) grantOf(r *taskRef) grant {
+	gr := grant{who: x.who(), endpoint: x.Endpoint, server: r.server, name: r.tool, kind: policy.KindTool}
+	if x.view != nil {
+		x.surroundings(&gr.facts)
+	}
+	return gr
 }
 
 // reach finds the instance that has the task; done tells that another replica served the exchange.

@@ -107,7 +107,7 @@ func TestTaskToken(t *testing.T) {
 		return &Exchange{Principal: who, Endpoint: endpoint}
 	}
 	ann, bob := &identity.Principal{Subject: "ann", Tenant: "t"}, &identity.Principal{Subject: "bob", Tenant: "t"}
-	r := taskRef{server: "one", id: "own \x00 id", modern: true, can: 5, replica: "r1"}
+	r := taskRef{server: "one", tool: "slow", id: "own \x00 id", modern: true, can: 5, replica: "r1"}
 	for _, ttl := range []string{"", "null", "1", "-1", "1e300", `"x"`, "9007199254740991"} {
 		token := g.sealTask(as(ann, ""), &r, []byte(ttl))
 		if got, ok := g.openTaskID(as(ann, ""), token); !ok || got != r {

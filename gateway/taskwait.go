@@ -136,7 +136,7 @@ func (w *taskWait) park(number uint64, out *mcp.Raw) error {
 		return true
 	})
 	asks = append(asks, '}')
-	c := &parkedCall{number: number, server: w.t.m.server, principal: w.t.principal, gone: w.end}
+	c := &parkedCall{number: number, server: w.t.m.server, principal: w.t.principal, grant: w.t.grant, gone: w.end}
 	if err := w.g.parking.keep(w.g, c, &w.g.Plan().Config.Questions); err != nil {
 		return err
 	}

@@ -39,7 +39,14 @@ func (w *Watch) placeTasks(ctx context.Context, x *Exchange, tokens []string) {
 		if !r.modern || m == nil || (r.replica != "" && r.replica != w.g.o.Node.ID() && m.family == nil) {
 			continue
 		}
-		if w.placeAt(ctx, m, key) != nil {
+		w.mu.Lock()
+		if w.tools == nil {
+			w.tools = map[string]string{}
+		}
+		w.tools[key] = r.tool
+		permitted := w.mayWatch(x.at, m, key)
+		w.mu.Unlock()
+		if !permitted || w.placeAt(ctx, m, key) != nil {
 			continue // what cannot be watched is not granted, and that says it
 		}
 		w.mu.Lock()

@@ -58,6 +58,7 @@ type Watch struct {
 	notes  map[string]*notice
 	places map[string]*watched // where each URI is watched, and each task by its taskKey
 	tokens map[string]string   // the client's own ids of tasks, by taskKey
+	tools  map[string]string   // that made them, likewise
 	lost   map[string]bool     // URIs of a session that cannot be watched now
 }
 
