@@ -1,0 +1,156 @@
+package system_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/toolcrib/toolcrib/internal/testenv"
+)
+
+// live is a caller with everything open that outlives a request.
+type live struct {
+	c             *testenv.Client // of a legacy session
+	listen, hears *testenv.Ear
+	old           *testenv.StreamClient
+}
+
+// revocable configures a server whose reader may read mem://a and mem://b and call everything.
+func revocable(s *testenv.Server, h holder, role map[string]any) testenv.Config {
+	c := testenv.One(s)
+	auth := authOf(h)
+	auth["revocation"] = "1s"
+	c.More = map[string]any{"auth": auth, "policies": grants(map[string]any{"both": role})}
+	return c
+}
+
+var readsBoth = map[string]any{"allow": []string{"*"}, "resources": []string{"mem://*"}}
+
+// goLive opens a stream of each kind, with subscriptions to both resources.
+func goLive(t *testing.T, g *testenv.Gateway, tell *testenv.Teller) *live {
+	t.Helper()
+	l := &live{c: g.LegacyOf("/mcp", testenv.LegacyVersion, keyOf("alice"))}
+	modern := g.Modern("/servers/one/mcp")
+	modern.Key = keyOf("alice")
+	l.listen = modern.Listen(`1`, `{"toolsListChanged":true,"resourceSubscriptions":["mem://a","mem://b"]}`)
+	l.listen.Await(acknowledged, 1)
+	for _, uri := range []string{"mem://a", "mem://b"} {
+		if r := l.c.Call("resources/subscribe", `"uri":"`+uri+`"`); string(r.Result()) != "{}" {
+			t.Fatalf("%v", r)
+		}
+	}
+	l.hears = l.c.Hear()
+	l.old = g.Stream("/sse", keyOf("alice"))
+	testenv.Eventually(t, "all streams to tell", func() bool {
+		tell.Updated("mem://a", "")
+		tell.Updated("mem://b", "")
+		return heard(l.listen, "mem://a") && heard(l.listen, "mem://b") && heard(l.hears, "mem://a") && heard(l.hears, "mem://b")
+	})
+	return l
+}
+
+// heard tells whether an ear was told that a resource changed.
+func heard(e *testenv.Ear, uri string) bool { return times(e, uri) > 0 }
+
+func times(e *testenv.Ear, uri string) (n int) {
+	for _, m := range e.Heard(updated) {
+		if strings.Contains(string(m.Raw), `"`+uri+`"`) {
+			n++
+		}
+	}
+	return n
+}
+
+// TestLosingAGrant: clients hear that lists changed, and no more of what they may not read any longer; their streams go on.
+func TestLosingAGrant(t *testing.T) {
+	t.Parallel()
+	tell := &testenv.Teller{}
+	s := teller(t, kinds[0], tell)
+	alice := ofGroup("alice", "both")
+	g := testenv.Serve(t, revocable(s, alice, readsBoth))
+	l := goLive(t, g, tell)
+	g.Configure(revocable(s, alice, map[string]any{"allow": []string{"*"}, "resources": []string{"mem://b"}}))
+	for name, ear := range map[string]*testenv.Ear{"listen": l.listen, "session": l.hears} {
+		testenv.Eventually(t, "the news that lists changed, "+name, func() bool { return len(ear.Heard(toolsChanged)) > 0 })
+	}
+	a := [2]int{times(l.listen, "mem://a"), times(l.hears, "mem://a")}
+	b := [2]int{times(l.listen, "mem://b"), times(l.hears, "mem://b")}
+	testenv.Eventually(t, "updates of what may still be read", func() bool {
+		tell.Updated("mem://a", "")
+		tell.Updated("mem://a/part", "")
+		tell.Updated("mem://b", "")
+		return times(l.listen, "mem://b") > b[0]+1 && times(l.hears, "mem://b") > b[1]+1
+	})
+	if got := [2]int{times(l.listen, "mem://a"), times(l.hears, "mem://a")}; got != a {
+		t.Errorf("updates of what may not be read: %v, before %v", got, a)
+	}
+	if code, text := l.c.Call("resources/subscribe", `"uri":"mem://a"`).Error(); code != -32602 || !strings.Contains(text, "unknown resource") {
+		t.Errorf("subscribed to what may not be read: %d %s", code, text)
+	}
+	g.Configure(revocable(s, alice, readsBoth))
+	testenv.Eventually(t, "updates of what may be read again", func() bool {
+		tell.Updated("mem://a", "")
+		return times(l.hears, "mem://a") > a[1]
+	})
+}
+
+// TestLosingAGroup: streams of a caller whose groups changed end, and it sees what it may see now. One whose key is gone is nobody.
+func TestLosingAGroup(t *testing.T) {
+	t.Parallel()
+	tell := &testenv.Teller{}
+	s := teller(t, kinds[0], tell)
+	g := testenv.Serve(t, revocable(s, ofGroup("alice", "both"), readsBoth))
+	l := goLive(t, g, tell)
+	if r := l.c.Tool("a", "{}"); r.Result() == nil {
+		if r = l.c.Tool("one__a", "{}"); r.Result() == nil {
+			t.Fatalf("%v", r)
+		}
+	}
+	g.Configure(revocable(s, ofGroup("alice"), readsBoth))
+	l.ended(t)
+	if len(l.hears.Heard(toolsChanged)) == 0 || len(l.listen.Heard(toolsChanged)) == 0 {
+		t.Error("the end of the streams did not tell that lists changed")
+	}
+	if r := l.c.Call("tools/list", ""); r.Status != 200 || len(r.Names("tools")) != 0 {
+		t.Errorf("a session goes on with the rights of now: %v", r)
+	}
+	if code, _ := l.c.Tool("one__a", "{}").Error(); code != -32602 {
+		t.Errorf("calls what it may not call any more: %d", code)
+	}
+	g.Configure(revocable(s, ofGroup("alice", "both"), readsBoth))
+	testenv.Eventually(t, "the group again", func() bool { return len(l.c.Call("tools/list", "").Names("tools")) == 1 })
+	l = goLive(t, g, tell)
+	g.Configure(revocable(s, ofGroup("bob", "both"), readsBoth))
+	l.ended(t)
+	if r := l.c.Call("tools/list", ""); r.Status != http.StatusUnauthorized {
+		t.Errorf("a key that is gone: %v", r)
+	}
+}
+
+func (l *live) ended(t *testing.T) {
+	t.Helper()
+	l.listen.Ended()
+	l.hears.Ended()
+	testenv.Eventually(t, "the end of the old stream", func() bool { return l.old.Post(`{"jsonrpc":"2.0","id":9,"method":"ping"}`) != http.StatusAccepted })
+}
+
+// TestExpiry: the streams of a key end within auth.revocation of it, without anybody doing anything.
+func TestExpiry(t *testing.T) {
+	t.Parallel()
+	tell := &testenv.Teller{}
+	s := teller(t, kinds[0], tell)
+	c := revocable(s, ofGroup("alice", "both"), readsBoth)
+	key := c.More["auth"].(map[string]any)["apiKeys"].([]map[string]any)[0]
+	until := time.Now().Add(4 * time.Second)
+	key["expires"] = until.UTC().Format(time.RFC3339Nano)
+	g := testenv.Serve(t, c)
+	l := goLive(t, g, tell)
+	l.ended(t)
+	if late := time.Since(until); late > 1500*time.Millisecond { // auth.revocation, and what a busy machine takes
+		t.Errorf("ended %s after the key", late)
+	}
+	if r := l.c.Call("tools/list", ""); r.Status != http.StatusUnauthorized {
+		t.Errorf("a key that expired: %v", r)
+	}
+}
