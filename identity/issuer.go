@@ -29,9 +29,12 @@ func (a *Authenticator) newIssuer(c *v1.Issuer, revocation time.Duration, was ma
 		return nil, fmt.Errorf("jwks %w", secure(c.JWKS))
 	}
 	spec := *c
-	spec.Name = cmp.Or(spec.Name, HostOf(spec.Issuer))
+	spec.Name = spec.DisplayName()
 	spec.Claims.Subject = cmp.Or(spec.Claims.Subject, "sub")
 	is := &issuer{Issuer: &spec}
+	if spec.Audience != nil {
+		is.audience = []string{}
+	}
 	for _, aud := range spec.Audience {
 		is.audience = append(is.audience, canonical(aud))
 	}
@@ -43,15 +46,6 @@ func (a *Authenticator) newIssuer(c *v1.Issuer, revocation time.Duration, was ma
 		is.introspect, err = a.newIntrospector(is, revocation)
 	}
 	return is, err
-}
-
-// HostOf is the host of an issuer, which is its name where it has no other.
-func HostOf(issuer string) string {
-	u, err := url.Parse(issuer)
-	if err != nil {
-		return issuer
-	}
-	return u.Host
 }
 
 // check tells what is wrong with the claims of a token besides its signature and its audience, and makes its principal.

@@ -1,6 +1,8 @@
 package v1
 
-// TLS has the gateway serve https. The files are read again when they change.
+// TLS has the gateway serve https, of version 1.2 or later. The files are read
+// again when they change; relative paths start at the folder of the configuration
+// file.
 type TLS struct {
 	// Cert is a file with the certificate chain, in PEM.
 	Cert string `json:"cert,omitempty" example:"/etc/toolcrib/tls.crt"`
@@ -69,7 +71,8 @@ type Issuer struct {
 	Name string `json:"name,omitempty" example:"corporate"`
 	// Audience are the values of aud of which a token must have one. Default: the
 	// URL of the endpoint that is asked, or that of the gateway, from publicURL or the
-	// Host header of a loopback address (RFC 8707).
+	// Host header of a loopback address (RFC 8707). With values here, tokens that
+	// cannot be told from ID tokens are accepted, as some issuers make them.
 	Audience []string `json:"audience,omitempty" example:"https://tools.example.com"`
 	// Algorithms are the signature algorithms that are accepted. No symmetric one is
 	// ever.
@@ -77,24 +80,25 @@ type Issuer struct {
 	// JWKS is the address of the issuer's keys, where its metadata does not tell it.
 	JWKS string `json:"jwks,omitempty" example:"https://idp.example/keys"`
 	// Skew is how much the clock of the issuer may differ from this one.
-	Skew Duration `json:"skew,omitempty" default:"30s" max:"10m"`
+	Skew Duration `json:"skew" default:"30s" max:"10m"`
 	// Introspection has tokens that are no JWT asked about at the issuer (RFC 7662),
-	// or all tokens.
+	// or all tokens. Tokens that do not tell whose they are go to one issuer only: of
+	// several, all but one have always.
 	Introspection *Introspection `json:"introspection,omitempty"`
 	// Scopes are the scopes that every token must have; clients are told of them.
 	Scopes []string `json:"scopes,omitempty" example:"mcp"`
 	// Clients are the ids of the OAuth clients whose tokens are accepted (client_id or
 	// azp). Left out, those of all are.
-	Clients []string `json:"clients,omitempty"`
+	Clients []string `json:"clients,omitzero"`
 	// Claims say which claims make the principal.
 	Claims Claims `json:"claims,omitzero"`
 	// Tenant is the tenant of every principal of this issuer, in place of a claim.
 	Tenant string `json:"tenant,omitempty" example:"acme"`
 	// Tenants are the tenants that tokens of this issuer may name. Left out, all are;
 	// a token with another is refused.
-	Tenants []string `json:"tenants,omitempty"`
+	Tenants []string `json:"tenants,omitzero"`
 	// CA is a file with further certificates, in PEM, that the issuer's own may be
-	// signed by.
+	// signed by. A relative path starts at the folder of the configuration file.
 	CA string `json:"ca,omitempty"`
 }
 
@@ -106,7 +110,8 @@ type Introspection struct {
 	ClientID string `json:"clientID" example:"toolcrib"`
 	// ClientSecret is its secret.
 	ClientSecret Secret `json:"clientSecret" example:"${env:INTROSPECTION_SECRET}"`
-	// Cache is how long an answer is kept at most; never longer than the token lives.
+	// Cache is how long an answer is kept at most; never longer than the token lives,
+	// nor than auth.revocation. That a token is not good is kept for 10s at most.
 	Cache Duration `json:"cache" default:"30s" max:"1h"`
 	// Always asks about JWTs too, so that a revoked one is refused.
 	Always bool `json:"always,omitempty" default:"false"`
@@ -176,7 +181,8 @@ type ClientCertificates struct {
 }
 
 // TrustedProxy takes callers from headers that a proxy sets. Whoever else sends
-// such a header is refused.
+// such a header is refused. The proxy must take away what clients send under these
+// names; what it says counts before Authorization and a client certificate.
 type TrustedProxy struct {
 	// Addresses are those of the proxy: IP addresses or networks as 10.0.0.0/8.
 	Addresses []string `json:"addresses" example:"10.1.2.3"`

@@ -256,6 +256,12 @@ func (d *decoder) normalise(c *Config) {
 		c.StateDir = defaultStateDir(d.opts.Env)
 	}
 	c.StateDir = d.home(c.StateDir)
+	for _, file := range []*string{&c.TLS.Cert, &c.TLS.Key, &c.TLS.ClientCA} {
+		*file = d.nearby(*file)
+	}
+	for i := range c.Auth.Issuers {
+		c.Auth.Issuers[i].CA = d.nearby(c.Auth.Issuers[i].CA)
+	}
 	c.Launch.Lock = d.beside(d.home(c.Launch.Lock))
 	for name, s := range c.MCPServers {
 		s.Type = normalType(s.Type)
@@ -263,6 +269,14 @@ func (d *decoder) normalise(c *Config) {
 		s.Cwd = d.home(s.Cwd)
 		d.dropHeaders(childPath("mcpServers", name), s)
 	}
+}
+
+// nearby resolves the name of a file, if it is given, that starts at the folder of the configuration file.
+func (d *decoder) nearby(path string) string {
+	if path == "" {
+		return ""
+	}
+	return d.near(path)
 }
 
 // home resolves a leading ~/.

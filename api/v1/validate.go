@@ -1,12 +1,9 @@
 package v1
 
 import (
-	"errors"
-	"fmt"
 	"net"
 	"net/url"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -19,6 +16,7 @@ import (
 const (
 	MaxServers = 1000
 	MaxAPIKeys = 10_000
+	MaxIssuers = 100
 )
 
 // Validate returns everything that is wrong with a configuration that has its
@@ -43,7 +41,8 @@ func (c *Config) Validate() Problems {
 	k.allTenants(c.Tenants)
 	k.fits(c)
 	k.templates(&c.Launch)
-	k.apiKeys(c.Auth.APIKeys)
+	k.tls(c)
+	k.auth(c)
 	k.policies(c)
 	k.audit(&c.Audit)
 	k.cluster(c.Cluster)
@@ -128,97 +127,11 @@ func (k *checker) origin(path, text string) {
 	}
 }
 
-func (k *checker) apiKeys(keys []APIKey) {
-	if len(keys) > MaxAPIKeys {
-		k.fail("auth.apiKeys", "has %d keys; at most %d are allowed", len(keys), MaxAPIKeys)
-		return
-	}
-	names, secrets := map[string]int{}, map[Secret]int{}
-	for i, key := range keys {
-		path := "auth.apiKeys[" + strconv.Itoa(i) + "]"
-		k.label(path+".name", key.Name)
-		if key.Name == "" {
-			k.fail(path+".name", "is missing; name who calls with the key")
-		} else if first, ok := names[key.Name]; ok {
-			k.fail(path+".name", "%q is the name of auth.apiKeys[%d] too; names are unique", clip(key.Name), first)
-		} else {
-			names[key.Name] = i
-		}
-		if key.Tenant == "" {
-			k.fail(path+".tenant", `is empty; leave it out for the tenant "default"`)
-		}
-		k.label(path+".tenant", key.Tenant)
-		k.credentials(path+".credentials", key.Credentials)
-		for j, group := range key.Groups {
-			k.label(path+".groups["+strconv.Itoa(j)+"]", group)
-		}
-		if first, ok := secrets[key.Key]; ok && key.Key != "" {
-			k.fail(path+".key", "is the key of auth.apiKeys[%d] too; keys are unique", first)
-			continue
-		}
-		secrets[key.Key] = i
-		k.apiKey(path+".key", string(key.Key))
-	}
-}
-
 // label checks a name that appears in logs and metrics.
 func (k *checker) label(path, text string) {
 	if n := utf8.RuneCountInString(text); n > 256 || !printable(text) {
 		k.fail(path, "%q is not a name; names are printable and have at most 256 characters", clip(text))
 	}
-}
-
-const minAPIKey, maxAPIKey = 16, 4096
-
-func (k *checker) apiKey(path, key string) {
-	if err := CheckAPIKey(key); err != nil {
-		k.fail(path, "%v", err)
-	}
-}
-
-// CheckAPIKey tells what is wrong with the secret of a static key, without telling the secret; nil for a good one.
-func CheckAPIKey(key string) error {
-	const remedy = "; make one with: openssl rand -hex 32"
-	visible := !strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' || r == ',' })
-	switch {
-	case key == "":
-		return errors.New("is missing" + remedy)
-	case !visible:
-		return errors.New("has characters that a header cannot carry; use visible ASCII without spaces and commas")
-	case len(key) < minAPIKey:
-		return fmt.Errorf("is shorter than %d characters"+remedy, minAPIKey)
-	case len(key) > maxAPIKey:
-		return fmt.Errorf("is longer than %d characters", maxAPIKey)
-	case placeholder(key):
-		return errors.New("is a placeholder, not a key" + remedy)
-	}
-	return nil
-}
-
-var placeholders = []string{
-	"changeme", "replaceme", "placeholder", "yourkey", "yourapikey", "yoursecret", "yourtoken", "apikeyhere",
-	"insertkey", "examplekey", "secretkeyhere", "mysecretkey", "xxxxxxxx", "12345678901", "password",
-}
-
-// placeholder tells whether a key was copied from an example.
-func placeholder(key string) bool {
-	plain := strings.NewReplacer("-", "", "_", "", ".", "", " ", "").Replace(strings.ToLower(key))
-	if strings.HasPrefix(key, "<") || distinct(key) < 4 {
-		return true
-	}
-	return slices.ContainsFunc(placeholders, func(p string) bool { return strings.HasPrefix(plain, p) })
-}
-
-func distinct(s string) int {
-	var seen [256]bool
-	n := 0
-	for i := range len(s) {
-		if !seen[s[i]] {
-			seen[s[i]] = true
-			n++
-		}
-	}
-	return n
 }
 
 func printable(s string) bool {
