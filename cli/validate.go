@@ -20,7 +20,7 @@ type validateCmd struct {
 
 func (*validateCmd) Help() string {
 	return `Reports all problems at once, each with line and path, and shows the servers
-when there is none, with warnings of what has no effect, will be refused or
+and toolsets when there is none, with warnings of what has no effect, will be refused or
 could not be started here: programs that are not installed, packages that were
 not pulled, commands that were not approved. Nothing is started or connected to. Variables that FILE refers to must be set,
 as for serve.
@@ -113,7 +113,10 @@ func validationText(out io.Writer, file string, c *v1.Config) error {
 		isolation, concurrency, pool := instancesOf(c, name)
 		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, s.Type, c.PrefixOf(name)+"*", isolation, concurrency, pool, where(s))
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return toolsetsText(out, c)
 }
 
 // instancesOf tells in words who shares an instance of a server, what one is sent at once, and how many there are.
@@ -154,6 +157,8 @@ type validation struct {
 	Warnings []string          `json:"warnings"`
 	Listen   string            `json:"listen,omitempty"`
 	Servers  []validatedServer `json:"servers"`
+	// Toolsets are missing where there are none.
+	Toolsets []validatedToolset `json:"toolsets,omitempty"`
 }
 
 type validatedServer struct {
@@ -178,6 +183,7 @@ func validationJSON(w io.Writer, c *v1.Config, problems v1.Problems) error {
 		for _, name := range c.ServerNames() {
 			v.Servers = append(v.Servers, validated(c, name))
 		}
+		v.Toolsets = validatedToolsets(c)
 	}
 	return writeJSON(w, v)
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/toolcrib/toolcrib/errs"
@@ -24,12 +25,12 @@ const (
 // treat tells what a tool's entry in a toolset says of an argument.
 func treat(t *plan.ToolsetTool, name string) (treatment, string) {
 	like := ""
-	for i := range t.Fixed {
-		if t.Fixed[i].Name == name {
+	for _, f := range t.Fixed {
+		if f == name {
 			return fixed, ""
 		}
-		if strings.EqualFold(t.Fixed[i].Name, name) {
-			like = t.Fixed[i].Name
+		if strings.EqualFold(f, name) {
+			like = f
 		}
 	}
 	for _, h := range t.Hidden {
@@ -82,13 +83,13 @@ func editArguments(e *mcp.Edits, in *mcp.Raw, t *plan.ToolsetTool) error {
 	raw := args.Of(in.Body)
 	switch {
 	case !args.Present():
-		if members := fixedMembers(t); members != nil {
-			e.Insert(in.Body, in.Payload, append(append([]byte(`"arguments":{`), members...), '}'))
+		if len(t.Members) > 0 {
+			e.Insert(in.Body, in.Payload, slices.Concat([]byte(`"arguments":{`), t.Members, []byte{'}'}))
 		}
 		return nil
 	case string(raw) == "null":
-		if members := fixedMembers(t); members != nil {
-			e.Replace(args, append(append([]byte{'{'}, members...), '}'))
+		if len(t.Members) > 0 {
+			e.Replace(args, slices.Concat([]byte{'{'}, t.Members, []byte{'}'}))
 		}
 		return nil
 	case raw[0] != '{':
@@ -110,20 +111,8 @@ func editArguments(e *mcp.Edits, in *mcp.Raw, t *plan.ToolsetTool) error {
 		}
 		return refused == nil
 	})
-	e.Insert(in.Body, args, fixedMembers(t))
+	e.Insert(in.Body, args, t.Members)
 	return refused
-}
-
-// fixedMembers are the fixed arguments as members of an object; nil when there are none.
-func fixedMembers(t *plan.ToolsetTool) []byte {
-	var b []byte
-	for i := range t.Fixed {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, t.Fixed[i].Member...)
-	}
-	return b
 }
 
 // tailorHeaders sees to the headers that mirror arguments which a toolset fixes or hides: the client knows of none of them.

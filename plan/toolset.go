@@ -30,20 +30,15 @@ type Toolset struct {
 type ToolsetTool struct {
 	// Spec is the entry of the configuration.
 	Spec v1.ToolsetTool
-	// Fixed are the arguments that every call is made with, by name, and their raw values; Hidden are those that are refused.
-	Fixed  []Fixed
-	Hidden []string
+	// Fixed are the names of the arguments that every call is made with, and Members those arguments as raw members of an object;
+	// Hidden are those that are refused.
+	Fixed   []string
+	Members []byte
+	Hidden  []string
 
 	key    string // of the entry
 	server *Server
 	own    []byte // the server's own name
-}
-
-// Fixed is an argument with a value that clients do not choose.
-type Fixed struct {
-	Name string
-	// Member is the argument as a raw member of an object: "name":value.
-	Member []byte
 }
 
 // as it is: a tool that is selected, and nothing else said of it.
@@ -88,9 +83,12 @@ func literals(pattern string) int { return len(pattern) - strings.Count(pattern,
 // add takes in an entry of tools.
 func (t *Toolset) add(key string, spec v1.ToolsetTool) {
 	tool := &ToolsetTool{Spec: spec, Hidden: spec.Hide, key: key}
-	for _, name := range slices.Sorted(maps.Keys(spec.Fix)) {
-		member := append(mcp.AppendString(nil, name), ':')
-		tool.Fixed = append(tool.Fixed, Fixed{Name: name, Member: append(member, spec.Fix[name]...)})
+	for i, name := range slices.Sorted(maps.Keys(spec.Fix)) {
+		if i > 0 {
+			tool.Members = append(tool.Members, ',')
+		}
+		tool.Members = append(append(mcp.AppendString(tool.Members, name), ':'), spec.Fix[name]...)
+		tool.Fixed = append(tool.Fixed, name)
 	}
 	if v1.IsPattern(key) {
 		t.patterns = append(t.patterns, tool)
