@@ -58,50 +58,53 @@ func (g *Gateway) Describe(ctx context.Context, x *Exchange) (*Description, erro
 }
 
 // describeSet tells what a toolset offers: what any of its servers does of which it holds something. A server that is not up
-// soon may offer everything. Changes of lists are told in any case: the gateway sees them, at the latest when servers come and go.
-// Its servers' own instructions are not told: they speak of names and tools that may not be here.
+// soon may offer everything. Its servers' own instructions are not told: they speak of names and tools that may not be here.
 func (g *Gateway) describeSet(ctx context.Context, x *Exchange) *Description {
-	e := x.at
-	peers := e.peers(ctx, x.view)
-	any := func(name string) bool {
-		return slices.ContainsFunc(peers, func(p *upstream.Peer) bool { return p == nil || declares(p.Capabilities, name) })
-	}
-	subscribes := func(p *upstream.Peer) bool {
-		return p == nil || len(p.Capabilities) == 0 || strings.Contains(notices(p.Capabilities, "resources"), "subscribe")
-	}
-	b := []byte{'{'}
-	lists := e.seenLists(x.view)
-	for _, c := range [...]struct {
-		name, members string
-		shown         bool
-	}{
-		{"tools", `"listChanged":true`, lists&upstream.ListTools != 0},
-		{"prompts", `"listChanged":true`, lists&upstream.ListPrompts != 0},
-		{"resources", `"listChanged":true`, lists&upstream.ListResources != 0},
-		{"completions", "", lists&(upstream.ListPrompts|upstream.ListResources) != 0},
-		{"logging", "", true},
-	} {
-		if !c.shown || !any(c.name) {
-			continue
-		}
-		if c.name == "resources" && slices.ContainsFunc(peers, subscribes) {
-			c.members += `,"subscribe":true`
-		}
-		b = append(append(append(b, `"`+c.name+`":{`...), c.members...), "},"...)
-	}
-	if len(peers) == 1 && peers[0] != nil {
-		b = appendUI(b, peers[0].Capabilities)
-	}
-	d := &Description{Capabilities: append(bytes.TrimSuffix(b, []byte{','}), '}'), tasks: e.tasked(ctx, x.view) && lists&upstream.ListTools != 0}
-	d.Info = mcp.AppendString([]byte(`{"name":`), e.set.Name)
-	if title := e.set.Spec.Title; title != "" {
+	peers, lists := x.at.peers(ctx, x.view), x.at.seenLists(x.view)
+	d := &Description{Capabilities: united(peers, lists, !x.at.joined()), Info: mcp.AppendString([]byte(`{"name":`), x.at.set.Name)}
+	d.tasks = lists&upstream.ListTools != 0 && slices.ContainsFunc(peers, func(p *upstream.Peer) bool { return p == nil || p.HasTasks() })
+	if title := x.at.set.Spec.Title; title != "" {
 		d.Info = mcp.AppendString(append(d.Info, `,"title":`...), title)
 	}
 	d.Info = append(mcp.AppendString(append(d.Info, `,"version":`...), g.o.Version), '}')
-	if text := e.set.Spec.Instructions; text != "" {
+	if text := x.at.set.Spec.Instructions; text != "" {
 		d.Instructions = mcp.AppendString(nil, text)
 	}
 	return d
+}
+
+// united are the capabilities that any of some servers has, as far as their lists show; a nil one may have all. Changes of lists
+// are told in any case: the gateway sees them, at the latest when servers come and go. Apps need a server of their own.
+func united(peers []*upstream.Peer, lists upstream.Lists, alone bool) []byte {
+	has := func(name string) bool {
+		return slices.ContainsFunc(peers, func(p *upstream.Peer) bool { return p == nil || declares(p.Capabilities, name) })
+	}
+	const changes = `"listChanged":true`
+	resources := changes
+	if slices.ContainsFunc(peers, func(p *upstream.Peer) bool {
+		return p == nil || len(p.Capabilities) == 0 || strings.Contains(notices(p.Capabilities, "resources"), "subscribe")
+	}) {
+		resources += `,"subscribe":true`
+	}
+	b := []byte{'{'}
+	for _, c := range [...]struct {
+		name, members string
+		of            upstream.Lists // that must show for it
+	}{
+		{"tools", changes, upstream.ListTools},
+		{"prompts", changes, upstream.ListPrompts},
+		{"resources", resources, upstream.ListResources},
+		{"completions", "", upstream.ListPrompts | upstream.ListResources},
+		{"logging", "", upstream.AllLists},
+	} {
+		if lists&c.of != 0 && has(c.name) {
+			b = append(append(append(b, `"`+c.name+`":{`...), c.members...), "},"...)
+		}
+	}
+	if alone && len(peers) == 1 && peers[0] != nil {
+		b = appendUI(b, peers[0].Capabilities)
+	}
+	return append(bytes.TrimSuffix(b, []byte{','}), '}')
 }
 
 // peers are what the servers of an endpoint that a caller may see say of themselves; nil for those that cannot be asked soon, or

@@ -118,6 +118,7 @@ func TestToolsetDescribed(t *testing.T) {
 			"all":  set("title", `A "b"`, "instructions", "Do é."),
 			"none": set("tools", map[string]any{}, "resources", []string{}),
 		}))
+		g.Modern("/servers/one/mcp").Call("server/discover", "") // which waits for the server
 		for path, want := range map[string][3]string{
 			"all":  {`{"tools":{"listChanged":true},"resources":{"listChanged":true,"subscribe":true},"completions":{}}`, `"Do é."`, `{"name":"all","title":"A \"b\"",`},
 			"none": {`{"completions":{}}`, "", `{"name":"none",`},
