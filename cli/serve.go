@@ -23,8 +23,9 @@ type serveCmd struct {
 
 func (*serveCmd) Help() string {
 	return `Serves all servers of FILE at /mcp, where tools are named SERVER__TOOL, and each
-one at /servers/NAME/mcp under its own names. Changes to FILE are applied while
-it runs; a FILE with problems is reported and the old configuration stays.
+one at /servers/NAME/mcp under its own names; toolsets are at /toolsets/NAME/mcp.
+Changes to FILE are applied while it runs; a FILE with problems is reported and
+the old configuration stays.
 
 SIGTERM or Ctrl-C stops it: running calls may finish first. A second Ctrl-C ends
 it at once. Commands of servers, and relative paths in them, start at the folder

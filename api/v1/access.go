@@ -280,7 +280,8 @@ type Binding struct {
 type Toolset struct {
 	// Title is a name for people.
 	Title string `json:"title,omitempty" example:"Support desk"`
-	// Instructions are what clients are told of how to use the toolset.
+	// Instructions are what clients are told of how to use the toolset. Those of its
+	// servers are not told here.
 	Instructions string `json:"instructions,omitempty"`
 	// Servers are the servers whose tools, prompts and resources it may hold.
 	Servers []string `json:"servers" example:"search"`
@@ -308,9 +309,11 @@ type ToolsetTool struct {
 	// Description is the description of the tool here.
 	Description string `json:"description,omitempty"`
 	// Fix are arguments that every call is made with, whatever the client sends; they
-	// are not shown.
+	// are not shown. A call with an argument that differs from one only in case is
+	// refused.
 	Fix map[string]Literal `json:"fix,omitempty"`
-	// Hide are arguments that are neither shown nor accepted.
+	// Hide are arguments that are neither shown nor accepted. The server must not
+	// require them.
 	Hide []string `json:"hide,omitempty"`
 }
 
