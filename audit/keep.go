@@ -347,7 +347,12 @@ func (l *Log) checkpoint(last bool) error {
 		return err
 	}
 	l.keeper.marked.Store(at.Sequence)
-	head := mark{What: markHead, Log: l.id, Sequence: at.Sequence, Hash: at.Hash, From: l.from.Load()}
+	return l.writeHead(at.Sequence, at.Hash)
+}
+
+// writeHead has the head tell that the log goes as far as a line, which is on disk.
+func (l *Log) writeHead(seq uint64, sum string) error {
+	head := mark{What: markHead, Log: l.id, Sequence: seq, Hash: sum, From: l.from.Load()}
 	return replaceFile(headName(l.path), append(l.signer.Load().sign(&head, l.o.Now()), '\n'))
 }
 

@@ -32,12 +32,19 @@ func (l *Log) open(path string, rotate int64, s *rules) error {
 	if err == nil {
 		err = l.resume(own, w)
 	}
+	if err == nil && w.head == nil { // from now on a log without one has lost it
+		err = l.writeHead(l.j.seq, l.j.sum.String())
+	}
 	if err != nil {
+		if l.j != nil {
+			_ = l.j.close()
+			l.j = nil
+		}
 		_ = lock.Close()
 		return err
 	}
 	l.j.rotate.Store(rotate)
-	l.lock, l.path, l.fresh = lock, own, w.fresh
+	l.lock, l.fresh = lock, w.fresh
 	l.made.Store(s)
 	l.note("start", w.detail(), l.facts(w)...)
 	if d := w.detail(); d != "" {
@@ -177,7 +184,7 @@ func (l *Log) resume(path string, w *found) error {
 	}
 	j.first.Store(first)
 	j.wrote, j.ending, j.aside = l.wrote, l.ending, l.aside
-	l.j = j
+	l.j, l.path = j, path
 	return nil
 }
 

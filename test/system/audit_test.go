@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/toolcrib/toolcrib/internal/testenv"
 )
 
@@ -104,8 +106,73 @@ func TestAudited(t *testing.T) {
 			t.Errorf("%s is on record", secret)
 		}
 	}
+	type row struct {
+		Operation, Subject, Server, Target, Outcome, Action, Client string
+		Class, Status, Code                                         int
+		Session, Trace                                              bool
+	}
+	var got []row
 	for _, r := range all {
-		b, _ := json.Marshal(r)
-		t.Logf("%s", b)
+		target := ""
+		if len(r.Resources) > 0 {
+			target = r.Resources[0].Type + " " + r.Resources[0].Name
+		}
+		got = append(got, row{
+			r.API.Operation, r.Actor.User.Name, r.API.Service.Name, target, r.Outcome, r.Action, r.Actor.Client,
+			r.Class, r.Response.Code, r.API.Response.Code, r.Actor.Session.UID != "", r.Trace.UID == traceID,
+		})
+		if r.From.IP != "127.0.0.1" || r.Request.URL.Path == "" || r.Unmapped.Replica == "" {
+			t.Errorf("%+v", r)
+		}
+	}
+	want := []row{
+		{"tools/call", "alice", "one", "tool tool0000", "ok", "Allowed", "", 6003, 200, 0, false, true},
+		{"tools/list", "alice", "", "", "ok", "", "", 6003, 200, 0, false, false},
+		{"nonsense/CANARY", "alice", "", "", "method_not_found", "", "", 6003, 404, -32601, false, false},
+		{"", "", "", "", "unauthenticated", "", "", 3002, 401, 0, false, false},
+		{"unknown", "alice", "", "", "parse", "", "", 6003, 400, -32700, false, false},
+		{"", "", "", "", "unauthenticated", "", "", 3002, 401, 0, false, false},
+		{"unknown", "unknown", "", "", "no_endpoint", "", "", 6003, 404, 404, false, false},
+		{"unknown", "unknown", "", "", "forbidden", "", "", 6003, 403, 403, false, false},
+		{"initialize", "alice", "", "", "ok", "", "raw", 6003, 200, 0, true, false},
+		{"tools/call", "alice", "one", "tool tool0001", "ok", "Allowed", "raw", 6003, 200, 0, true, false},
+		{"session/end", "alice", "", "", "ok", "", "", 6003, 204, 0, true, false},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	const kept = `{"text":"hello","deep":[{"ssn":"[redacted]","api_key":"[redacted]"}],"Authorization":"[redacted]"}`
+	if r := all[0]; string(r.Unmapped.Arguments) != kept || r.Unmapped.Server == 0 || r.Unmapped.Era != "modern" || r.Unmapped.Identified != "api_key" {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestAuditedDialects: what other dialects ask is on record too, each request once: batches, streams of 2024-11-05, listens.
+func TestAuditedDialects(t *testing.T) {
+	t.Parallel()
+	g := testenv.Serve(t, testenv.Config{
+		Servers: map[string]*testenv.Server{"one": testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1)})},
+		More:    map[string]any{"auth": twoKeys},
+	})
+	batch := g.LegacyOf("/mcp", "2025-03-26", aliceKey)
+	batch.Post([]byte(`[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"one__tool0000"}},` +
+		`{"jsonrpc":"2.0","method":"notifications/progress"},{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"none"}}]`))
+	ear := batch.Hear()
+	ear.Close()
+	c := g.Modern("/mcp")
+	c.Key = aliceKey
+	listen := c.Listen(`"l"`, `{"toolsListChanged":true}`)
+	listen.Close()
+	g.Stop()
+	all, _ := records(t, g.StateDir)
+	counts := map[string]int{}
+	for _, r := range all {
+		counts[r.API.Operation+" "+r.Outcome]++
+	}
+	want := map[string]int{
+		"initialize ok": 1, "ping ok": 1, "tools/call ok": 1, "tools/call not_found": 1, "session/listen ok": 1, "subscriptions/listen ok": 1,
+	}
+	if diff := cmp.Diff(want, counts); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
