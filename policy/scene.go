@@ -3,9 +3,11 @@ package policy
 import (
 	"encoding/json"
 	"math"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
@@ -208,21 +210,17 @@ func appendText(key []byte, s string) []byte {
 	return append(append(strconv.AppendInt(key, int64(len(s)), 10), ':'), s...)
 }
 
-// context is what policies can ask for as context.
-func (f *Facts) context(args, numbers types.Value) cedar.Record {
-	now := f.Now.UTC()
-	m := cedar.RecordMap{
-		"time": cedar.NewRecord(cedar.RecordMap{
-			"now": cedar.NewDatetime(now), "hour": cedar.Long(now.Hour()), "minute": cedar.Long(now.Minute()),
-			"weekday": cedar.Long((int(now.Weekday())+6)%7 + 1), "day": cedar.Long(now.Day()), "month": cedar.Long(now.Month()),
-			"year": cedar.Long(now.Year()), "date": cedar.String(now.Format("2006-01-02")), "epoch": cedar.Long(now.Unix()),
-		}),
-		"client": cedar.NewRecord(cedar.RecordMap{"name": cedar.String(f.Client), "version": cedar.String(f.ClientVersion)}),
+// context is what policies ask for as context.
+func (f *Facts) context(need needs, args, numbers types.Value) cedar.Record {
+	m := cedar.RecordMap{}
+	if need&needTime != 0 {
+		m["time"] = timeFacts(f.Now.UTC())
 	}
-	if a := f.Address.Unmap().WithZone(""); a.IsValid() {
-		if ip, err := types.ParseIPAddr(a.String()); err == nil {
-			m["address"] = ip
-		}
+	if need&needClient != 0 {
+		m["client"] = cedar.NewRecord(cedar.RecordMap{"name": cedar.String(f.Client), "version": cedar.String(f.ClientVersion)})
+	}
+	if a := f.Address.Unmap().WithZone(""); need&needAddress != 0 && a.IsValid() {
+		m["address"] = types.IPAddr(netip.PrefixFrom(a, a.BitLen()))
 	}
 	if args != nil {
 		m["args"] = args
@@ -231,4 +229,12 @@ func (f *Facts) context(args, numbers types.Value) cedar.Record {
 		m["numbers"] = numbers
 	}
 	return cedar.NewRecord(m)
+}
+
+func timeFacts(now time.Time) cedar.Record {
+	return cedar.NewRecord(cedar.RecordMap{
+		"now": cedar.NewDatetime(now), "hour": cedar.Long(now.Hour()), "minute": cedar.Long(now.Minute()),
+		"weekday": cedar.Long((int(now.Weekday())+6)%7 + 1), "day": cedar.Long(now.Day()), "month": cedar.Long(now.Month()),
+		"year": cedar.Long(now.Year()), "date": cedar.String(now.Format(time.DateOnly)), "epoch": cedar.Long(now.Unix()),
+	})
 }

@@ -197,7 +197,7 @@ func newTrial(s *scene, kind Kind, f *Facts, want *wanted, need needs) *trial {
 	if t.unknown || t.err != nil {
 		args, numbers = nil, nil
 	}
-	s.context = f.context(args, numbers)
+	s.context = f.context(need, args, numbers)
 	return t
 }
 
