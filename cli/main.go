@@ -44,6 +44,8 @@ type commands struct {
 	Tools    toolsCmd    `cmd:"" help:"List the tools of a server."`
 	Call     callCmd     `cmd:"" help:"Call a tool and show its result."`
 	Example  exampleCmd  `cmd:"" help:"Be a small MCP server to try things with."`
+	Explain  explainCmd  `cmd:"" help:"Tell whether a caller may do something, and why."`
+	Policy   policyCmd   `cmd:"" help:"Test, compare and show policies."`
 	Version  versionCmd  `cmd:"" help:"Show the version."`
 	Guard    guardCmd    `cmd:"" hidden:"" help:"Kill the process groups named on standard input when it ends. Used by serve and run."`
 	Confine  confineCmd  `cmd:"" hidden:"" help:"Confine this process and become the command of a server. Used by serve and run."`

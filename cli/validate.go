@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/policy"
 	"github.com/toolcrib/toolcrib/runner/launch"
 	"github.com/toolcrib/toolcrib/source"
 )
@@ -39,6 +41,9 @@ func (c *validateCmd) Run(sys *system) error {
 	if err == nil {
 		err = lockProblem(c.File, config)
 	}
+	if err == nil {
+		err = policyProblems(c.File, config)
+	}
 	if err == nil && exposed(config) {
 		config.Warnings = append(config.Warnings, "listen: others can reach "+config.Listen+
 			" and no API key is configured; serve refuses this without --allow-unauthenticated")
@@ -68,6 +73,20 @@ func lockProblem(file string, c *v1.Config) error {
 		return nil
 	}
 	return failf("%s has 1 problem:\n%w", file, v1.Problems{{Path: "launch.lock", Message: err.Error()}})
+}
+
+// policyProblems tells what is wrong with the policies of a configuration, and adds what is only odd to its warnings.
+func policyProblems(file string, c *v1.Config) error {
+	set, err := policy.Compile(c, policy.Options{})
+	if err != nil {
+		var all v1.Problems
+		for line := range strings.Lines(err.Error()) {
+			all = append(all, v1.Problem{Path: "policies.cedar", Message: strings.TrimSuffix(line, "\n")})
+		}
+		return failf("%s has %s:\n%w", file, count(len(all), "problem"), all)
+	}
+	c.Warnings = append(c.Warnings, set.Warnings()...)
+	return nil
 }
 
 // readConfig reads and parses a file, as serve does.

@@ -28,8 +28,8 @@ func options() v1.Options {
 		"/etc/fixtures/policies/b.cedar": "forbid(principal, action, resource);\n",
 		"/etc/fixtures/next.yaml":        "bindings: [{role: user, everyone: true}]\ncedar: [policies/b.cedar]\n",
 		"/etc/fixtures/wrong.yaml":       "shadow: next.yaml\nbindings:\n- {role: nobody, group: staff}\ncedar: [c.cedar]\nroels: {}\n",
-		"/etc/fixtures/token":     "\n  sekrit-from-a-file \n",
-		"/etc/fixtures/seal.keys": "# newest first\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n\nHx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA= \n# old\n",
+		"/etc/fixtures/token":            "\n  sekrit-from-a-file \n",
+		"/etc/fixtures/seal.keys":        "# newest first\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n\nHx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA= \n# old\n",
 	}
 	return v1.Options{
 		Dir: "/etc/fixtures",
