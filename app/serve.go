@@ -303,6 +303,7 @@ func (s *server) watch(ctx context.Context) {
 	if s.tls != nil {
 		s.task(func() { s.tls.watch(ctx) })
 	}
+	s.task(func() { s.watchApprovals(ctx) })
 	if s.source == nil {
 		return
 	}
@@ -321,6 +322,20 @@ func (s *server) watch(ctx context.Context) {
 			}
 		}
 	})
+}
+
+// watchApprovals has what is approved meanwhile count.
+func (s *server) watchApprovals(ctx context.Context) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			s.gw.Repin()
+		}
+	}
 }
 
 func (s *server) task(f func()) {

@@ -45,7 +45,7 @@ func guards(p *plan.Plan) bool {
 // authorize decides whether the caller may do what the request asks. Where only the caller's own instance knows what it offers,
 // confirm does as soon as there is one: here, or at the replica that has it.
 func authorize(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
-	if x.view == nil && !x.selected() || x.about != nil && x.about.token != nil {
+	if x.view == nil && !x.selected() && !x.kept() || x.about != nil && x.about.token != nil {
 		return false, x.misfit // a task was decided about when its id was opened
 	}
 	m, c := x.member, x.who()
@@ -62,6 +62,9 @@ func authorize(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 
 // selected tells whether the request names something of a toolset. Only what a toolset lists is there, whoever asks.
 func (x *Exchange) selected() bool { return x.at.set != nil && x.kind() != policy.KindResource }
+
+// kept tells whether the request names a tool that may be kept from all callers.
+func (x *Exchange) kept() bool { return x.In.Method == mcp.MethodToolsCall && x.member.strict(x.world) }
 
 // confirm decides what authorize could not.
 func confirm(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
@@ -218,23 +221,22 @@ func (g *Gateway) asked(ctx context.Context, x *Exchange, m *member) (*policy.Ob
 		return x.at.resource(m, string(x.name)), nil
 	}
 	method, lister := listOf(x.In.Method), m.lister()
-	for l := lister.catalog.sound(method); ; {
-		if l != nil {
-			if i := l.find(x.name); i >= 0 {
-				return x.at.object(m, method, l, i), nil
-			}
-		}
-		fresh, err := g.lists(ctx, lister, method)
-		switch {
-		case err != nil:
-			return nil, err
-		case fresh.err != nil:
-			return nil, fresh.err
-		case fresh == l:
-			return nil, nil //nolint:nilnil // there is none
-		}
-		l = fresh
+	l := lister.catalog.sound(method)
+	if i := l.find(x.name); i >= 0 {
+		return x.at.object(m, method, l, i), nil
 	}
+	// What the last list does not have may be in the next, of which there may be another whenever it is asked for.
+	l, err := g.lists(ctx, lister, method)
+	if err == nil {
+		err = l.err
+	}
+	if err != nil {
+		return nil, err
+	}
+	if i := l.find(x.name); i >= 0 {
+		return x.at.object(m, method, l, i), nil
+	}
+	return nil, nil //nolint:nilnil // there is none
 }
 
 // resource is a URI, listed or not, as policies know it.

@@ -48,6 +48,7 @@ type listing struct {
 	items   []item
 	pages   int
 	dropped bool // some element of the server is not among items
+	drifts  []Drift
 	public  bool
 	expires time.Time
 	own     bool  // it is one caller's own, which no other may see
@@ -405,9 +406,22 @@ func (l *listing) take(g *Gateway, m *member, method mcp.Method, peer *upstream.
 			return true
 		}
 		seen[it.key] = true
+		if method == mcp.MethodToolsList && !l.admit(g, m, &it) {
+			return true
+		}
 		l.items = append(l.items, it)
 		return true
 	})
+}
+
+// admit tells whether a tool may be offered as it is defined, and notes if it is not as approved.
+func (l *listing) admit(g *Gateway, m *member, it *item) bool {
+	drift, ok := g.pinned(m, it)
+	if drift != nil {
+		l.drifts = append(l.drifts, *drift)
+	}
+	l.dropped = l.dropped || !ok
+	return ok
 }
 
 func newItem(method mcp.Method, body []byte, e mcp.Span) (it item, why string) {

@@ -72,8 +72,9 @@ type Gateway struct {
 	// handing: no call of another replica is begun here any more at its caller's instance.
 	handing atomic.Bool
 
-	warned   sync.Map // what warnOnce said
-	warnings atomic.Int64
+	approvals approvals
+	warned    sync.Map // what warnOnce said
+	warnings  atomic.Int64
 }
 
 // world is a plan with the servers opened for it.
@@ -152,6 +153,7 @@ func New(o Options) *Gateway {
 	nothing := &v1.Config{}
 	callers, _ := o.Identity.Configure(nothing) // there is nothing in it that could be wrong
 	empty, _ := plan.Compile(nothing)
+	g.approvals.now.Store(&approved{})
 	first := newWorld(empty, callers)
 	first.before = none
 	first.lay()
@@ -201,6 +203,7 @@ func (g *Gateway) Apply(p *plan.Plan) error {
 	g.parking.review(next)
 	g.vigils.Do(func() { g.retired.Go(g.vigil) })
 	poke(g.applied)
+	g.settlePins(was, next)
 	g.retire(was, next)
 	return nil
 }
@@ -362,10 +365,11 @@ func (g *Gateway) end(m *member) {
 	m.server.Close()
 }
 
-// sameSpec tells whether nothing that concerns the running server changed; its prefix does not.
+// sameSpec tells whether nothing that concerns the running server changed; its prefix and pins do not.
 func sameSpec(a, b *v1.Server) bool {
 	x, y := *a, *b
 	x.Prefix, y.Prefix = nil, nil
+	x.Pin, y.Pin, x.Tools, y.Tools = "", "", nil, nil // lists are taken anew by them
 	return reflect.DeepEqual(x, y)
 }
 

@@ -104,7 +104,7 @@ func hintsOf(tool []byte) policy.Hints {
 
 // find is the index of an element by its key; -1 when the list has none.
 func (l *listing) find(key []byte) int {
-	if l.objects == nil {
+	if l == nil || l.objects == nil {
 		return -1
 	}
 	if i, ok := l.objects.keys()[string(key)]; ok {
