@@ -95,6 +95,7 @@ func (m *managed) readLocked(ctx context.Context) error {
 	if err != nil || m.whole && revision == m.revision {
 		return err
 	}
+	m.report(ctx) // of those that may be gone then
 	all, err := m.store.Keys(ctx)
 	if err != nil {
 		return err
