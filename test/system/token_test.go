@@ -10,7 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
-	"math/big"
+	mathbig "math/big"
 	"net"
 	"net/http"
 	"os"
@@ -164,7 +164,7 @@ func TestVerdictOfRawRequests(t *testing.T) {
 		defer conn.Close()
 		_ = conn.SetDeadline(time.Now().Add(testenv.Patience))
 		headers = append(headers, "Content-Type: application/json", "Accept: application/json, text/event-stream", "MCP-Protocol-Version: 2026-07-28",
-			"Mcp-Method: tools/list", "Connection: close", "Content-Length: "+big.NewInt(int64(len(body))).String())
+			"Mcp-Method: tools/list", "Connection: close", "Content-Length: "+mathbig.NewInt(int64(len(body))).String())
 		if _, err := conn.Write([]byte("POST " + target + " HTTP/1.1\r\n" + strings.Join(headers, "\r\n") + "\r\n\r\n" + body)); err != nil {
 			t.Fatal(err)
 		}
@@ -216,7 +216,7 @@ func pair(t *testing.T, dir, name string, c *x509.Certificate, by *tls.Certifica
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.SerialNumber, c.NotBefore, c.NotAfter = big.NewInt(time.Now().UnixNano()), time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
+	c.SerialNumber, c.NotBefore, c.NotAfter = mathbig.NewInt(time.Now().UnixNano()), time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
 	parent, signer := c, any(key)
 	if by != nil {
 		parent, signer = by.Leaf, by.PrivateKey
