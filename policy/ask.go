@@ -52,7 +52,7 @@ func (w *Who) Principal(c *v1.Config) (*identity.Principal, error) {
 	}
 	issuer := w.Issuer
 	if issuer == "" && method == identity.MethodToken && len(c.Auth.Issuers) > 0 {
-		issuer = cmp.Or(c.Auth.Issuers[0].Name, identity.HostOf(c.Auth.Issuers[0].Issuer))
+		issuer = c.Auth.Issuers[0].DisplayName()
 	}
 	return identity.Suppose(identity.Principal{
 		Subject: cmp.Or(w.Subject, "somebody"), Tenant: cmp.Or(w.Tenant, "default"), Groups: w.Groups, Roles: w.Roles, Scopes: w.Scopes,
