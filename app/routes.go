@@ -35,6 +35,7 @@ func (s *server) routes() []Route {
 		{"GET /health/ready", Public, s.ready}, // reasons and addresses take ServersRead
 		{"GET /readyz", Public, s.ready},
 		{"GET /.well-known/jwks.json", Public, s.jwks}, // of what servers are told
+		{"GET " + control.ClientDocument, Public, s.client},
 		{"GET /metrics", control.ServersRead, s.scraped},
 	}
 }
@@ -122,3 +123,17 @@ func (s *server) jwks(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *server) scraped(w http.ResponseWriter, r *http.Request) { s.metrics.Handler().ServeHTTP(w, r) }
+
+// client is who toolcrib login is, for authorization servers that take an address for the id of a client. Only an address with
+// TLS can be one.
+func (s *server) client(w http.ResponseWriter, r *http.Request) {
+	base := strings.TrimRight(s.gw.Plan().Config.PublicURL, "/")
+	if base == "" && r.TLS != nil {
+		base = "https://" + r.Host
+	}
+	if !strings.HasPrefix(base, "https://") {
+		http.NotFound(w, r)
+		return
+	}
+	writeJSON(w, http.StatusOK, control.LoginClient(base+control.ClientDocument, "http://127.0.0.1"+control.RedirectPath, "http://localhost"+control.RedirectPath))
+}

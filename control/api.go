@@ -84,7 +84,9 @@ type Route struct {
 }
 
 // Routes are all there are: whatever is not here is not served.
-func (a *API) Routes() []Route {
+func Routes() []Route { return new(API).routes() }
+
+func (a *API) routes() []Route {
 	return []Route{
 		{"GET", "whoami", Self, "whoami", a.whoami},
 		{"GET", "keys", KeysRead, "keys.list", a.listKeys},
@@ -115,7 +117,7 @@ func NewAPI(o Options) *API {
 		o.Now = time.Now
 	}
 	a := &API{o: o, mux: http.NewServeMux(), streams: make(chan struct{}, streamsMost)}
-	for _, r := range a.Routes() {
+	for _, r := range a.routes() {
 		a.mux.Handle(r.Method+" "+Prefix+r.Path, &endpoint{a, r})
 	}
 	return a

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -104,6 +106,9 @@ const (
 )
 
 var doors = map[string]door{"mcp": doorMCP, "sse": doorStream, "message": doorMessage}
+
+// Doors are the last elements of the paths of endpoints.
+func Doors() []string { return slices.Sorted(maps.Keys(doors)) }
 
 // allowed are the methods at each door.
 var allowed = [noDoor]string{doorMCP: "GET, POST, DELETE, OPTIONS", doorStream: "GET, OPTIONS", doorMessage: "POST, OPTIONS"}

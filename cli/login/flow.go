@@ -13,13 +13,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/toolcrib/toolcrib/control"
 )
-
-// ClientDocument is where a gateway has the document about this client (draft-ietf-oauth-client-id-metadata-document).
-const ClientDocument = "/.well-known/toolcrib-client.json"
-
-// RedirectPath is the path of the loopback address that codes come to; its port is another each time (RFC 8252 section 7.3).
-const RedirectPath = "/callback"
 
 // Flow logs in at a gateway.
 type Flow struct {
@@ -84,12 +80,12 @@ func (f *Flow) client(ctx context.Context, c *Credential, s *server, gateway *ur
 	case f.ClientID != "":
 		c.ClientID = f.ClientID
 	case s.ClientDocuments && gateway.Scheme == "https" && f.hasDocument(ctx, gateway):
-		c.ClientID = origin(gateway) + ClientDocument
+		c.ClientID = origin(gateway) + control.ClientDocument
 	case s.Registration != "":
 		return f.register(ctx, c, s, redirect)
 	default:
 		return fmt.Errorf("authorization server %s registers no clients by itself; have one registered there as a public client with the "+
-			"redirect address http://127.0.0.1%s (any port), and give its id: --client-id ID", s.Issuer, RedirectPath)
+			"redirect address http://127.0.0.1%s (any port), and give its id: --client-id ID", s.Issuer, control.RedirectPath)
 	}
 	return nil
 }
@@ -98,7 +94,7 @@ func (f *Flow) hasDocument(ctx context.Context, gateway *url.URL) bool {
 	var d struct {
 		ClientID string `json:"client_id"`
 	}
-	address := origin(gateway) + ClientDocument
+	address := origin(gateway) + control.ClientDocument
 	return f.get(ctx, address, &d) == nil && d.ClientID == address
 }
 
@@ -164,7 +160,7 @@ func catch(ctx context.Context, s *server) (*catcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no loopback address for the browser to come back to: %w", err)
 	}
-	c := &catcher{server: s, redirect: "http://" + ln.Addr().String() + RedirectPath, state: random(), result: make(chan caught, 1), done: make(chan struct{})}
+	c := &catcher{server: s, redirect: "http://" + ln.Addr().String() + control.RedirectPath, state: random(), result: make(chan caught, 1), done: make(chan struct{})}
 	c.http = &http.Server{Handler: http.HandlerFunc(c.serve), ReadHeaderTimeout: catcherHeaders, MaxHeaderBytes: 64 << 10}
 	go func() {
 		defer close(c.done)
@@ -201,7 +197,7 @@ func (c *catcher) serve(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Security-Policy", "default-src 'none'")
 	h.Set("Referrer-Policy", "no-referrer")
 	q := r.URL.Query()
-	if r.Method != http.MethodGet || r.URL.Path != RedirectPath || "http://"+r.Host+RedirectPath != c.redirect || one(q, "state") != c.state {
+	if r.Method != http.MethodGet || r.URL.Path != control.RedirectPath || "http://"+r.Host+control.RedirectPath != c.redirect || one(q, "state") != c.state {
 		http.Error(w, "This is not the end of a login that toolcrib waits for.", http.StatusBadRequest)
 		return
 	}

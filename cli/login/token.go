@@ -12,23 +12,12 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/toolcrib/toolcrib/control"
 )
 
-// registration is this client, as it is registered (RFC 7591 section 2).
-type registration struct {
-	Name         string   `json:"client_name"`
-	RedirectURIs []string `json:"redirect_uris"`
-	GrantTypes   []string `json:"grant_types"`
-	Responses    []string `json:"response_types"`
-	AuthMethod   string   `json:"token_endpoint_auth_method"`
-	Application  string   `json:"application_type"`
-}
-
 func (f *Flow) register(ctx context.Context, c *Credential, s *server, redirect string) error {
-	body, err := json.Marshal(registration{
-		Name: "toolcrib command line", RedirectURIs: []string{redirect}, GrantTypes: []string{"authorization_code", "refresh_token"},
-		Responses: []string{"code"}, AuthMethod: "none", Application: "native",
-	})
+	body, err := json.Marshal(control.LoginClient("", redirect))
 	if err != nil {
 		return err
 	}
