@@ -76,9 +76,13 @@ func ClaimsOf(token string) Claims {
 	return claims
 }
 
-// Tagged is a server whose every answer tells what it saw: its lists in descriptions, its tools "mine" and "slow", its resource
-// "tag://mine" and its prompt "mine".
-func Tagged(era Era) Script {
+// Tagged is a server whose every answer tells what it saw: its lists in descriptions, its tool "mine", its resource "tag://mine"
+// and its prompt "mine". More are names of tools that it lists besides.
+func Tagged(era Era, more ...string) Script {
+	tools := `{"name":"mine","description":TAG,"inputSchema":{"type":"object"}}`
+	for _, name := range more {
+		tools += "," + Tool(name)
+	}
 	tagged := func(f func(c *Call, tag string)) func(*Call) {
 		return func(c *Call) {
 			text, _ := json.Marshal(c.Seen().Tag())
@@ -98,7 +102,7 @@ func Tagged(era Era) Script {
 		Era:          era,
 		Capabilities: `{"tools":{"listChanged":true},"prompts":{},"resources":{"subscribe":true},"completions":{}}`,
 		On: map[string]func(*Call){
-			"tools/list":     list("tools", `{"name":"mine","description":TAG,"inputSchema":{"type":"object"}}`),
+			"tools/list":     list("tools", tools),
 			"prompts/list":   list("prompts", `{"name":"mine","description":TAG}`),
 			"resources/list": list("resources", `{"name":"mine","uri":"tag://mine","description":TAG}`),
 			"tools/call mine": tagged(func(c *Call, tag string) {
