@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"net/url"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -162,12 +161,8 @@ func isScope(s string) bool {
 // issuerNames are the names of auth.issuers.
 func issuerNames(c *Config) []string {
 	var names []string
-	for _, i := range c.Auth.Issuers {
-		name := i.Name
-		if u, err := url.Parse(i.Issuer); name == "" && err == nil {
-			name = u.Host
-		}
-		names = append(names, name)
+	for i := range c.Auth.Issuers {
+		names = append(names, c.Auth.Issuers[i].DisplayName())
 	}
 	return names
 }
