@@ -25,7 +25,7 @@ type validatedToolset struct {
 }
 
 func validatedToolsets(c *v1.Config) []validatedToolset {
-	var all []validatedToolset
+	all := make([]validatedToolset, 0, len(c.Toolsets))
 	for _, name := range slices.Sorted(maps.Keys(c.Toolsets)) {
 		t := c.Toolsets[name]
 		v := validatedToolset{

@@ -109,12 +109,8 @@ func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
 		facts = lister.catalog.tool(x.name)
 	}
 	x.tool = g.metric(m, facts)
-	if facts != nil && facts.app && x.at.joined() && x.at.set != nil {
-		return x.unknown()
-	}
 	if facts != nil && facts.app && x.at.joined() {
-		return errs.E("gateway", errs.NotFound, "unknown tool %.128q: it is for the server's own app, at /servers/%s/mcp",
-			x.world.members[m.Name].Prefix+string(x.name), m.Name)
+		return x.forApp()
 	}
 	if x.asTask(p, facts) {
 		x.beTask()
@@ -125,25 +121,42 @@ func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
 		}
 		return nil
 	}
-	switch {
-	case x.Client.Modern:
-		shown := facts.params
-		if x.tailor.Shapes() {
-			if shown, err = tailorHeaders(x, shown); err != nil {
-				return err
-			}
-		}
-		if e := mcp.CheckParams(shown, x.Header, &x.In); e != nil {
-			return errs.E("gateway", errs.HeaderMismatch, "%w", e)
-		}
-		if speaksHeaders {
-			x.call.Header = x.Header
-			if x.tailor.Shapes() {
-				x.call.Params = facts.params
-			}
-		}
-	case speaksHeaders:
+	if x.Client.Modern {
+		return x.mirror(facts.params, speaksHeaders)
+	}
+	if speaksHeaders {
 		x.call.Params = facts.params
+	}
+	return nil
+}
+
+// forApp is the answer to a call of a tool that is for its server's own app, where several servers look like one.
+func (x *Exchange) forApp() error {
+	if x.at.set != nil {
+		return x.unknown()
+	}
+	return errs.E("gateway", errs.NotFound, "unknown tool %.128q: it is for the server's own app, at /servers/%s/mcp",
+		x.at.member(x.member.Name).Prefix+string(x.name), x.member.Name)
+}
+
+// mirror checks the headers of a modern client against the arguments that they mirror, and passes them on to a server that takes
+// them. Those of arguments that the client does not set are made from them.
+func (x *Exchange) mirror(params []mcp.Param, pass bool) error {
+	shown := params
+	if x.tailor.Shapes() {
+		var err error
+		if shown, err = tailorHeaders(x, params); err != nil {
+			return err
+		}
+	}
+	if e := mcp.CheckParams(shown, x.Header, &x.In); e != nil {
+		return errs.E("gateway", errs.HeaderMismatch, "%w", e)
+	}
+	if pass {
+		x.call.Header = x.Header
+		if x.tailor.Shapes() {
+			x.call.Params = params
+		}
 	}
 	return nil
 }

@@ -250,11 +250,11 @@ func (g *Gateway) shown(w *world, e *endpoint, method mcp.Method, m *member, it 
 	as, why := guise{prefix: m.Prefix}, ""
 	switch {
 	case e.set != nil && method == mcp.MethodToolsList:
-		name := ""
-		if name, as.tool, why = e.set.Tool(m.Server, it.key); as.tool == nil && why == "" {
+		name, t, hindrance := e.set.Tool(m.Server, it.key)
+		if t == nil && hindrance == "" {
 			return as, false
 		}
-		if name != m.Prefix+it.key {
+		if as.tool, why = t, hindrance; name != m.Prefix+it.key {
 			as.name = name
 		}
 	case e.set != nil && !e.set.HoldsPrompt(m.Prefix+it.key):

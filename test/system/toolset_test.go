@@ -152,8 +152,11 @@ func TestToolsetRest(t *testing.T) {
 		search, files, g := deskOf(t, k)
 		client := g.Client(era, "/toolsets/desk/mcp")
 		for _, ok := range [][2]string{
-			{"prompts/get", `"name":"search__ask"`}, {"resources/read", `"uri":"desk://open/1"`}, {"resources/read", `"uri":"desk://open/7"`},
-			{"resources/read", `"uri":"ticket://7"`}, {"completion/complete", `"ref":{"type":"ref/prompt","name":"search__ask"},"argument":{"name":"a","value":""}`},
+			{"prompts/get", `"name":"search__ask"`},
+			{"resources/read", `"uri":"desk://open/1"`},
+			{"resources/read", `"uri":"desk://open/7"`},
+			{"resources/read", `"uri":"ticket://7"`},
+			{"completion/complete", `"ref":{"type":"ref/prompt","name":"search__ask"},"argument":{"name":"a","value":""}`},
 			{"completion/complete", `"ref":{"type":"ref/resource","uri":"ticket://{id}"},"argument":{"name":"id","value":""}`},
 		} {
 			if r := client.Call(ok[0], ok[1]); r.Result() == nil {
@@ -168,9 +171,14 @@ func TestToolsetRest(t *testing.T) {
 		}
 		was := reached()
 		for _, no := range [][2]string{
-			{"prompts/get", `"name":"search__beg"`}, {"prompts/get", `"name":"files__ask"`}, {"prompts/get", `"name":"ask"`},
-			{"resources/read", `"uri":"desk://closed/1"`}, {"resources/read", `"uri":"file:///a"`}, {"resources/read", `"uri":"person://1"`},
-			{"resources/read", `"uri":"desk://open/../closed/1"`}, {"resources/read", `"uri":"desk://open/%2E./closed/1"`},
+			{"prompts/get", `"name":"search__beg"`},
+			{"prompts/get", `"name":"files__ask"`},
+			{"prompts/get", `"name":"ask"`},
+			{"resources/read", `"uri":"desk://closed/1"`},
+			{"resources/read", `"uri":"file:///a"`},
+			{"resources/read", `"uri":"person://1"`},
+			{"resources/read", `"uri":"desk://open/../closed/1"`},
+			{"resources/read", `"uri":"desk://open/%2E./closed/1"`},
 			{"completion/complete", `"ref":{"type":"ref/prompt","name":"search__beg"},"argument":{"name":"a","value":""}`},
 			{"completion/complete", `"ref":{"type":"ref/resource","uri":"person://{id}"},"argument":{"name":"id","value":""}`},
 		} {
