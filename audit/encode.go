@@ -215,7 +215,7 @@ func (r *Record) refused() bool {
 }
 
 func (e *encoder) decision(r *Record) {
-	word := ""
+	var word string
 	switch r.Decision {
 	case Allowed:
 		e.raw(`,"action_id":1,"action":"Allowed","disposition_id":1,"disposition":"Allowed"`)
@@ -442,7 +442,8 @@ func (e *encoder) arguments(s *rules, r *Record) {
 		red.secret = s.isSecret
 	}
 	red.value(0)
-	e.b = append(red.out, ',')
+	e.b = red.out
+	e.raw(",")
 }
 
 // shownURI is the name of what was asked for; of a URI, without what may be a secret.

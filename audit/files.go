@@ -159,11 +159,12 @@ func lineBefore(f *os.File, end int64) (begin int64, line []byte, err error) {
 	var all []byte
 	for at := end; ; {
 		size := min(at, 32<<10)
-		part := make([]byte, size)
-		if _, err := f.ReadAt(part, at-size); err != nil {
+		more := make([]byte, size+int64(len(all)))
+		copy(more[size:], all)
+		if _, err := f.ReadAt(more[:size], at-size); err != nil {
 			return 0, nil, err
 		}
-		all = append(part, all...)
+		all = more
 		at -= size
 		if i := bytes.LastIndexByte(all[:len(all)-1], '\n'); i >= 0 {
 			begin, line = at+int64(i)+1, all[i+1:]

@@ -125,7 +125,10 @@ func (r *runner) save() error {
 	if r.saved == r.r.pos {
 		return nil
 	}
-	text, _ := json.Marshal(r.r.pos) // texts and numbers
+	text, err := json.Marshal(r.r.pos)
+	if err != nil {
+		return err
+	}
 	if err := writeFile(r.file, text); err != nil {
 		return err
 	}

@@ -160,7 +160,6 @@ type taker struct {
 	mu   sync.Mutex
 	seen []uint64
 	fail atomic.Bool
-	sent chan struct{}
 }
 
 func (k *taker) Send(_ context.Context, lines []audit.Line) error {

@@ -229,11 +229,11 @@ func (r *runner) same(s *v1.AuditSink) bool {
 }
 
 func (l *Log) runner(s *v1.AuditSink) (*runner, error) {
-	make := makers[s.Kind()]
-	if make == nil {
+	maker := makers[s.Kind()]
+	if maker == nil {
 		return nil, fmt.Errorf("this program has no sink %q", s.Kind())
 	}
-	to, err := make(s, &l.o, l.stateDir)
+	to, err := maker(s, &l.o, l.stateDir)
 	if err != nil {
 		return nil, err
 	}

@@ -92,7 +92,7 @@ func Verify(ctx context.Context, path string, o VerifyOptions) (*Report, error) 
 	head, err := readMark(headName(path))
 	if err != nil {
 		v.fault(faultHead, 0, "%s", err)
-		return v.r, nil
+		return v.r, nil //nolint:nilerr // it is a finding
 	}
 	if !o.Part {
 		v.head = head // before the files: what is written meanwhile comes behind
@@ -188,8 +188,8 @@ func eachLine(from io.Reader, f func(line []byte, whole bool) bool) error {
 		}
 		line := part
 		if len(long) > 0 {
-			line = append(long, part...)
-			long = long[:0]
+			long = append(long, part...)
+			line, long = long, long[:0]
 		}
 		line, whole := bytes.CutSuffix(line, []byte{'\n'})
 		if len(line) > 0 || whole {
@@ -337,7 +337,7 @@ func (v *verifier) checkpoint(m *mark, c *chained) {
 	case v.o.Keys[m.Key] == nil:
 		v.fault(faultSignature, c.seq, "the checkpoint is signed with the key %s, which was not given", m.Key)
 	case !m.good(v.o.Keys):
-		v.fault(faultSignature, v.signedNext(), "the signature of the checkpoint at line %d is not good: lines from here to there may have been written anew", c.seq)
+		v.fault(faultSignature, v.signedNext(), "the signature of the checkpoint at line %d is not good: lines before it may have been written anew", c.seq)
 	default:
 		v.r.Checkpoints++
 		v.r.Signed, v.from = m.Sequence, m.From
