@@ -116,8 +116,10 @@ func TestRequiredMembers(t *testing.T) {
 // TestRedacted: what is recorded of arguments, by rule.
 func TestRedacted(t *testing.T) {
 	rows := []struct{ as, in, want string }{
-		{"redacted", `{"a": [1.0, {"Api-Key":{"x":1}}], "max_tokens" : 9007199254740993, "päss\u0077ord":"x", "q":"\n\u00a0"}`,
-			`{"a":[1.0,{"Api-Key":"[redacted]"}],"max_tokens":"[redacted]","päss\u0077ord":"x","q":"\n\u00a0"}`},
+		{
+			"redacted", `{"a": [1.0, {"Api-Key":{"x":1}}], "max_tokens" : 9007199254740993, "päss\u0077ord":"x", "q":"\n\u00a0"}`,
+			`{"a":[1.0,{"Api-Key":"[redacted]"}],"max_tokens":"[redacted]","päss\u0077ord":"x","q":"\n\u00a0"}`,
+		},
 		{"redacted", "{\n \"pass\\u0077ord\": [\"secret\"],\r\n\t\"custom_ssn\": null , \"e\":{}, \"f\":[ ] }", `{"pass\u0077ord":"[redacted]","custom_ssn":"[redacted]","e":{},"f":[]}`},
 		{"full", `{"password": "x"}`, `{"password":"x"}`},
 		{"none", `{"a":1}`, ``},

@@ -92,7 +92,7 @@ func Verify(ctx context.Context, path string, o VerifyOptions) (*Report, error) 
 	head, err := readMark(headName(path))
 	if err != nil {
 		v.fault(faultHead, 0, "%s", err)
-		return v.r, nil //nolint:nilerr // it is a finding
+		return v.r, nil
 	}
 	if !o.Part {
 		v.head = head // before the files: what is written meanwhile comes behind
@@ -111,11 +111,13 @@ func Verify(ctx context.Context, path string, o VerifyOptions) (*Report, error) 
 			return nil, err
 		}
 		if v.r.Fault != nil {
-			return v.r, nil
+			break
 		}
 	}
-	v.line = 0
-	v.close()
+	if v.r.Fault == nil {
+		v.line = 0
+		v.close()
+	}
 	return v.r, nil
 }
 

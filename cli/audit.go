@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"strconv"
 	"strings"
@@ -162,9 +163,7 @@ func (c *auditVerifyCmd) keys(sys *system) (map[string]ed25519.PublicKey, error)
 		if err != nil {
 			return nil, usagef("--key %s %w", file, err)
 		}
-		for id, key := range keys {
-			all[id] = key
-		}
+		maps.Copy(all, keys)
 	}
 	if len(all) > 0 {
 		return all, nil
@@ -279,7 +278,7 @@ func moment(flag, text string, now time.Time) (time.Time, error) {
 		return now.Add(-ago.D()), nil
 	}
 	for _, form := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
-		if t, err := time.ParseInLocation(form, text, time.Local); err == nil {
+		if t, err := time.ParseInLocation(form, text, now.Location()); err == nil {
 			return t, nil
 		}
 	}
