@@ -45,15 +45,19 @@ func guards(p *plan.Plan) bool {
 // authorize decides whether the caller may do what the request asks. Where only the caller's own instance knows what it offers,
 // confirm does as soon as there is one: here, or at the replica that has it.
 func authorize(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
-	if x.view == nil && !x.selected() && !x.kept() || x.about != nil && x.about.token != nil {
-		return false, x.misfit // a task was decided about when its id was opened
+	if x.about != nil && x.about.token != nil {
+		return false, nil // a task was decided about when its id was opened
+	}
+	if x.view == nil && !x.selected() && !x.kept() {
+		g.foreshadow(x)
+		return false, x.misfit
 	}
 	m, c := x.member, x.who()
 	if m.ownLists(c) {
 		k, up := m.family.pool.Peek(m.family.keyOf(c))
 		if !up {
 			x.unsettled = true
-			return false, x.mayReach(m)
+			return false, g.mayReach(x, m)
 		}
 		m = &k.member
 	}
@@ -76,17 +80,16 @@ func confirm(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 }
 
 // mayReach refuses what no policy permits whatever it is.
-func (x *Exchange) mayReach(m *member) error {
+func (g *Gateway) mayReach(x *Exchange, m *member) error {
 	if x.at.sees(x.view, m, x.kind()) {
 		return nil
 	}
-	x.decision = policy.Decision{Rule: "no policy permits anything of the kind at this server"}
-	return x.unknown()
+	return g.deny(x, "no policy permits anything of the kind at this server")
 }
 
 // decide decides about what the request asks of a server.
 func (g *Gateway) decide(ctx context.Context, x *Exchange, m *member) error {
-	if err := x.mayReach(m); err != nil {
+	if err := g.mayReach(x, m); err != nil {
 		return err
 	}
 	o, err := g.asked(ctx, x, m)
@@ -94,14 +97,15 @@ func (g *Gateway) decide(ctx context.Context, x *Exchange, m *member) error {
 		return err
 	}
 	if o == nil {
-		x.decision = policy.Decision{Rule: "the server lists nothing of this name"}
-		return x.unknown()
+		return g.deny(x, "the server lists nothing of this name")
 	}
 	if x.view == nil {
+		g.foreshadow(x)
 		return x.misfit
 	}
 	x.gather()
 	x.decision = may(x.view, o, &x.facts)
+	g.decided(x, o)
 	if err := x.judge(); err != nil {
 		return err
 	}
@@ -129,6 +133,14 @@ func may(v *policy.View, o *policy.Object, f *policy.Facts) policy.Decision {
 		}
 	}
 	return d
+}
+
+// deny denies what no policy was asked about.
+func (g *Gateway) deny(x *Exchange, rule string) error {
+	if x.decision = (policy.Decision{Rule: rule}); x.view != nil {
+		g.o.Metrics.Decided(labels[x.kind()], false, false)
+	}
+	return x.unknown()
 }
 
 // judge turns the decision into an answer. Whoever only lacks scopes is told which.
@@ -205,7 +217,7 @@ func (x *Exchange) gather() {
 
 // surroundings notes where the caller comes from, if that may matter.
 func (x *Exchange) surroundings(f *policy.Facts) {
-	if !x.view.Ambient() {
+	if (x.view == nil || !x.view.Ambient()) && x.world.plan.Policies.Shadow() == nil {
 		return
 	}
 	info := x.Client.Info

@@ -88,6 +88,7 @@ type world struct {
 	gen       *atomic.Uint64
 	views     viewCache
 	presences presences
+	shadows   shadows
 
 	refs    atomic.Int64
 	old     atomic.Bool

@@ -48,6 +48,7 @@ type Metrics struct {
 	shares          *prometheus.HistogramVec
 	rejected        *prometheus.CounterVec
 	parked          prometheus.Gauge
+	policies        Policies
 
 	requestSeries table[requestLabels, requestSeries]
 
@@ -67,6 +68,7 @@ func NewMetrics(version string) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		servers:  map[string]*server{},
+		policies: newPolicies(),
 
 		requests: counters("mcp_requests_total",
 			"Requests from clients that were answered, refused ones included.", "method", "era", "outcome"),
@@ -105,6 +107,7 @@ func NewMetrics(version string) *Metrics {
 	}
 	m.registry.MustRegister(m.requests, m.requestDuration, m.toolRequests, m.toolErrors, m.toolDuration,
 		m.discoveries, m.states, m.restarts, m.starts, m.startDuration, m.crashes, m.refused, m.shares, m.rejected, m.parked, buildInfo(version),
+		m.policies.decisions, m.policies.shadow,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -1,0 +1,344 @@
+package system_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/toolcrib/toolcrib/internal/testenv"
+)
+
+// TestDeniedIsUnknown: what is denied is answered byte for byte as what does not exist, at all endpoints, in both eras.
+func TestDeniedIsUnknown(t *testing.T) {
+	t.Parallel()
+	config := testenv.Config{Servers: map[string]*testenv.Server{}}
+	for _, name := range []string{"one", "two", "six"} {
+		config.Servers[name] = testenv.HTTPServer(t, shop(name))
+	}
+	few := ofGroup("few", "few")
+	config.More = map[string]any{
+		"auth":     authOf(few),
+		"policies": grants(map[string]any{"few": map[string]any{"allow": []string{"one__look"}, "prompts": []string{"one__ask"}, "resources": []string{"one://open/*"}}}),
+		"toolsets": map[string]any{"set": map[string]any{"servers": []string{"one", "two"}}, "far": map[string]any{"servers": []string{"two"}}},
+	}
+	g := testenv.Serve(t, config)
+	for _, era := range testenv.Eras {
+		for _, path := range []string{"/mcp", "/servers/one/mcp", "/toolsets/set/mcp"} {
+			t.Run(era.String()+path, func(t *testing.T) {
+				t.Parallel()
+				c := speaks(g, era, path, few)
+				if refused := opens(c); refused != nil {
+					t.Fatalf("%v", refused)
+				}
+				p := "one__"
+				if strings.HasPrefix(path, "/servers/") {
+					p = ""
+				}
+				// Each row has one that is there and denied, and one of the same form that is not there.
+				rows := [][3]string{
+					{"tools/call", `"name":"` + p + `odd","arguments":{}`, "odd"},
+					{"prompts/get", `"name":"` + p + `tell"`, "tell"},
+					{"resources/read", `"uri":"one://shut/b"`, "shut/b"},
+					{"completion/complete", `"ref":{"type":"ref/prompt","name":"` + p + `tell"},"argument":{"name":"x","value":""}`, "tell"},
+					{"completion/complete", `"ref":{"type":"ref/resource","uri":"one://shut/{x}"},"argument":{"name":"x","value":""}`, "shut/"},
+				}
+				if p != "" {
+					rows = append(rows, [3]string{"tools/call", `"name":"two__look","arguments":{}`, "two__look"},
+						[3]string{"resources/read", `"uri":"two://open/a"`, "two://open/a"})
+				}
+				if era == testenv.Legacy {
+					rows = append(rows, [3]string{"resources/subscribe", `"uri":"one://shut/b"`, "shut/b"})
+				}
+				for _, row := range rows {
+					none := strings.Repeat("z", len(row[2])) // as long, so that all lengths are equal
+					denied := answerOf(c, row[0], row[1])
+					unknown := answerOf(c, row[0], strings.Replace(row[1], row[2], none, 1))
+					if want := strings.Replace(unknown, none, row[2], -1); denied != want || !strings.Contains(denied, "unknown") {
+						t.Errorf("%s %s:\n%s\nwant\n%s", row[0], row[2], denied, want)
+					}
+				}
+			})
+		}
+		// An endpoint of which nothing may be seen is none.
+		for _, pair := range [][2]string{{"/servers/two/mcp", "/servers/six/mcp"}, {"/servers/two/mcp", "/servers/nix/mcp"}, {"/toolsets/far/mcp", "/toolsets/fax/mcp"}} {
+			name := func(path string) string { return strings.Split(path, "/")[2] }
+			denied, unknown := speaks(g, era, pair[0], few), speaks(g, era, pair[1], few)
+			a, b := answerOf(denied, "tools/list", ""), answerOf(unknown, "tools/list", "")
+			if want := strings.Replace(b, name(pair[1]), name(pair[0]), -1); a != want || !strings.HasPrefix(a, "404") {
+				t.Errorf("%s: %s, want %s", pair[0], a, want)
+			}
+			for _, method := range []string{http.MethodGet, http.MethodDelete, http.MethodPut} {
+				if a, b := statusOf(t, denied, method), statusOf(t, unknown, method); a != b {
+					t.Errorf("%s %s: HTTP %d, of one that is not there %d", method, pair[0], a, b)
+				}
+			}
+		}
+	}
+}
+
+// answerOf is all that tells one answer from another.
+func answerOf(c *testenv.Client, method, members string) string {
+	r := c.Do(testenv.Request{ID: "7", Method: method, Members: members})
+	return fmt.Sprintf("%d %s %s %s", r.Status, r.Header.Get("Content-Type"), r.Header.Get("Www-Authenticate"), r.Last())
+}
+
+func statusOf(t *testing.T, c *testenv.Client, method string) int {
+	t.Helper()
+	r, err := http.NewRequestWithContext(testenv.Within(t, testenv.Patience), method, c.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+c.Key)
+	r.Header.Set("Mcp-Session-Id", "none")
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode
+}
+
+// TestScopeOfPaths: unknown, malformed and encoded names of endpoints never lead to another one, and not to all.
+func TestScopeOfPaths(t *testing.T) {
+	t.Parallel()
+	config := testenv.Config{Servers: map[string]*testenv.Server{}}
+	for _, name := range []string{"one", "two"} {
+		config.Servers[name] = testenv.HTTPServer(t, shop(name))
+	}
+	one := ofGroup("one", "one")
+	config.More = map[string]any{
+		"auth":     authOf(one),
+		"policies": grants(map[string]any{"one": map[string]any{"servers": []string{"one"}}}),
+		"toolsets": map[string]any{"set": map[string]any{"servers": []string{"one"}}},
+	}
+	g := testenv.Serve(t, config)
+	for _, path := range []string{
+		"/servers/two/mcp", "/servers/ONE/mcp", "/servers/one%00/mcp", "/servers/one%2f/mcp", "/servers/%2e%2e/mcp", "/servers/../mcp", "/servers//mcp",
+		"/servers/one%2ftwo/mcp", "/servers/one%20/mcp", "/servers/one;two/mcp", "/servers/%6fne%25/mcp", "/servers/*/mcp", "/servers/one/two/mcp",
+		"/servers/toolsets%2fset/mcp", "/toolsets/one/mcp", "/toolsets/%73et%00/mcp", "/toolsets/../servers/two/mcp", "/toolsets//mcp", "/servers/set/mcp",
+		"/servers/tw%6f/mcp", "/servers/%74wo/mcp", "//mcp", "/mcp/mcp", "/servers/two%2f..%2fone/mcp",
+	} {
+		c := speaks(g, testenv.Modern, path, one)
+		r := c.Call("tools/list", "")
+		if r.Status/100 == 2 {
+			t.Errorf("%s is served: %v", path, r)
+		}
+		if bytes.Contains(r.Last(), []byte("look")) {
+			t.Errorf("%s lists tools: %v", path, r)
+		}
+	}
+	if names := speaks(g, testenv.Modern, "/servers/%6Fne/mcp", one).Call("tools/list", "").Names("tools"); len(names) != 3 {
+		t.Errorf("the same name, encoded: %v", names)
+	}
+}
+
+// TestURITricks: no spelling of a URI gets around what may be read.
+func TestURITricks(t *testing.T) {
+	t.Parallel()
+	s := testenv.HTTPServer(t, testenv.Script{
+		Resources: []string{`{"uri":"file:///data/a","name":"a"}`, `{"uri":"file:///secret/b","name":"b"}`}, Templates: []string{`{"uriTemplate":"file:///{+path}","name":"all"}`},
+		On: map[string]func(*testenv.Call){"resources/read": func(c *testenv.Call) { c.Complete(`"contents":[]`) }},
+	})
+	reader := ofGroup("reads", "reads")
+	config := testenv.Config{Servers: map[string]*testenv.Server{"one": s}}
+	config.More = map[string]any{"auth": authOf(reader), "policies": grants(map[string]any{"reads": map[string]any{"resources": []string{"file:///data/*"}}})}
+	g := testenv.Serve(t, config)
+	for _, path := range []string{"/mcp", "/servers/one/mcp"} {
+		c := speaks(g, testenv.Modern, path, reader)
+		for _, uri := range []string{
+			"file:///secret/b", "file:///data/../secret/b", "file:///data/%2e%2e/secret/b", "file:///data/%2E%2E%2Fsecret/b", "file:///data/..%2fsecret/b",
+			"file:///data/%252e%252e/secret/b", `file:///data/..\\secret/b`, "file:///data/..%5csecret/b", "file:///data/x%2fy%2fz/../../secret/b",
+			"file:///data/%00/../secret", "file:///data", "FILE:///data/a", "file:///data/x/../../secret/b?y", "file:///data/a#/../../secret/b", "file:///%64ata/../secret",
+		} {
+			if code, text := c.Call("resources/read", `"uri":"`+uri+`"`).Error(); code != -32602 || !strings.Contains(text, "unknown resource") {
+				t.Errorf("%s at %s: %d %s", uri, path, code, text)
+			}
+		}
+		for _, uri := range []string{"file:///data/a", "file:///data/new", "file:///data/a%20b", "file:///data/a%2Bb.txt?x=1"} {
+			if r := c.Call("resources/read", `"uri":"`+uri+`"`); r.Result() == nil {
+				t.Errorf("%s at %s: %v", uri, path, r)
+			}
+		}
+		if names := c.Call("resources/list", "").Names("resources"); len(names) != 1 || names[0] != "file:///data/a" {
+			t.Errorf("%s lists %v", path, names)
+		}
+		if names := c.Call("resources/templates/list", "").Names("resourceTemplates"); len(names) != 0 {
+			t.Errorf("%s lists templates %v", path, names)
+		}
+	}
+	for _, r := range s.Received("resources/read") {
+		if uri := r.Param("uri"); !strings.HasPrefix(uri, `"file:///data/`) || strings.Contains(uri, "secret") {
+			t.Errorf("the server was asked for %s", uri)
+		}
+	}
+}
+
+// TestTokenStaysHere: what callers identify themselves with reaches no server, and neither do other headers of theirs.
+func TestTokenStaysHere(t *testing.T) {
+	t.Parallel()
+	eachPair(t, func(t *testing.T, era testenv.Era, k kind) {
+		s := k.server(t, shop("one"))
+		alice := ofGroup("alice", "user")
+		c := testenv.Config{Entries: map[string]any{"one": s.Entry(map[string]any{"isolation": nil})}}
+		if !k.stdio {
+			c.Entries["one"] = s.Entry()
+		} else {
+			c.Entries["one"] = s.Entry(map[string]any{"isolation": "principal"})
+		}
+		c.More = map[string]any{"auth": authOf(alice)}
+		g := testenv.Serve(t, c)
+		client := speaks(g, era, "/servers/one/mcp", alice)
+		if refused := opens(client); refused != nil {
+			t.Fatalf("%v", refused)
+		}
+		canaries := http.Header{"Cookie": {"canary=1"}, "Forwarded": {"for=canary"}, "X-Forwarded-User": {"canary"}, "X-Toolcrib-Identity": {"canary"}, "Dpop": {"canary"}}
+		for _, o := range operations("one", "") {
+			if r := client.Do(testenv.Request{Method: o.method, Members: o.members, Header: canaries}); r.Status == http.StatusUnauthorized {
+				t.Errorf("%v", r)
+			}
+		}
+		seen := 0
+		for _, r := range s.Received("") {
+			seen++
+			all := string(r.Body) + fmt.Sprint(r.Header)
+			if strings.Contains(all, alice.key) || strings.Contains(all, "canary") {
+				t.Errorf("the server got %s", all)
+			}
+		}
+		if seen < 5 {
+			t.Errorf("the server got only %d messages", seen)
+		}
+		for _, child := range children(s, k) {
+			if strings.Contains(strings.Join(child.Env, " "), alice.key) {
+				t.Error("a child has the caller's key")
+			}
+		}
+	})
+}
+
+func children(s *testenv.Server, k kind) []*testenv.Child {
+	if k.stdio {
+		return s.Children()
+	}
+	return nil
+}
+
+// TestSessionOfNamesakes: one subject of two issuers, or in two tenants, is as many callers. A session survives that its caller
+// comes with another token, and is of no use to anybody else.
+func TestSessionOfNamesakes(t *testing.T) {
+	t.Parallel()
+	first, second := testenv.NewIssuer(t, "ES256", "/first"), testenv.NewIssuer(t, "EdDSA", "/second")
+	entry := func(i *testenv.Issuer, name string) map[string]any {
+		return i.Entry(map[string]any{"name": name, "audience": []string{"here"}, "claims": map[string]any{"tenant": "org"}})
+	}
+	c := testenv.One(testenv.HTTPServer(t, shop("one")))
+	c.More = map[string]any{"auth": map[string]any{"issuers": []any{entry(first, "first"), entry(second, "second")}}}
+	g := testenv.Serve(t, c)
+	token := func(i *testenv.Issuer, subject, org, id string) string {
+		return i.Token(subject, "here", testenv.Claims{"org": org, "jti": id})
+	}
+	client := g.LegacyOf("/mcp", testenv.LegacyVersion, token(first, "alice", "acme", "1"))
+	for name, row := range map[string]struct {
+		key  string
+		want int
+	}{
+		"the same token":  {client.Key, 200},
+		"another token":   {token(first, "alice", "acme", "2"), 200},
+		"another issuer":  {token(second, "alice", "acme", "3"), 404},
+		"another tenant":  {token(first, "alice", "bolt", "4"), 404},
+		"another subject": {token(first, "bob", "acme", "5"), 404},
+	} {
+		client.Key = row.key
+		if r := client.Call("tools/list", ""); r.Status != row.want {
+			t.Errorf("%s: %v", name, r)
+		}
+	}
+}
+
+// TestStepUp: what a token only lacks scopes for is listed, and a call is told which.
+func TestStepUp(t *testing.T) {
+	t.Parallel()
+	i := testenv.NewIssuer(t, "ES256", "")
+	c := testenv.One(testenv.HTTPServer(t, shop("one")))
+	c.More = map[string]any{
+		"auth": map[string]any{"issuers": []any{i.Entry(map[string]any{"audience": []string{"here"}})}},
+		"policies": map[string]any{
+			"roles":    map[string]any{"look": map[string]any{"allow": []string{"one__look"}}, "write": map[string]any{"allow": []string{"one__break"}, "prompts": []string{"one__ask"}}},
+			"bindings": []map[string]any{{"everyone": true, "role": "look"}, {"everyone": true, "role": "write", "scopes": []string{"mcp:write", "mcp:more"}}},
+		},
+	}
+	g := testenv.Serve(t, c)
+	for _, era := range testenv.Eras {
+		client := speaks(g, era, "/mcp", holder{key: i.Token("alice", "here", testenv.Claims{"scope": "mcp"})})
+		if refused := opens(client); refused != nil {
+			t.Fatalf("%v", refused)
+		}
+		if names := client.Call("tools/list", "").Names("tools"); len(names) != 2 {
+			t.Errorf("%s: listed are %v", era, names)
+		}
+		for method, members := range map[string]string{"tools/call": `"name":"one__break","arguments":{}`, "prompts/get": `"name":"one__ask"`} {
+			r := client.Call(method, members)
+			challenge := r.Header.Get("WWW-Authenticate")
+			if r.Status != 403 || !strings.Contains(challenge, `error="insufficient_scope"`) || !strings.Contains(challenge, "mcp:write") || !strings.Contains(challenge, "mcp:more") {
+				t.Errorf("%s %s: %v, %s", era, method, r, challenge)
+			}
+		}
+		client.Key = i.Token("alice", "here", testenv.Claims{"scope": "mcp:write mcp:more"})
+		if r := client.Tool("one__break", "{}"); r.Result() == nil {
+			t.Errorf("%s: with the scopes: %v", era, r)
+		}
+		if code, _ := client.Tool("one__odd", "{}").Error(); code != -32602 {
+			t.Errorf("%s: what no scope permits: %d", era, code)
+		}
+	}
+}
+
+// TestShadow: policies that decide nothing are compared with those that do, also where everything is permitted.
+func TestShadow(t *testing.T) {
+	t.Parallel()
+	next := filepath.Join(t.TempDir(), "next.yaml")
+	text := "roles: {few: {allow: [\"*__look\", \"*__odd\"]}}\nbindings: [{everyone: true, role: few}]\n"
+	if err := os.WriteFile(next, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := testenv.HTTPServer(t, shop("one"))
+	open := testenv.One(s)
+	open.More = map[string]any{"policies": map[string]any{"shadow": next}}
+	closed := testenv.One(s)
+	alice := ofGroup("alice", "some")
+	closed.More = map[string]any{"auth": authOf(alice), "policies": map[string]any{
+		"roles": map[string]any{"some": map[string]any{"allow": []string{"*__look", "*__break"}, "manage": []string{"*"}}}, "bindings": []map[string]any{{"group": "some", "role": "some"}}, "shadow": next,
+	}}
+	for name, row := range map[string]struct {
+		config testenv.Config
+		key    string
+		want   []string
+	}{
+		"open":   {open, "", []string{`toolcrib_policy_shadow_total{change="lost",kind="tool"} 2`}},
+		"closed": {closed, alice.key, []string{`toolcrib_policy_shadow_total{change="lost",kind="tool"} 2`, `toolcrib_policy_shadow_total{change="gained",kind="tool"} 1`, `toolcrib_policy_decisions_total{decision="denied",kind="tool"} 1`}},
+	} {
+		g := testenv.Serve(t, row.config)
+		c := g.Modern("/mcp")
+		c.Key = row.key
+		c.Call("tools/list", "")
+		for _, tool := range []string{"look", "break", "break", "odd"} {
+			c.Tool("one__"+tool, "{}")
+		}
+		h := http.Header{}
+		if row.key != "" {
+			h.Set("Authorization", "Bearer "+row.key)
+		}
+		for _, line := range row.want {
+			if _, metrics := g.Get("/metrics", h); !strings.Contains(metrics, line) {
+				t.Errorf("%s: no %s in the metrics", name, line)
+			}
+		}
+		if n := strings.Count(g.Log(), "policies.shadow would decide otherwise"); n != len(row.want)-len(row.want)/3 {
+			t.Errorf("%s: %d lines in the log", name, n)
+		}
+	}
+}
