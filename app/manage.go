@@ -1,9 +1,12 @@
 package app
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 
 	"github.com/toolcrib/toolcrib/control"
+	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/policy"
 )
 
@@ -16,6 +19,7 @@ func (s *server) management() *control.API {
 		Changed:  s.keysChanged,
 		Audit:    s.audit,
 		Search:   s.searchAudit,
+		Explain:  s.explain,
 		Log:      s.log,
 		Subject:  sight{s},
 		Servers:  func() any { return s.gw.Status() },
@@ -27,4 +31,20 @@ func (s *server) keysChanged(ctx context.Context) {
 	if err := s.identity.Refresh(ctx); err != nil {
 		s.log.Warn("a change of keys counts only once the store can be read", "error", err)
 	}
+}
+
+// explain answers what the command explain asks, by the policies that count now.
+func (s *server) explain(_ context.Context, question json.RawMessage) (any, error) {
+	dec := json.NewDecoder(bytes.NewReader(question))
+	dec.DisallowUnknownFields()
+	var q policy.Question
+	if err := dec.Decode(&q); err != nil {
+		return nil, errs.E("explain", errs.Invalid, "the question cannot be read: %v", err)
+	}
+	p := s.gw.Plan()
+	e, err := p.Policies.Answer(p.Config, &q)
+	if err != nil {
+		return nil, errs.E("explain", errs.Invalid, "%v", err)
+	}
+	return e, nil
 }

@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -15,6 +17,7 @@ import (
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/audit"
+	"github.com/toolcrib/toolcrib/control"
 )
 
 // auditCmd are the commands about the audit log.
@@ -208,6 +211,7 @@ type auditSearchCmd struct {
 	Text      string   `placeholder:"TEXT" help:"That stands anywhere in the line."`
 	Own       bool     `help:"With what the log tells of itself: starts, checkpoints."`
 	Lines     int      `short:"n" default:"0" help:"Only the last so many; 0 is all."`
+	URL       string   `placeholder:"URL" help:"Ask this gateway over the network, with a credential that may do audit:read: its last 10,000 records at most."`
 	Output    string   `short:"o" enum:"text,json" default:"text" help:"text, or json: the lines as they are in the log."`
 	auditLog  `embed:""`
 }
@@ -221,6 +225,7 @@ Examples:
     toolcrib audit search --since 1h --decision denied
     toolcrib audit search --subject alice --tool "delete_*" -o json
     toolcrib audit search /var/log/toolcrib/audit.jsonl --text 0af7651916cd43dd
+    toolcrib audit search --url https://tools.example.com --operation "keys.*" -n 20
 
 Exit codes: 0 shown, 1 the log cannot be read, 2 the command line is wrong.
 `
@@ -228,10 +233,6 @@ Exit codes: 0 shown, 1 the log cannot be read, 2 the command line is wrong.
 
 func (c *auditSearchCmd) Run(ctx context.Context, sys *system) error {
 	q, err := c.query(time.Now())
-	if err != nil {
-		return err
-	}
-	logs, err := c.logs(sys, c.Paths)
 	if err != nil {
 		return err
 	}
@@ -244,12 +245,67 @@ func (c *auditSearchCmd) Run(ctx context.Context, sys *system) error {
 		}
 	}
 	last := &lastRecords{n: c.Lines, take: take}
+	if c.URL != "" {
+		return errors.Join(c.elsewhere(ctx, q, last.add), last.flush(), show.out.Flush())
+	}
+	logs, err := c.logs(sys, c.Paths)
+	if err != nil {
+		return err
+	}
 	for _, path := range logs {
 		if err := audit.Search(ctx, path, *q, last.add); err != nil {
 			return failf("%w", err)
 		}
 	}
 	return errors.Join(last.flush(), show.out.Flush())
+}
+
+const remoteRecords = 10_000
+
+// elsewhere asks a gateway for the records.
+func (c *auditSearchCmd) elsewhere(ctx context.Context, q *audit.Query, take func([]byte, *audit.Event) bool) error {
+	if len(c.Paths) > 0 || c.Own {
+		return usagef("--url asks a gateway: neither a path nor --own goes with it")
+	}
+	query := url.Values{"limit": {strconv.Itoa(remoteRecords)}}
+	if c.Lines > 0 {
+		query.Set("limit", strconv.Itoa(min(c.Lines, remoteRecords)))
+	}
+	for name, value := range map[string]string{
+		"subject": q.Subject, "tenant": q.Tenant, "server": q.Server, "tool": q.Tool, "operation": q.Operation, "outcome": q.Outcome,
+		"decision": q.Decision, "session": q.Session, "text": q.Text, "since": stampOf(q.Since), "until": stampOf(q.Until),
+	} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	g := gatewayFlags{URL: c.URL}
+	return g.asking(ctx, func(ctx context.Context, r *control.Remote) error {
+		body, err := r.Stream(ctx, "audit", query)
+		if err != nil {
+			return err
+		}
+		defer body.Close()
+		lines := bufio.NewScanner(body)
+		lines.Buffer(nil, 16<<20)
+		for lines.Scan() {
+			e, err := audit.ParseEvent(lines.Bytes())
+			if err != nil {
+				return fmt.Errorf("a record of %s cannot be read: %w", r.Base, err)
+			}
+			if !take(lines.Bytes(), e) {
+				return nil
+			}
+		}
+		return lines.Err()
+	})
+}
+
+func stampOf(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
 }
 
 func (c *auditSearchCmd) query(now time.Time) (*audit.Query, error) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/toolcrib/toolcrib/control"
 	"github.com/toolcrib/toolcrib/policy"
 )
 
@@ -15,7 +16,8 @@ import (
 const askTimeout = time.Minute
 
 type explainCmd struct {
-	File      string            `arg:"" help:"Configuration."`
+	File      string            `arg:"" optional:"" help:"Configuration; or --url."`
+	URL       string            `placeholder:"URL" help:"Ask this gateway, by the policies that count there now."`
 	Principal string            `placeholder:"TENANT/SUBJECT" help:"Who calls, in short."`
 	Subject   string            `help:"Subject of who calls."`
 	Tenant    string            `help:"Tenant of who calls."`
@@ -58,12 +60,19 @@ Examples:
     toolcrib explain toolcrib.yaml --group analysts --tool search__find --read-only
     toolcrib explain toolcrib.yaml --principal acme/ann --tool pay__transfer --arg amount=5000
     toolcrib explain toolcrib.yaml --role auditor --manage audit:read
+    toolcrib explain --url https://tools.example.com --group analysts --tool search__find
 
 Exit codes: 0 permitted, 1 not, or FILE has problems.
 `
 }
 
 func (c *explainCmd) Run(ctx context.Context, sys *system) error {
+	if (c.File == "") == (c.URL == "") {
+		return usagef("name FILE or --url URL")
+	}
+	if c.URL != "" {
+		return c.elsewhere(ctx, sys)
+	}
 	p, err := readPolicies(c.File)
 	if err != nil {
 		return err
@@ -81,6 +90,10 @@ func (c *explainCmd) Run(ctx context.Context, sys *system) error {
 	if err != nil {
 		return usagef("%w", err)
 	}
+	return c.show(sys, e)
+}
+
+func (c *explainCmd) show(sys *system, e *policy.Explanation) (err error) {
 	if c.Output == "json" {
 		err = writeJSON(sys.stdout, e)
 	} else {
@@ -90,6 +103,23 @@ func (c *explainCmd) Run(ctx context.Context, sys *system) error {
 		return &exitError{code: ExitFailed} // the answer says it all
 	}
 	return err
+}
+
+// elsewhere asks a gateway.
+func (c *explainCmd) elsewhere(ctx context.Context, sys *system) error {
+	if c.Ask {
+		return usagef("--ask goes with FILE; with --url say --read-only and so on")
+	}
+	q, err := c.question(sys)
+	if err != nil {
+		return err
+	}
+	e := new(policy.Explanation)
+	g := gatewayFlags{URL: c.URL}
+	if err := g.asking(ctx, func(ctx context.Context, r *control.Remote) error { return r.Post(ctx, "explain", q, e) }); err != nil {
+		return err
+	}
+	return c.show(sys, e)
 }
 
 func (c *explainCmd) question(sys *system) (*policy.Question, error) {

@@ -15,6 +15,7 @@ import (
 
 type psCmd struct {
 	File     string `arg:"" optional:"" help:"Configuration that the gateway serves; it names the state directory."`
+	URL      string `placeholder:"URL" help:"Ask this gateway over the network, with a credential that may do servers:read."`
 	Output   string `short:"o" enum:"text,wide,json" default:"text" help:"text, wide or json."`
 	gateways `embed:""`
 }
@@ -25,32 +26,52 @@ with one state directory: which callers share each (KEY is a hash, empty where
 all do), how long it runs, its calls so far and those in flight, and what it and
 its descendants use. A server without a process is shown with its state.
 
-Only the user that runs the gateway can ask it.
+On the same machine only the user that runs the gateway can ask it. From elsewhere
+--url asks one, with the credential of "toolcrib login" or of TOOLCRIB_API_KEY.
 
 Examples:
 
     toolcrib ps
     toolcrib ps toolcrib.yaml -o wide
     toolcrib ps --state-dir /var/lib/toolcrib -o json
+    toolcrib ps --url https://tools.example.com
 
 Exit codes: 0 shown, 2 the file cannot be read, 3 no gateway runs there.
 `
 }
 
 func (c *psCmd) Run(ctx context.Context, sys *system) error {
-	all, err := c.find(ctx, sys.stderr, c.File)
+	reports, err := c.reports(ctx, sys)
 	if err != nil {
 		return err
+	}
+	if c.Output == "json" {
+		return writeJSON(sys.stdout, map[string]any{"gateways": reports})
+	}
+	return psText(sys.stdout, reports, c.Output == "wide", time.Now())
+}
+
+// reports are those of the gateway at --url, or of those on this machine.
+func (c *psCmd) reports(ctx context.Context, sys *system) ([]*control.Report, error) {
+	if c.URL != "" {
+		var report *control.Report
+		g := gatewayFlags{URL: c.URL}
+		err := g.asking(ctx, func(ctx context.Context, r *control.Remote) (err error) {
+			report, err = r.Report(ctx)
+			return err
+		})
+		return []*control.Report{report}, err
+	}
+	all, err := c.find(ctx, sys.stderr, c.File)
+	if err != nil {
+		return nil, err
 	}
 	defer closeAll(all)
 	reports := make([]*control.Report, len(all))
 	for i := range all {
 		reports[i] = all[i].Report
 	}
-	if c.Output == "json" {
-		return writeJSON(sys.stdout, map[string]any{"gateways": reports})
-	}
-	return psText(sys.stdout, reports, c.Output == "wide", time.Now())
+	return reports, nil
 }
 
 // psText shows a row for each instance, and one for each server without any. Which gateway it is of is shown where there

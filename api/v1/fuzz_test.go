@@ -39,7 +39,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("not valid: %v", ps)
 		}
 		c.Auth.APIKeys, c.Seal.Keys, c.Warnings = nil, nil, nil // not written out
-		c.Audit.Key = ""
+		c.Audit.Key, c.Store = "", ""
 		c.Audit.Sinks = slices.DeleteFunc(c.Audit.Sinks, func(s v1.AuditSink) bool { return s.Postgres != "" })
 		if p := c.Auth.TrustedProxy; p != nil {
 			p.Secret = ""

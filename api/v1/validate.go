@@ -46,6 +46,7 @@ func (c *Config) Validate() Problems {
 	k.policies(c)
 	k.audit(&c.Audit)
 	k.cluster(c.Cluster)
+	k.store(c.Store)
 	for i, entry := range c.Seal.Keys {
 		if keys, err := seal.ParseKeys([]byte(entry)); err != nil || len(keys) == 0 {
 			k.fail("seal.keys["+strconv.Itoa(i)+"]", "is not base64 of 32 bytes; make one with: openssl rand -base64 32")
