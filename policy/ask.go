@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -69,9 +70,7 @@ func (w *Who) ofKey(k *v1.APIKey) *identity.Principal {
 	for name, v := range k.Attributes {
 		p.Attributes[name] = v
 	}
-	for name, v := range w.Attributes {
-		p.Attributes[name] = v
-	}
+	maps.Copy(p.Attributes, w.Attributes)
 	return identity.Suppose(p)
 }
 
@@ -117,7 +116,7 @@ func (w *What) Object(c *v1.Config) (*Object, error) {
 	case w.Manage != "" && w.Manage != "*" && !slices.Contains(v1.ManageActions(), w.Manage):
 		return nil, fmt.Errorf("there is no %q to manage; there are: %s", w.Manage, strings.Join(v1.ManageActions(), ", "))
 	case w.Manage != "":
-		return nil, nil
+		return nil, nil //nolint:nilnil // management is no object
 	case w.Toolset != "" && c.Toolsets[w.Toolset] == nil:
 		return nil, fmt.Errorf("there is no toolset %q", w.Toolset)
 	case w.Resource != "":

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"slices"
+	"strings"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/identity"
@@ -79,13 +80,14 @@ func (b *binding) via() string {
 	if b.Everyone {
 		return " via everyone"
 	}
-	text := " via"
+	var text strings.Builder
+	text.WriteString(" via")
 	for _, part := range [...][2]string{{"group", b.Group}, {"subject", b.Subject}, {"tenant", b.Tenant}, {"issuer", b.Issuer}} {
 		if part[1] != "" {
-			text += " " + part[0] + " " + part[1]
+			text.WriteString(" " + part[0] + " " + part[1])
 		}
 	}
-	return text
+	return text.String()
 }
 
 // held is a role that a principal has, or would have with further scopes.

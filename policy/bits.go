@@ -14,8 +14,6 @@ func (r rules) add(i int) { r[i/64] |= 1 << (i % 64) }
 
 func (r rules) has(i int) bool { return i/64 < len(r) && r[i/64]&(1<<(i%64)) != 0 }
 
-func (r rules) drop(i int) { r[i/64] &^= 1 << (i % 64) }
-
 // common returns the first rule from on, below end, that two sets have; -1 when there is none.
 func common(a, b rules, from, end int) int {
 	for w := from / 64; w < len(a) && w*64 < end; w++ {

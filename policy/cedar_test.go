@@ -78,14 +78,22 @@ func TestCedarDecides(t *testing.T) {
 		{"argument beyond int64", `permit(principal, action, resource) when { context.args.amount > 1000 };`, alice, transfer, args(`{"amount":9223372036854775808}`), false, ""},
 		{"argument twice", `permit(principal, action, resource) when { context.args.amount <= 1000 };`, alice, transfer, args(`{"amount":1,"amount":1}`), false, ""},
 		{"argument twice deep inside", `permit(principal, action, resource) when { context.args.amount <= 1000 };`, alice, transfer, args(`{"amount":1,"x":{"a":[{"b":1,"b":2}]}}`), false, ""},
-		{"forbid by argument", `permit(principal, action, resource); forbid(principal, action, resource) when { context.args has force && context.args.force };`,
-			alice, transfer, args(`{"force":true}`), false, "p.cedar:1"},
-		{"forbid that errs", `permit(principal, action, resource); forbid(principal, action, resource) when { context.args.amount > 10 };`,
-			alice, transfer, args(`{"amount":"x"}`), false, "p.cedar:1 (its condition cannot be evaluated)"},
-		{"forbid, not JSON", `permit(principal, action, resource); forbid(principal, action, resource) when { context.args.amount > 10 };`,
-			alice, transfer, args(`{"amount":}`), false, "p.cedar:1 (its condition cannot be evaluated)"},
-		{"forbid that errs, of another tool", `permit(principal, action, resource); forbid(principal, action, resource) when { context.args.amount > 10 && resource.server == "pay" };`,
-			alice, list, args(`{}`), true, "p.cedar:1"},
+		{
+			"forbid by argument", `permit(principal, action, resource); forbid(principal, action, resource) when { context.args has force && context.args.force };`,
+			alice, transfer, args(`{"force":true}`), false, "p.cedar:1",
+		},
+		{
+			"forbid that errs", `permit(principal, action, resource); forbid(principal, action, resource) when { context.args.amount > 10 };`,
+			alice, transfer, args(`{"amount":"x"}`), false, "p.cedar:1 (its condition cannot be evaluated)",
+		},
+		{
+			"forbid, not JSON", `permit(principal, action, resource); forbid(principal, action, resource) when { context.args.amount > 10 };`,
+			alice, transfer, args(`{"amount":}`), false, "p.cedar:1 (its condition cannot be evaluated)",
+		},
+		{
+			"forbid that errs, of another tool", `permit(principal, action, resource); forbid(principal, action, resource) when { context.args.amount > 10 && resource.server == "pay" };`,
+			alice, list, args(`{}`), true, "p.cedar:1",
+		},
 		{"null", `permit(principal, action, resource) when { context.args.x == Null::"null" };`, alice, list, args(`{"x":null}`), true, ""},
 		{"decimals", `permit(principal, action, resource) when { context.numbers.x.lessThan(decimal("10.51")) };`, alice, list, args(`{"x":10.50}`), true, ""},
 		{"decimals of whole numbers", `permit(principal, action, resource) when { context.numbers.x.lessThan(decimal("10.51")) };`, alice, list, args(`{"x":10}`), true, ""},
@@ -94,15 +102,21 @@ func TestCedarDecides(t *testing.T) {
 		{"hour", `permit(principal, action, resource) when { context.time.hour >= 9 && context.time.hour < 17 && context.time.weekday <= 5 };`, alice, list, none, true, ""},
 		{"hour that is over", `permit(principal, action, resource) when { context.time.hour >= 11 };`, alice, list, none, false, ""},
 		{"address", `permit(principal, action, resource) when { context.address.isInRange(ip("10.0.0.0/8")) };`, alice, list, none, true, ""},
-		{"no address", `permit(principal, action, resource); forbid(principal, action, resource) unless { context.address.isInRange(ip("10.0.0.0/8")) };`,
-			alice, list, &policy.Facts{}, false, ""},
+		{
+			"no address", `permit(principal, action, resource); forbid(principal, action, resource) unless { context.address.isInRange(ip("10.0.0.0/8")) };`,
+			alice, list, &policy.Facts{}, false, "",
+		},
 		{"client", `permit(principal, action, resource) when { context.client.name == "ide" };`, alice, list, none, true, ""},
 		{"attribute", `permit(principal, action, resource) when { context.args.amount <= principal.attributes.limit };`, alice, transfer, args(`{"amount":500}`), true, ""},
 		{"attribute that is missing", `permit(principal, action, resource) when { context.args.amount <= principal.attributes.limit };`, bob, transfer, args(`{"amount":500}`), false, ""},
-		{"always forbidden, some arguments", `permit(principal, action, resource); forbid(principal, action, resource) when { context.args.x == 1 || resource.destructive };`,
-			alice, transfer, none, false, ""},
-		{"never permitted, some arguments", `permit(principal, action, resource) when { context.args.x == 1 && !(resource.destructive || context.args.y == 1) };`,
-			alice, transfer, none, false, ""},
+		{
+			"always forbidden, some arguments", `permit(principal, action, resource); forbid(principal, action, resource) when { context.args.x == 1 || resource.destructive };`,
+			alice, transfer, none, false, "",
+		},
+		{
+			"never permitted, some arguments", `permit(principal, action, resource) when { context.args.x == 1 && !(resource.destructive || context.args.y == 1) };`,
+			alice, transfer, none, false, "",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := cedarSet(t, test.text)

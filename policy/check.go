@@ -116,6 +116,7 @@ func (k *checker) scope(scope ast.IsScopeNode) {
 	case ast.ScopeTypeIsIn:
 		k.typed(t.Type)
 		k.entity(t.Entity)
+	default: // all
 	}
 }
 
@@ -186,6 +187,7 @@ func (k *checker) node(n ast.IsNode) {
 		k.fail("asks for a tag; nothing has tags, ask for an attribute")
 	case ast.NodeTypeExtensionCall:
 		k.call(t)
+	default: // names nothing
 	}
 }
 
@@ -243,6 +245,7 @@ func (k *checker) known(n ast.IsNode) (names []string, what string) {
 		case isVariable(t.Arg, "resource") && path == "labels":
 			return append([]string{}, k.labels...), "resource.labels, of what labels servers have,"
 		}
+	default:
 	}
 	return nil, ""
 }
@@ -290,19 +293,20 @@ func scopeCovers(wide, narrow ast.IsScopeNode) bool {
 	if _, all := wide.(ast.ScopeTypeAll); all {
 		return true
 	}
-	var type_ types.EntityType
+	var kind types.EntityType
 	var in, eq types.EntityUID
 	switch t := narrow.(type) {
 	case ast.ScopeTypeEq:
-		type_, eq = t.Entity.Type, t.Entity
+		kind, eq = t.Entity.Type, t.Entity
 	case ast.ScopeTypeIn:
 		in = t.Entity
 	case ast.ScopeTypeIs:
-		type_ = t.Type
+		kind = t.Type
 	case ast.ScopeTypeIsIn:
-		type_, in = t.Type, t.Entity
+		kind, in = t.Type, t.Entity
+	default: // all, or actions
 	}
-	if server, _, ok := strings.Cut(string(eq.ID), "/"); ok && type_ != "User" {
+	if server, _, ok := strings.Cut(string(eq.ID), "/"); ok && kind != "User" {
 		in = types.NewEntityUID("Server", types.String(server))
 	}
 	switch w := wide.(type) {
@@ -311,9 +315,10 @@ func scopeCovers(wide, narrow ast.IsScopeNode) bool {
 	case ast.ScopeTypeIn:
 		return w.Entity == in || w.Entity == eq
 	case ast.ScopeTypeIs:
-		return w.Type == type_
+		return w.Type == kind
 	case ast.ScopeTypeIsIn:
-		return w.Type == type_ && (w.Entity == in || w.Entity == eq)
+		return w.Type == kind && (w.Entity == in || w.Entity == eq)
+	default: // actions
 	}
 	return false
 }
@@ -347,6 +352,7 @@ func actionsOf(scope ast.IsActionScopeNode) map[string]bool {
 		for _, uid := range t.Entities {
 			add(uid)
 		}
+	default: // none is left open
 	}
 	return all
 }

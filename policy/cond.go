@@ -52,8 +52,9 @@ func ofContext(n ast.IsNode) (string, bool) {
 		return string(n.Value), isVariable(n.Arg, "context")
 	case ast.NodeTypeHas:
 		return string(n.Value), isVariable(n.Arg, "context")
+	default:
+		return "", false
 	}
-	return "", false
 }
 
 func isVariable(n ast.IsNode, name string) bool {
@@ -135,6 +136,7 @@ func split(all []ast.IsNode, n ast.IsNode, denied bool) []ast.IsNode {
 		}
 	case ast.NodeTypeNot:
 		return split(all, t.Arg, !denied)
+	default:
 	}
 	if denied {
 		n = ast.Not(ast.NewNode(n)).AsIsNode()
@@ -171,8 +173,9 @@ func (e *estimate) node(n ast.IsNode) outcomes {
 			out |= e.node(t.Else)
 		}
 		return out
+	default:
+		return anything
 	}
-	return anything
 }
 
 // sequence is a && b, or a || b: b is evaluated where a comes to goesOn.

@@ -62,7 +62,7 @@ func Subjects(configs ...*v1.Config) []Subject {
 			add("group "+group, c, Who{Groups: []string{group}})
 		}
 	}
-	var list []Subject
+	list := make([]Subject, 0, len(all))
 	for _, who := range slices.Sorted(maps.Keys(all)) {
 		list = append(list, Subject{who, all[who]})
 	}

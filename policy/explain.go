@@ -99,7 +99,7 @@ func (s *Set) Explain(p *identity.Principal, o *Object, f *Facts) *Explanation {
 }
 
 func (s *Set) factsOf(p *identity.Principal, v *View) PrincipalFacts {
-	roles := []string{}
+	roles := make([]string, 0, len(v.held))
 	for _, h := range v.held {
 		roles = append(roles, strings.TrimPrefix(s.nameHeld(h), "role "))
 	}
@@ -151,8 +151,9 @@ func (s *Set) explainRoles(e *Explanation, v *View, o *Object) {
 }
 
 func (s *Set) roleText(role int) string {
-	var texts []string
-	for _, p := range s.rolePolicies(role) {
+	policies := s.rolePolicies(role)
+	texts := make([]string, 0, len(policies))
+	for _, p := range policies {
 		texts = append(texts, string(p.MarshalCedar()))
 	}
 	return strings.Join(texts, "\n\n")

@@ -17,7 +17,7 @@ type role struct {
 func rolesOf(p *v1.Policies) []*role {
 	all := v1.BuiltinRoles()
 	maps.Copy(all, p.Roles)
-	var roles []*role
+	roles := make([]*role, 0, len(all))
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		roles = append(roles, &role{name: name, Role: all[name]})
 	}

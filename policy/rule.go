@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/cedar-policy/cedar-go"
@@ -80,7 +81,7 @@ func nameOf(p *ast.Policy) string {
 	name := p.Position.Filename + ":" + strconv.Itoa(p.Position.Line)
 	for _, a := range p.Annotations {
 		if a.Key == "id" {
-			name += " " + string(a.Value)
+			return name + " " + string(a.Value)
 		}
 	}
 	return name
@@ -99,6 +100,7 @@ func usesOf(n ast.IsNode, uses map[string]bool) {
 			if t.Name == "principal" {
 				uses[""] = true
 			}
+		default:
 		}
 		return true
 	})
@@ -124,6 +126,7 @@ func (w *wanted) look(n ast.IsNode) {
 			arg, name = t.Arg, string(t.Value)
 		case ast.NodeTypeHas:
 			arg, name = t.Arg, string(t.Value)
+		default:
 		}
 		if from, ok := ofContext(arg); ok && contextNeeds[from]&needArguments != 0 {
 			w.add(name)
@@ -156,11 +159,7 @@ func concerns(scope ast.IsScopeNode, e *cedar.Entity) bool {
 	case ast.ScopeTypeIn:
 		return in(t.Entity)
 	case ast.ScopeTypeInSet:
-		for _, uid := range t.Entities {
-			if in(uid) {
-				return true
-			}
-		}
+		return slices.ContainsFunc(t.Entities, in)
 	case ast.ScopeTypeIs:
 		return t.Type == e.UID.Type
 	case ast.ScopeTypeIsIn:

@@ -73,7 +73,7 @@ var (
 
 // principalEntity is a principal as Cedar policies see it. Roles are all that it has, by bindings too.
 func principalEntity(p *identity.Principal, roles []string) *cedar.Entity {
-	parents := []cedar.EntityUID{cedar.NewEntityUID("Tenant", cedar.String(p.Tenant))}
+	parents := append(make([]cedar.EntityUID, 0, 1+len(p.Groups)+len(roles)), cedar.NewEntityUID("Tenant", cedar.String(p.Tenant)))
 	for _, g := range p.Groups {
 		parents = append(parents, cedar.NewEntityUID("Group", cedar.String(g)))
 	}

@@ -15,8 +15,9 @@ import (
 // Schema returns the schema of Cedar policies, in Cedar's language, with the labels that the servers of a
 // configuration have. Arguments and attributes of principals are as they come and not in it.
 func Schema(c *v1.Config) string {
-	var labels []string
-	for _, name := range labelsOf(c) {
+	names := labelsOf(c)
+	labels := make([]string, 0, len(names))
+	for _, name := range names {
 		labels = append(labels, string(cedar.String(name).MarshalCedar())+"?: String")
 	}
 	return strings.Replace(schemaText, "LABELS", strings.Join(labels, ", "), 1)

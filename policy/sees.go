@@ -101,6 +101,7 @@ func glanceScope(scope ast.IsScopeNode, e *cedar.Entity) outcomes {
 		if t.Type == e.UID.Type && t.Entity.Type == e.UID.Type {
 			return glanceEntity(t.Entity, e)
 		}
+	default:
 	}
 	if concerns(scope, e) {
 		return holds
@@ -139,6 +140,7 @@ func knownAtAGlance(n ast.IsNode) bool {
 			}
 		case ast.NodeTypeVariable:
 			known = known && t.Name != "resource" && t.Name != "context"
+		default:
 		}
 		return known
 	})

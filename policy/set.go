@@ -83,7 +83,9 @@ func compile(c *v1.Config, p *v1.Policies) (*Set, error) {
 		s.cedar = append(s.cedar, r)
 	}
 	s.warnings = contradictions(s)
-	s.digest = digest(c, p)
+	if s.digest, err = digest(c, p); err != nil {
+		return nil, err
+	}
 	s.principals.most, s.views.most = principalsMost, viewsMost
 	s.classes.most = int64(max(16, min(classesMost, classBytes/(256+s.count()/4))))
 	return s, nil
@@ -108,18 +110,13 @@ func (s *Set) restrict(c *v1.Config) {
 func (s *Set) count() int { return 2*len(s.roles) + len(s.cedar) }
 
 // digest tells sets apart that decide differently.
-func digest(c *v1.Config, p *v1.Policies) [sha256.Size]byte {
-	h := sha256.New()
-	e := json.NewEncoder(h)
-	_ = e.Encode([]any{c.Auth.Configured(), p.Any(), p.Roles, p.Bindings})
-	for _, f := range p.Files {
-		_ = e.Encode(f)
-	}
+func digest(c *v1.Config, p *v1.Policies) (sum [sha256.Size]byte, err error) {
+	tenants := map[string][]string{}
 	for _, name := range c.ServerNames() {
-		_ = e.Encode([]any{name, c.MCPServers[name].Tenants})
+		tenants[name] = c.MCPServers[name].Tenants
 	}
-	_ = e.Encode(c.Toolsets)
-	return [sha256.Size]byte(h.Sum(nil))
+	text, err := json.Marshal([]any{c.Auth.Configured(), p.Any(), p.Roles, p.Bindings, p.Files, tenants, c.Toolsets})
+	return sha256.Sum256(text), err
 }
 
 // Digest is the same for sets that decide alike.

@@ -79,7 +79,7 @@ func (v *View) weigh(d *verdict, c *class, o *Object) *verdict {
 		case applies == anything:
 			d.forbids = append(d.forbids, r)
 		default:
-			return settled(Decision{Rule: r.named2(applies)})
+			return settled(Decision{Rule: r.decider(applies)})
 		}
 	}
 	return d.finish()
@@ -105,8 +105,8 @@ func (d *verdict) finish() *verdict {
 	return d
 }
 
-// named2 is the name of a rule that decides although it perhaps could not be evaluated.
-func (r *rule) named2(o outcomes) string {
+// decider names the rule as what decided, although it perhaps could not be evaluated.
+func (r *rule) decider(o outcomes) string {
 	if o&errs != 0 {
 		return r.name + ruleUnsure
 	}
@@ -167,7 +167,7 @@ func (d *verdict) decide(s *scene, kind Kind, f *Facts) Decision {
 	t := newTrial(s, kind, f, &d.want, d.needs)
 	for _, r := range d.forbids {
 		if o := t.of(r); o&(holds|errs) != 0 && o&fails == 0 {
-			return Decision{Rule: r.named2(o)}
+			return Decision{Rule: r.decider(o)}
 		}
 	}
 	if d.otherwise.Allowed {
@@ -260,7 +260,7 @@ func (v *View) MayManage(what string, f *Facts) Decision {
 		case applies == anything:
 			d.forbids = append(d.forbids, r)
 		default:
-			return Decision{Rule: r.named2(applies)}
+			return Decision{Rule: r.decider(applies)}
 		}
 	}
 	for _, list := range [...][]*rule{d.forbids, d.permits} {

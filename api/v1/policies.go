@@ -160,7 +160,7 @@ func isScope(s string) bool {
 
 // issuerNames are the names of auth.issuers.
 func issuerNames(c *Config) []string {
-	var names []string
+	names := make([]string, 0, len(c.Auth.Issuers))
 	for i := range c.Auth.Issuers {
 		names = append(names, c.Auth.Issuers[i].DisplayName())
 	}
