@@ -184,6 +184,7 @@ func (w *world) config(name, addr string, servers map[string]any) ([]byte, error
 	}
 	if name == "key" {
 		c["auth"] = map[string]any{"apiKeys": []any{map[string]any{"name": "bench", "key": w.key}}}
+		c["policies"] = map[string]any{"bindings": []any{map[string]any{"everyone": true, "role": "user"}}}
 	}
 	return json.Marshal(c)
 }

@@ -28,7 +28,8 @@ func TestMemoryOfTenants(t *testing.T) {
 			Command: p.node, Args: []string{p.server("memory")},
 			Env: map[string]string{"MEMORY_FILE_PATH": filepath.Join(dir, "${principal.tenant}.jsonl")},
 		}},
-		"auth": map[string]any{"apiKeys": keys},
+		"auth":     map[string]any{"apiKeys": keys},
+		"policies": map[string]any{"bindings": []any{map[string]any{"everyone": true, "role": "user"}}},
 	})
 	graph := func(name, era string, steps ...step) string {
 		got := driveGo(t, p, target{URL: base + "/mcp", Key: keyOf(name)}, era, append(steps, call("memory__read_graph", nil)))
