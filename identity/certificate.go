@@ -138,11 +138,10 @@ func one(what string, names []string) (string, error) {
 func subjectsOf(cert *x509.Certificate, what string) []string {
 	switch what {
 	case "uri":
-		var all []string
-		for _, u := range cert.URIs {
-			all = append(all, u.String())
+		if len(cert.URIs) > 0 {
+			return []string{cert.URIs[0].String()}
 		}
-		return all
+		return nil
 	case "dns":
 		return cert.DNSNames
 	case "email":

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
@@ -188,12 +189,16 @@ type letter struct {
 	Expires    time.Time      `json:"expires,omitzero"`
 }
 
-// Encode is the principal for another replica of the gateway, which trusts this one, without its credential.
-func (p *Principal) Encode() []byte {
-	b, err := json.Marshal(&letter{
+func (p *Principal) letter() *letter {
+	return &letter{
 		Key: p.Key(), Subject: p.Subject, Tenant: p.Tenant, Groups: p.Groups, Roles: p.Roles, Scopes: p.Scopes, Attributes: p.Attributes,
 		Issuer: p.Issuer, Client: p.Client, Method: p.Method, Expires: p.Expires,
-	})
+	}
+}
+
+// Encode is the principal for another replica of the gateway, which trusts this one, without its credential.
+func (p *Principal) Encode() []byte {
+	b, err := json.Marshal(p.letter())
 	if err != nil {
 		panic(err) // there is nothing in it that JSON has not
 	}
@@ -210,8 +215,31 @@ func (v *Verifier) Decode(b []byte) (*Principal, error) {
 	if l.Method == MethodAnonymous {
 		return v.Current(Anonymous)
 	}
-	return v.Current(&Principal{
+	return v.Current(v.decoded.keep(&Principal{
 		Subject: l.Subject, Tenant: l.Tenant, Groups: l.Groups, Roles: l.Roles, Scopes: l.Scopes, Attributes: l.Attributes,
 		Issuer: l.Issuer, Client: l.Client, Method: l.Method, Expires: l.Expires, key: l.Key,
-	})
+	}))
+}
+
+// decoded are principals of other replicas, so that one that comes again is the same.
+type decoded struct {
+	mu   sync.Mutex
+	kept map[string]*Principal
+}
+
+// decodedMost are how many are kept.
+const decodedMost = 4096
+
+// keep is the principal as it is kept.
+func (d *decoded) keep(p *Principal) *Principal {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if was := d.kept[p.key]; was != nil && same(was, p) {
+		return was
+	}
+	if d.kept == nil || len(d.kept) >= decodedMost {
+		d.kept = map[string]*Principal{}
+	}
+	d.kept[p.key] = p
+	return p
 }

@@ -80,7 +80,7 @@ func (i *introspector) ask(ctx context.Context, k *known) (claims, error) {
 	case <-q.done:
 		return q.answer, q.err
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, &awayError{i.source.issuer} // as far as this caller had the time to hear
 	}
 }
 
@@ -179,7 +179,7 @@ func (i *introspector) endpoint(ctx context.Context) (at string, inBody bool, er
 	case i.url == "" && err != nil:
 		return "", false, err
 	case err != nil:
-		return i.url, false, nil // it need not have any
+		p = &provider{} // it need not have any
 	}
 	if at = cmp.Or(i.url, p.Introspection); at == "" {
 		return "", false, errors.New("its metadata name no introspection_endpoint; set introspection.url")

@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/hex"
 	"errors"
+	"maps"
 	"math/big"
 	"net/http"
 	"net/netip"
@@ -112,9 +113,7 @@ func (s *shelf) Key(_ context.Context, id string) (*store.Key, error) {
 func (s *shelf) KeysUsed(_ context.Context, at map[string]time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, when := range at {
-		s.used[id] = when
-	}
+	maps.Copy(s.used, at)
 	return nil
 }
 

@@ -255,11 +255,11 @@ func readKeys(raw []json.RawMessage, log *slog.Logger) []*key {
 		if j.UnmarshalJSON(r) != nil || j.Use != "" && j.Use != "sig" || !strong(j.Key) {
 			continue
 		}
-		print, err := j.Thumbprint(crypto.SHA256)
+		thumb, err := j.Thumbprint(crypto.SHA256)
 		if err != nil {
 			continue
 		}
-		keys = append(keys, &key{print: string(print) + j.Algorithm + " " + j.KeyID, kid: j.KeyID, alg: j.Algorithm, public: j.Key})
+		keys = append(keys, &key{print: string(thumb) + j.Algorithm + " " + j.KeyID, kid: j.KeyID, alg: j.Algorithm, public: j.Key})
 	}
 	if len(raw) > keysMost {
 		log.Warn("an issuer has too many keys; those beyond the bound are not used", "keys", len(raw), "most", keysMost)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"log/slog"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -196,7 +197,10 @@ func TestRefused(t *testing.T) {
 }
 
 func none(c testenv.Claims) string {
-	b, _ := json.Marshal(c)
+	b, err := json.Marshal(c)
+	if err != nil {
+		panic(err)
+	}
 	return base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","typ":"at+jwt"}`)) + "." + base64.RawURLEncoding.EncodeToString(b) + "."
 }
 
@@ -223,7 +227,10 @@ func confused(t *testing.T, i *testenv.Issuer, secret func(*testenv.IssuerKey) [
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, _ := json.Marshal(i.Claims("alice", resource, nil))
+	b, err := json.Marshal(i.Claims("alice", resource, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
 	signed, err := s.Sign(b)
 	if err != nil {
 		t.Fatal(err)
@@ -462,13 +469,8 @@ func TestIssuers(t *testing.T) {
 		`claim "groups" is not a name`:    {"groups": "a\x00b"},
 		`claim "email" is missing`:        {"email": ""},
 	} {
-		broken := testenv.Claims{}
-		for name, value := range claims {
-			broken[name] = value
-		}
-		for name, value := range change {
-			broken[name] = value
-		}
+		broken := maps.Clone(claims)
+		maps.Copy(broken, change)
 		g.refuses(want, one.Token("4711", resource, broken), want)
 	}
 	g.refuses("signed by the other", two.Key().Sign(one.Claims("alice", resource, claims), nil), "not one of auth.issuers.algorithms")
@@ -576,6 +578,41 @@ func TestReconfigured(t *testing.T) {
 	g.configure(v1.Auth{Anonymous: v1.AnonymousDeny})
 	if _, err := g.Current(p); err == nil {
 		t.Error("the issuer is gone, its caller is not")
+	}
+}
+
+// TestElsewhere: what another replica took in is served as its caller, as long as this one takes that issuer's tokens, and without
+// the token.
+func TestElsewhere(t *testing.T) {
+	t.Parallel()
+	i := testenv.NewIssuer(t, "ES256", "")
+	here, there := newGate(t, of(i)), newGate(t, of(i))
+	token := i.Token("alice", resource, testenv.Claims{"scope": "a b"})
+	p := there.takes(token)
+	q, err := here.Decode(p.Encode())
+	if err != nil || q.Key() != p.Key() || len(q.Scopes) != 2 || q.Method != p.Method || !q.Expires.Equal(p.Expires) {
+		t.Fatalf("got %+v, %v", q, err)
+	}
+	if again, _ := here.Decode(p.Encode()); again != q {
+		t.Error("the same principal is another one")
+	}
+	there.silent("letter", token, errs.E("x", errs.Internal, "%s", p.Encode()))
+	here.clock.move(2 * time.Hour)
+	if _, err := here.Decode(p.Encode()); err == nil {
+		t.Error("its token has expired")
+	}
+	here.configure(v1.Auth{APIKeys: []v1.APIKey{{Name: "alice", Key: ciKey}}})
+	here.clock.move(-2 * time.Hour)
+	if _, err := here.Decode(p.Encode()); err == nil {
+		t.Error("its issuer is not taken here")
+	}
+	if _, err := here.Decode(identity.Anonymous.Encode()); err == nil {
+		t.Error("nobody in particular is not served here")
+	}
+	for _, bad := range []string{"", "null", "{}", `{"method":"token"}`, `{"method":"api_key","key":"default/x"}`} {
+		if p, err := here.Decode([]byte(bad)); err == nil {
+			t.Errorf("%q is %v", bad, p)
+		}
 	}
 }
 

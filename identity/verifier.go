@@ -25,6 +25,7 @@ type Verifier struct {
 
 	certificates *certificates // nil where none is taken
 	proxy        *proxy        // nil where none is trusted
+	decoded      decoded
 }
 
 // Required reports whether callers need a credential; else those without one are Anonymous.

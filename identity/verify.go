@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -289,9 +290,7 @@ func merged(k *known, answer claims) claims {
 		return answer
 	}
 	all := make(claims, len(k.claims)+len(answer))
-	for name, value := range answer {
-		all[name] = value
-	}
+	maps.Copy(all, answer)
 	for name, value := range k.claims {
 		switch name {
 		case "iss", "sub", "aud", "exp", "nbf", "iat", "jti":

@@ -77,7 +77,8 @@ const (
 func NewIssuer(t testing.TB, alg, path string) *Issuer {
 	t.Helper()
 	i := &Issuer{
-		ClientID: "gate:way", ClientSecret: "s%cret of the gateway", opaque: map[string]Claims{}, ended: map[string]bool{}, asked: map[string]int{},
+		ClientID: "gate:way", ClientSecret: "s%cret of the gateway", //nolint:gosec // of tests
+		opaque: map[string]Claims{}, ended: map[string]bool{}, asked: map[string]int{},
 		keys: []*IssuerKey{NewIssuerKey("first", alg)},
 	}
 	i.server = httptest.NewServer(i)
@@ -165,7 +166,9 @@ func (k *IssuerKey) JWK() jose.JSONWebKey {
 
 func (i *Issuer) write(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // who left does not need it
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		panic(err)
+	}
 }
 
 // introspect answers as RFC 7662 has it.

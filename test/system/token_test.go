@@ -110,6 +110,20 @@ func TestTokenRefusals(t *testing.T) {
 	}
 }
 
+// TestIssuerAway: a token that cannot be checked is no reason to get another one.
+func TestIssuerAway(t *testing.T) {
+	t.Parallel()
+	i := testenv.NewIssuer(t, "ES256", "")
+	g, _ := tokened(t, i, nil)
+	i.Close()
+	for _, era := range []testenv.Era{testenv.Modern, testenv.Legacy} {
+		r := speaks(g, era, "/mcp", holder{key: i.Token("alice", g.URL, testenv.Claims{"scope": "mcp"})}).Do(testenv.Request{Method: "tools/list"})
+		if r.Status != 503 || r.Header.Get("Retry-After") == "" || r.Header.Get("WWW-Authenticate") != "" {
+			t.Errorf("%v, header %v", r, r.Header)
+		}
+	}
+}
+
 // TestTokenSessions: a session survives its caller's next token, is of no use to anybody else, also of the same name, and no
 // server sees a token.
 func TestTokenSessions(t *testing.T) {
