@@ -75,6 +75,9 @@ func (g *Gateway) Finish(x *Exchange, err error) {
 	}
 	if !x.Carrier {
 		g.o.Metrics.Request(method, era, outcome, took)
+		if x.Principal != nil {
+			g.o.Metrics.Tenant(x.Principal.Tenant, outcome)
+		}
 	}
 	x.measure(err, took)
 	if err != nil {

@@ -35,6 +35,7 @@ type Metrics struct {
 
 	requests        *prometheus.CounterVec
 	requestDuration *prometheus.HistogramVec
+	tenantRequests  *prometheus.CounterVec
 	toolRequests    *prometheus.CounterVec
 	toolErrors      *prometheus.CounterVec
 	toolDuration    *prometheus.HistogramVec
@@ -51,6 +52,7 @@ type Metrics struct {
 	policies        Policies
 
 	requestSeries table[requestLabels, requestSeries]
+	tenantSeries  table[tenantLabels, prometheus.Counter]
 
 	mu      sync.Mutex
 	servers map[string]*server
@@ -74,6 +76,8 @@ func NewMetrics(version string) *Metrics {
 			"Requests from clients that were answered, refused ones included.", "method", "era", "outcome"),
 		requestDuration: histograms("mcp_request_duration_seconds",
 			"Time from a client's request to the end of its answer.", "method", "era"),
+		tenantRequests: counters("mcp_tenant_requests_total",
+			"Requests of callers that were identified, by their tenant; of more than some hundred tenants, the later ones together.", "tenant", "outcome"),
 		toolRequests: counters("mcp_tool_requests_total",
 			"Tool calls.", "server", "tool"),
 		toolErrors: counters("mcp_tool_errors_total",
@@ -105,7 +109,7 @@ func NewMetrics(version string) *Metrics {
 			Help: "Calls that wait at a server for a client's answers.",
 		}),
 	}
-	m.registry.MustRegister(m.requests, m.requestDuration, m.toolRequests, m.toolErrors, m.toolDuration,
+	m.registry.MustRegister(m.requests, m.requestDuration, m.tenantRequests, m.toolRequests, m.toolErrors, m.toolDuration,
 		m.discoveries, m.states, m.restarts, m.starts, m.startDuration, m.crashes, m.refused, m.shares, m.rejected, m.parked, buildInfo(version),
 		m.policies.decisions, m.policies.shadow,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
