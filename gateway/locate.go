@@ -29,7 +29,7 @@ func (f *family) hold(ctx context.Context, c caller) (hold, error) {
 			return hold{}, err
 		}
 	}
-	if f.remote() || f.g.o.Node.Alone() {
+	if f.lone() {
 		return f.holdHere(ctx, key)
 	}
 	if up && (c.stays || !k.foreign.Load() && k.claim.Load() != nil) {
@@ -56,6 +56,9 @@ func (f *family) hold(ctx context.Context, c caller) (hold, error) {
 	return f.holdClaimed(ctx, c, key, cl)
 }
 
+// lone tells whether no other replica can have the instance of a key in place of this one.
+func (f *family) lone() bool { return f.remote() || f.g.o.Node.Alone() }
+
 // holdClaimed is holdHere for a key whose lease was claimed, which the instance keeps from then on.
 func (f *family) holdClaimed(ctx context.Context, c caller, key pool.Key, cl *claim) (hold, error) {
 	o := &f.g.owners
@@ -79,7 +82,7 @@ func (k *kin) keep(c *claim) {
 
 // secure has an instance that is about to start keep the lease of its key.
 func (f *family) secure(ctx context.Context, k *kin, key pool.Key) error {
-	if key.Name == "" || f.remote() || f.g.o.Node.Alone() {
+	if key.Name == "" || f.lone() {
 		return nil
 	}
 	o := &f.g.owners

@@ -53,7 +53,8 @@ type expansion struct {
 func (e *expansion) reference(ref string) {
 	switch isCaller := isCallerRef(ref); {
 	case isCaller && !e.caller:
-		e.errs = append(e.errs, fmt.Errorf("has the reference ${%s}, which stands for the caller; only env, args, cwd, url and headers of a server may have it", clip(ref)))
+		e.errs = append(e.errs, fmt.Errorf("has the reference ${%s}, which stands for the caller; "+
+			"only env, args, cwd, url and headers of a server may have it", clip(ref)))
 	case isCaller && strings.HasSuffix(e.literal.String(), "$"):
 		e.errs = append(e.errs, fmt.Errorf("has $ right before the reference ${%s}; put something between them", ref))
 	case isCaller:

@@ -308,8 +308,8 @@ func (d *decoder) readable(c *Config) {
 			})
 			if len(open) > 0 {
 				path := childPath("mcpServers", name) + "." + at.key
-				d.warn(d.lineOf(path), path, fmt.Sprintf("gives each instance a secret of its caller or tenant, which whatever else runs as the same user can read there: "+
-					"confine with sandbox what callers have read files or run code: %s", clip(strings.Join(open, ", "))))
+				d.warn(d.lineOf(path), path, fmt.Sprintf("gives each instance a secret of its caller or tenant, which whatever else runs as "+
+					"the same user can read there: confine with sandbox what callers have read files or run code: %s", clip(strings.Join(open, ", "))))
 			}
 			break
 		}

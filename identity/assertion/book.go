@@ -129,7 +129,7 @@ func (b *Book) write(c claims) string {
 	if err != nil { // of an attribute that no JSON was read into
 		b.t.Log.Warn("attributes left out of a statement", "error", err)
 		c.Attributes = nil
-		text, _ = json.Marshal(c)
+		return b.write(c)
 	}
 	return string(text[:len(text)-1])
 }

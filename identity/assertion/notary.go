@@ -63,11 +63,11 @@ func newKeys(ring *seal.Ring) (*keys, error) {
 	var set jose.JSONWebKeySet
 	for i, secret := range secrets {
 		private := jose.JSONWebKey{Key: ed25519.NewKeyFromSeed(secret), Algorithm: string(jose.EdDSA), Use: "sig"}
-		print, err := private.Thumbprint(hash) // RFC 7638
+		thumb, err := private.Thumbprint(hash) // RFC 7638
 		if err != nil {
 			return nil, fmt.Errorf("assertion: name a key: %w", err)
 		}
-		private.KeyID = encoding.EncodeToString(print[:idSize])
+		private.KeyID = encoding.EncodeToString(thumb[:idSize])
 		set.Keys = append(set.Keys, private.Public())
 		if i > 0 {
 			continue

@@ -79,10 +79,11 @@ func ClaimsOf(token string) Claims {
 // Tagged is a server whose every answer tells what it saw: its lists in descriptions, its tool "mine", its resource "tag://mine"
 // and its prompt "mine". More are names of tools that it lists besides.
 func Tagged(era Era, more ...string) Script {
-	tools := `{"name":"mine","description":TAG,"inputSchema":{"type":"object"}}`
+	all := []string{`{"name":"mine","description":TAG,"inputSchema":{"type":"object"}}`}
 	for _, name := range more {
-		tools += "," + Tool(name)
+		all = append(all, Tool(name))
 	}
+	tools := strings.Join(all, ",")
 	tagged := func(f func(c *Call, tag string)) func(*Call) {
 		return func(c *Call) {
 			text, _ := json.Marshal(c.Seen().Tag())

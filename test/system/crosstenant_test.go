@@ -83,7 +83,7 @@ func (k *keeper) script(era testenv.Era) testenv.Script {
 		},
 		"tools/call ask": func(c *testenv.Call) {
 			tag := c.Seen().Tag()
-			c.Converse(func(c *testenv.Call, known testenv.Answers) ([]testenv.Question, string) {
+			c.Converse(func(_ *testenv.Call, known testenv.Answers) ([]testenv.Question, string) {
 				if known["who"] == nil {
 					return []testenv.Question{testenv.Elicit("who", "who? "+tag)}, ""
 				}
@@ -293,8 +293,10 @@ func crossTenant(t *testing.T, url string, c testenv.Config, most int) {
 }
 
 // deeds are what citizens do.
-var deeds = []string{"mine", "keep", "kept", "ask", "touch", "slow", "list", "read", "prompt", "complete", "subscribe", "discover",
-	"another session", "another state", "another task", "bare task", "another cursor"}
+var deeds = []string{
+	"mine", "keep", "kept", "ask", "touch", "slow", "list", "read", "prompt", "complete", "subscribe", "discover",
+	"another session", "another state", "another task", "bare task", "another cursor",
+}
 
 // deed draws a request.
 func deed(rt *rapid.T, s *seat, server string, l *loot) testenv.Request {
@@ -312,8 +314,10 @@ func deed(rt *rapid.T, s *seat, server string, l *loot) testenv.Request {
 	case "prompt":
 		return testenv.Request{Method: "prompts/get", Members: `"name":"` + server + `__mine"`}
 	case "complete":
-		return testenv.Request{Method: "completion/complete",
-			Members: `"ref":{"type":"ref/prompt","name":"` + server + `__mine"},"argument":{"name":"x","value":""}`}
+		return testenv.Request{
+			Method:  "completion/complete",
+			Members: `"ref":{"type":"ref/prompt","name":"` + server + `__mine"},"argument":{"name":"x","value":""}`,
+		}
 	case "subscribe":
 		return testenv.Request{Method: "resources/subscribe", Members: `"uri":"tag://mine"`}
 	case "discover":
@@ -328,8 +332,10 @@ func deed(rt *rapid.T, s *seat, server string, l *loot) testenv.Request {
 			`,"inputResponses":{"who":{"action":"accept","content":{"answer":"of ` + s.tenant + `"}}}`
 		return q
 	case "another task":
-		return testenv.Request{Method: rapid.SampledFrom([]string{"tasks/get", "tasks/cancel", "tasks/update"}).Draw(rt, "what"),
-			Members: `"taskId":` + rapid.SampledFrom(tasks).Draw(rt, "task")}
+		return testenv.Request{
+			Method:  rapid.SampledFrom([]string{"tasks/get", "tasks/cancel", "tasks/update"}).Draw(rt, "what"),
+			Members: `"taskId":` + rapid.SampledFrom(tasks).Draw(rt, "task"),
+		}
 	case "bare task":
 		return testenv.Request{Method: "tasks/get", Members: fmt.Sprintf(`"taskId":"task-%d"`, rapid.IntRange(0, 5).Draw(rt, "task"))}
 	case "another cursor":

@@ -11,7 +11,7 @@ import (
 )
 
 // twoTenants is a configuration of servers with callers of two tenants: alice and bob of acme, carol of globex.
-func twoTenants(entries map[string]any, more map[string]any) testenv.Config {
+func twoTenants(entries, more map[string]any) testenv.Config {
 	c := testenv.Config{Entries: entries, More: map[string]any{
 		"auth": map[string]any{"apiKeys": []map[string]any{
 			{"name": "alice", "key": aliceKey, "tenant": "acme", "credentials": map[string]any{"own": "secret-of-alice"}},
