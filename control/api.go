@@ -158,7 +158,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := a.o.Now()
 	handler, pattern := a.mux.Handler(r)
 	e, found := handler.(*endpoint)
-	rec := &audit.Record{Kind: audit.Management, Time: began, HTTPMethod: r.Method, Endpoint: r.URL.Path, Operation: "unknown", BytesIn: int(max(0, r.ContentLength))}
+	rec := &audit.Record{
+		Kind: audit.Management, Time: began, HTTPMethod: r.Method, Endpoint: r.URL.Path, Operation: "unknown", BytesIn: int(max(0, r.ContentLength)),
+	}
 	if found {
 		rec.Operation = e.route.Operation
 	}

@@ -67,17 +67,16 @@ const (
 	labelMost   = 256 // runes, as in auth.apiKeys
 	listMost    = 64
 	overlapMost = 30 * 24 * time.Hour
-	// FirstName is the name of the key that the first start makes, and FirstCreator who made it.
-	FirstName    = "admin"
-	FirstCreator = "first start"
-	// DefaultTenant is the tenant of who has no other.
-	DefaultTenant = "default"
-	adminRole     = "admin"
+	// What the key has that the first start makes.
+	firstName    = "admin"
+	firstCreator = "first start"
+	firstTenant  = "default"
+	adminRole    = "admin"
 )
 
 // FirstKey is the key of the first start: with it all others are made.
 func FirstKey(now time.Time) (k *store.Key, secret string) {
-	k = &store.Key{ID: store.NewID(), Name: FirstName, Tenant: DefaultTenant, Roles: []string{adminRole}, Created: now, Creator: FirstCreator}
+	k = &store.Key{ID: store.NewID(), Name: firstName, Tenant: firstTenant, Roles: []string{adminRole}, Created: now, Creator: firstCreator}
 	secret = store.NewToken(k.ID)
 	k.Digest = store.DigestOf(secret)
 	return k, secret

@@ -101,8 +101,8 @@ func stream(w io.Writer, all iter.Seq2[json.RawMessage, error]) error {
 		if err != nil {
 			return err
 		}
-		if _, err := w.Write(append(line[:len(line):len(line)], '\n')); err != nil {
-			return nil //nolint:nilerr // the reader is gone
+		if _, err := w.Write(append(slices.Clip(line), '\n')); err != nil {
+			return nil // the reader is gone
 		}
 	}
 	return nil

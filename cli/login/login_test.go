@@ -153,7 +153,7 @@ func (w *world) browse(address string) {
 	come := func(values url.Values) string {
 		at := *back
 		at.RawQuery = values.Encode()
-		resp, err := http.Get(at.String()) //nolint:noctx,bodyclose // a test's browser
+		resp, err := http.Get(at.String()) //nolint:noctx // a test's browser
 		if err != nil {
 			return err.Error()
 		}
@@ -280,7 +280,7 @@ func TestOpen(t *testing.T) {
 	dir := t.TempDir()
 	trap := filepath.Join(dir, "opened")
 	for _, name := range []string{"xdg-open", "open", "rundll32", "sh", "cmd"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\necho \"$@\" >> "+trap+"\n"), 0o755); err != nil { //nolint:gosec // to be run
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\necho \"$@\" >> "+trap+"\n"), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}

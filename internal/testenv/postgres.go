@@ -140,7 +140,8 @@ func (p *Postgres) Start() {
 		p.t.Fatal(err)
 	}
 	defer log.Close()
-	p.cmd = p.command("postgres", "-D", p.data(), "-p", strconv.Itoa(p.Port), "-h", "127.0.0.1", "-k", "", "-F", "-c", "shared_buffers=16MB", "-c", "log_statement=all")
+	p.cmd = p.command("postgres", "-D", p.data(), "-p", strconv.Itoa(p.Port), "-h", "127.0.0.1", "-k", "", "-F",
+		"-c", "shared_buffers=16MB", "-c", "log_statement=all")
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)

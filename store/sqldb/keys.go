@@ -138,7 +138,8 @@ func (s *DB) AddFirstKey(ctx context.Context, k *store.Key) (added bool, err err
 
 // RotateKey implements store.Store.
 func (s *DB) RotateKey(ctx context.Context, id string, d store.Digest, now, previousUntil time.Time) (*store.Key, error) {
-	return s.update(ctx, "UPDATE toolcrib_keys SET previous = digest, digest = $2, rotated = $3, previous_until = $4 WHERE id = $1 AND revoked = 0 RETURNING "+columns,
+	return s.update(ctx, "UPDATE toolcrib_keys SET previous = digest, digest = $2, rotated = $3, previous_until = $4 "+
+		"WHERE id = $1 AND revoked = 0 RETURNING "+columns,
 		id, d[:], micros(now), micros(previousUntil))
 }
 

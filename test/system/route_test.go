@@ -3,6 +3,7 @@ package system_test
 import (
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -47,9 +48,7 @@ func guarded(t *testing.T, more map[string]any) *testenv.Gateway {
 	}
 	c := testenv.One(testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1)}))
 	c.More = map[string]any{"auth": map[string]any{"apiKeys": keys}, "policies": map[string]any{"roles": roles}}
-	for k, v := range more {
-		c.More[k] = v
-	}
+	maps.Copy(c.More, more)
 	return testenv.Serve(t, c)
 }
 
@@ -60,9 +59,7 @@ func fetch(t *testing.T, g *testenv.Gateway, method, path, body string, header h
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, values := range header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, header)
 	if host := header.Get("Host"); host != "" {
 		req.Host = host
 	}
