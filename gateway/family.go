@@ -100,7 +100,8 @@ func holdTime(s *v1.Pool) time.Duration {
 func (f *family) keyOf(c caller) pool.Key {
 	k := pool.Key{Name: c.principal.Key(), Tenant: c.principal.Tenant, For: c.principal}
 	if f.plan.Spec.ForwardToken {
-		k.For = &c
+		kept := c // only here does it leave the stack
+		k.For = &kept
 	}
 	switch f.plan.Isolation {
 	case v1.IsolationTenant:
