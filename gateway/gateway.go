@@ -142,7 +142,10 @@ func New(o Options) *Gateway {
 	if o.Identity == nil {
 		o.Identity = identity.New(identity.Options{Log: o.Log})
 	}
-	g := &Gateway{o: o, applied: make(chan struct{}, 1), closing: make(chan struct{}), draining: make(chan struct{}), parking: parking{metrics: o.Metrics}, share: pool.NewShare(0, 0)}
+	g := &Gateway{
+		o: o, applied: make(chan struct{}, 1), closing: make(chan struct{}), draining: make(chan struct{}),
+		parking: parking{metrics: o.Metrics}, share: pool.NewShare(0, 0),
+	}
 	g.owners.g = g
 	g.notary = assertion.New(o.Ring)
 	o.Node.Handle(exchangeKind, g.fromElsewhere)

@@ -123,7 +123,7 @@ func (h *hub) reviewOne(now *world, w *Watch, changed bool) {
 		w.stop()
 		return
 	}
-	h.regrant(now, w, e)
+	h.regrant(w, e)
 	if changed {
 		w.tellLists(upstream.AllLists, false)
 		w.reconsider()
@@ -131,7 +131,7 @@ func (h *hub) reviewOne(now *world, w *Watch, changed bool) {
 }
 
 // regrant has a client told no more of what it may not read, or of tasks whose tool it may not call.
-func (h *hub) regrant(now *world, w *Watch, e *endpoint) {
+func (h *hub) regrant(w *Watch, e *endpoint) {
 	w.mu.Lock()
 	var gone []string
 	for key, p := range w.places {

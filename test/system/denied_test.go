@@ -57,7 +57,7 @@ func TestDeniedIsUnknown(t *testing.T) {
 					none := strings.Repeat("z", len(row[2])) // as long, so that all lengths are equal
 					denied := answerOf(c, row[0], row[1])
 					unknown := answerOf(c, row[0], strings.Replace(row[1], row[2], none, 1))
-					if want := strings.Replace(unknown, none, row[2], -1); denied != want || !strings.Contains(denied, "unknown") {
+					if want := strings.ReplaceAll(unknown, none, row[2]); denied != want || !strings.Contains(denied, "unknown") {
 						t.Errorf("%s %s:\n%s\nwant\n%s", row[0], row[2], denied, want)
 					}
 				}
@@ -68,7 +68,7 @@ func TestDeniedIsUnknown(t *testing.T) {
 			name := func(path string) string { return strings.Split(path, "/")[2] }
 			denied, unknown := speaks(g, era, pair[0], few), speaks(g, era, pair[1], few)
 			a, b := answerOf(denied, "tools/list", ""), answerOf(unknown, "tools/list", "")
-			if want := strings.Replace(b, name(pair[1]), name(pair[0]), -1); a != want || !strings.HasPrefix(a, "404") {
+			if want := strings.ReplaceAll(b, name(pair[1]), name(pair[0])); a != want || !strings.HasPrefix(a, "404") {
 				t.Errorf("%s: %s, want %s", pair[0], a, want)
 			}
 			for _, method := range []string{http.MethodGet, http.MethodDelete, http.MethodPut} {

@@ -46,7 +46,7 @@ func speaks(g *testenv.Gateway, era testenv.Era, path string, h holder) *testenv
 	return c
 }
 
-// opens opens a session where the era has them; the answer of a refusal is returned.
+// opens begins a session where the era has them; the answer of a refusal is returned.
 func opens(c *testenv.Client) *testenv.Reply {
 	if c.Era == testenv.Modern {
 		return nil
@@ -94,14 +94,17 @@ func operations(server, prefix string) []operation {
 	for _, prompt := range []string{"ask", "tell"} {
 		all = append(all,
 			operation{"prompts/get", `"name":"` + prefix + prompt + `"`, "prompt " + server + "__" + prompt},
-			operation{"completion/complete", `"ref":{"type":"ref/prompt","name":"` + prefix + prompt + `"},"argument":{"name":"x","value":""}`, "prompt " + server + "__" + prompt})
+			operation{
+				"completion/complete", `"ref":{"type":"ref/prompt","name":"` + prefix + prompt + `"},"argument":{"name":"x","value":""}`,
+				"prompt " + server + "__" + prompt,
+			})
 	}
 	for _, uri := range []string{"open/a", "shut/b", "open/other", "shut/other"} {
 		all = append(all, operation{"resources/read", `"uri":"` + server + "://" + uri + `"`, "resource " + server + "://" + uri})
 	}
 	for _, uri := range []string{"open/{x}", "shut/{x}"} {
-		all = append(all, operation{"completion/complete", `"ref":{"type":"ref/resource","uri":"` + server + "://" + uri + `"},"argument":{"name":"x","value":""}`,
-			"resource " + server + "://" + uri})
+		ref := `"ref":{"type":"ref/resource","uri":"` + server + "://" + uri + `"},"argument":{"name":"x","value":""}`
+		all = append(all, operation{"completion/complete", ref, "resource " + server + "://" + uri})
 	}
 	return all
 }
@@ -157,9 +160,9 @@ func holdTo(t *testing.T, g *testenv.Gateway, era testenv.Era, path, server, pre
 	t.Helper()
 	c := speaks(g, era, path, h)
 	all := operations(server, prefix)
-	any := slices.ContainsFunc(all, func(o operation) bool { return may(o.what) })
+	some := slices.ContainsFunc(all, func(o operation) bool { return may(o.what) })
 	if refused := opens(c); refused != nil {
-		if any || refused.Status != 404 {
+		if some || refused.Status != 404 {
 			t.Errorf("%s cannot open a session at %s: %v", h.name, path, refused)
 		}
 		return
@@ -170,16 +173,16 @@ func holdTo(t *testing.T, g *testenv.Gateway, era testenv.Era, path, server, pre
 		switch {
 		case may(o.what) && code != 0:
 			t.Errorf("%s at %s, %s %s: %v", h.name, path, o.method, o.what, r)
-		case !may(o.what) && r.Status == 404 && prefix == "" && !any:
+		case !may(o.what) && r.Status == 404 && prefix == "" && !some:
 		case !may(o.what) && (code != -32602 || !strings.Contains(text, "unknown")):
 			t.Errorf("%s at %s, %s %s is not denied: %v", h.name, path, o.method, o.what, r)
 		}
 	}
-	listsAre(t, c, server, prefix, h, may, any)
+	listsAre(t, c, server, prefix, h, may, some)
 }
 
 // listsAre compares the lists with what may be done.
-func listsAre(t *testing.T, c *testenv.Client, server, prefix string, h holder, may func(string) bool, any bool) {
+func listsAre(t *testing.T, c *testenv.Client, server, prefix string, h holder, may func(string) bool, some bool) {
 	t.Helper()
 	for _, list := range []struct {
 		method, member, kind string
@@ -191,7 +194,7 @@ func listsAre(t *testing.T, c *testenv.Client, server, prefix string, h holder, 
 		{"resources/templates/list", "resourceTemplates", "resource ", []string{"open/{x}", "shut/{x}"}},
 	} {
 		r := c.Call(list.method, "")
-		if prefix == "" && !any {
+		if prefix == "" && !some {
 			if r.Status != 404 {
 				t.Errorf("%s sees an endpoint of which it may see nothing: %v", h.name, r)
 			}

@@ -154,3 +154,68 @@ func TestExpiry(t *testing.T) {
 		t.Errorf("a key that expired: %v", r)
 	}
 }
+
+// TestLosingATool: what waits on a tool that its caller may not call any more ends: parked calls, tasks and answers to them.
+func TestLosingATool(t *testing.T) {
+	t.Parallel()
+	asks := testenv.HTTPServer(t, once(testenv.Legacy))
+	alice := ofGroup("alice", "caller")
+	with := func(tools ...string) testenv.Config {
+		c := testenv.One(asks)
+		c.More = map[string]any{"auth": authOf(alice), "policies": grants(map[string]any{"caller": map[string]any{"allow": tools}})}
+		return c
+	}
+	g := testenv.Serve(t, with("*"))
+	c := g.Modern("/mcp")
+	c.Key, c.Capabilities = alice.key, testenv.AllCapabilities
+	waits := park(t, c, "one__ask")
+	testenv.Eventually(t, "the call to wait at its server", func() bool { return asks.Open() == 1 })
+	g.Configure(with("one__echo"))
+	testenv.Eventually(t, "the call to be cancelled at its server", func() bool { return asks.Open() == 0 })
+	r, err := waits.answer(testenv.Within(t, testenv.Patience), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, text := r.Error(); code != -32602 || !strings.Contains(text, "unknown tool") {
+		t.Errorf("an answer to what may not be called any more: %v", r)
+	}
+	if r := c.Tool("one__echo", "{}"); r.Texts() != "done" {
+		t.Errorf("what may still be called: %v", r)
+	}
+}
+
+// TestLosingATask: the tasks of a tool that may not be called any more are unknown, and so are those of others.
+func TestLosingATask(t *testing.T) {
+	t.Parallel()
+	eachPair(t, func(t *testing.T, era testenv.Era, k kind) {
+		s := newTasker(t, k)
+		alice := ofGroup("alice", "caller")
+		with := func(tools ...string) testenv.Config {
+			c := testenv.Config{Entries: map[string]any{"one": s.Entry()}}
+			c.More = map[string]any{"auth": authOf(alice), "policies": grants(map[string]any{"caller": map[string]any{"allow": tools}})}
+			return c
+		}
+		g := testenv.Serve(t, with("*"))
+		c := speaks(g, era, "/mcp", alice)
+		if refused := opens(c); refused != nil {
+			t.Fatalf("%v", refused)
+		}
+		id := s.start(t, c)
+		if r := taskCall(c, "tasks/get", `"taskId":`+id); r.Result() == nil {
+			t.Fatalf("%v", r)
+		}
+		g.Configure(with("*__other"))
+		testenv.Eventually(t, "the end of the grant", func() bool { return len(c.Call("tools/list", "").Names("tools")) == 0 })
+		methods := []string{"tasks/get", "tasks/cancel"}
+		if era == testenv.Legacy {
+			methods = append(methods, "tasks/result")
+		}
+		for _, method := range methods {
+			denied, unknown := taskCall(c, method, `"taskId":`+id), taskCall(c, method, `"taskId":"none"`)
+			code, text := denied.Error()
+			if none, nobody := unknown.Error(); code != none || text != nobody || denied.Status != unknown.Status || !strings.Contains(text, "unknown task") {
+				t.Errorf("%s: %v, of a task that is not there %v", method, denied, unknown)
+			}
+		}
+	})
+}
