@@ -58,7 +58,17 @@ func (in *instance) handshake(ctx context.Context, blunt bool) (*Peer, error) {
 		return o.peer, o.err
 	case o := <-initialize:
 		initialize = nil
-		return o.peer, o.err
+		if o.err == nil || errs.Of(o.err).Kind != errs.Protocol {
+			return o.peer, o.err
+		}
+		select { // that is how a modern server refuses what it does not know
+		case late := <-discover.out:
+			if late.peer != nil {
+				return late.peer, nil
+			}
+		case <-time.After(probeTime):
+		}
+		return nil, o.err
 	}
 }
 
