@@ -135,5 +135,6 @@ func (s *server) client(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	writeJSON(w, http.StatusOK, control.LoginClient(base+control.ClientDocument, "http://127.0.0.1"+control.RedirectPath, "http://localhost"+control.RedirectPath))
+	c := control.LoginClient(base+control.ClientDocument, "http://127.0.0.1"+control.RedirectPath, "http://localhost"+control.RedirectPath)
+	writeJSON(w, http.StatusOK, c)
 }

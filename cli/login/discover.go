@@ -180,8 +180,10 @@ func (s *server) check(issuer string) error {
 		name, address string
 		may           bool // be missing
 	}{
-		{"authorization_endpoint", s.Authorization, false}, {"token_endpoint", s.Token, false},
-		{"registration_endpoint", s.Registration, true}, {"revocation_endpoint", s.Revocation, true},
+		{"authorization_endpoint", s.Authorization, false},
+		{"token_endpoint", s.Token, false},
+		{"registration_endpoint", s.Registration, true},
+		{"revocation_endpoint", s.Revocation, true},
 	} {
 		if e.address == "" && e.may {
 			continue

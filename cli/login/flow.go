@@ -160,7 +160,10 @@ func catch(ctx context.Context, s *server) (*catcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no loopback address for the browser to come back to: %w", err)
 	}
-	c := &catcher{server: s, redirect: "http://" + ln.Addr().String() + control.RedirectPath, state: random(), result: make(chan caught, 1), done: make(chan struct{})}
+	c := &catcher{
+		server: s, redirect: "http://" + ln.Addr().String() + control.RedirectPath, state: random(),
+		result: make(chan caught, 1), done: make(chan struct{}),
+	}
 	c.http = &http.Server{Handler: http.HandlerFunc(c.serve), ReadHeaderTimeout: catcherHeaders, MaxHeaderBytes: 64 << 10}
 	go func() {
 		defer close(c.done)

@@ -74,7 +74,9 @@ func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 	reply := func(status int, doc any) {
 		rw.Header().Set("Content-Type", "application/json")
 		rw.WriteHeader(status)
-		_ = json.NewEncoder(rw).Encode(doc)
+		if err := json.NewEncoder(rw).Encode(doc); err != nil {
+			w.t.Error(err)
+		}
 	}
 	switch r.URL.Path {
 	case "/.well-known/oauth-protected-resource":
@@ -153,7 +155,7 @@ func (w *world) browse(address string) {
 	come := func(values url.Values) string {
 		at := *back
 		at.RawQuery = values.Encode()
-		resp, err := http.Get(at.String()) //nolint:noctx // a test's browser
+		resp, err := http.Get(at.String())
 		if err != nil {
 			return err.Error()
 		}

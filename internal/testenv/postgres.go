@@ -81,15 +81,12 @@ func StartPostgres(t testing.TB) *Postgres {
 	}
 	p.dir = dir
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if attr := p.attr(); attr.Credential != nil {
-		if err := os.Chown(dir, int(attr.Credential.Uid), int(attr.Credential.Gid)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	p.give(dir)
 	secret := filepath.Join(dir, "secret")
-	if err := os.WriteFile(secret, []byte(postgresPassword), 0o644); err != nil {
+	if err := os.WriteFile(secret, []byte(postgresPassword), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	p.give(secret)
 	initdb := p.command("initdb", "-D", p.data(), "-U", postgresUser, "--pwfile", secret, "-A", "scram-sha-256", "-E", "UTF8", "--locale", "C", "--no-sync")
 	if out, err := initdb.CombinedOutput(); err != nil {
 		t.Fatalf("initdb: %v\n%s", err, out)
@@ -97,6 +94,16 @@ func StartPostgres(t testing.TB) *Postgres {
 	t.Cleanup(p.Kill)
 	p.Start()
 	return p
+}
+
+// give has a file belong to the user that PostgreSQL runs as.
+func (p *Postgres) give(path string) {
+	p.t.Helper()
+	if c := p.attr().Credential; c != nil {
+		if err := os.Chown(path, int(c.Uid), int(c.Gid)); err != nil {
+			p.t.Fatal(err)
+		}
+	}
 }
 
 func (p *Postgres) data() string { return filepath.Join(p.dir, "data") }
