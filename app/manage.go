@@ -23,6 +23,8 @@ func (s *server) management() *control.API {
 		Log:      s.log,
 		Subject:  sight{s},
 		Servers:  func() any { return s.gw.Status() },
+		Drift:    func(ctx context.Context) (any, error) { return s.gw.Survey(ctx) },
+		Approve:  s.approveTool,
 	})
 }
 

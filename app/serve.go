@@ -222,6 +222,7 @@ func (s *server) build(c *v1.Config) error {
 		Version: s.o.Version, Log: s.log, Metrics: s.metrics, Guard: s.o.Guard, Confine: s.o.Confine, Launch: s.launch, Node: s.node, Ring: s.ring.Load,
 	})
 	s.metrics.Processes(s.processes)
+	s.metrics.Quarantine(s.gw.Quarantined)
 	s.manage = s.management()
 	s.front = front.New(front.Options{Gateway: s.gw, Node: s.node, Log: s.log, Metrics: s.metrics, Ring: ring, Loopback: s.loopback, Life: s.life})
 	if s.tls, err = newTLSFiles(c.TLS, s.log, s.identity.TrustClients); err == nil {

@@ -7,15 +7,19 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/runner/launch"
 )
 
 type approveCmd struct {
-	File    string   `arg:"" help:"Configuration in YAML or JSON."`
-	Servers []string `arg:"" optional:"" help:"Only these servers."`
-	DryRun  bool     `short:"n" help:"Show what is not approved as it stands, and write nothing."`
+	File    string        `arg:"" help:"Configuration in YAML or JSON."`
+	Servers []string      `arg:"" optional:"" help:"Only these servers."`
+	Tools   bool          `help:"Approve what the servers say of their tools now, instead of what is started for them."`
+	Tool    []string      `help:"With --tools: only this tool, by the server's own name for it. May be repeated." placeholder:"NAME" sep:"none"`
+	DryRun  bool          `short:"n" help:"Show what is not approved as it stands, and write nothing."`
+	Timeout time.Duration `help:"With --tools: give up after this time." default:"5m"`
 }
 
 func (*approveCmd) Help() string {
@@ -29,17 +33,29 @@ Run it with the environment that serve has: what ${env:…} and ${file:…} stan
 in arguments is part of what is approved, and is shown. References to the caller,
 such as ${principal.subject}, are approved as they are written.
 
+With --tools it starts or connects to the servers, shows each tool whose definition
+(name, description, schemas, annotations) is new, changed or gone, as toolcrib drift
+does, and approves it as it is. With pin: strict only approved tools are offered.
+Read what it shows: a description is what models are told.
+
 Examples:
 
     toolcrib approve toolcrib.yaml
     toolcrib approve toolcrib.yaml files
     toolcrib approve toolcrib.yaml --dry-run
+    toolcrib approve toolcrib.yaml files --tools --tool read_file
 
 Exit codes: 0 all approved, 1 something is not (with --dry-run) or cannot be.
 `
 }
 
 func (c *approveCmd) Run(ctx context.Context, sys *system) error {
+	switch {
+	case c.Tools:
+		return c.approveTools(ctx, sys)
+	case len(c.Tool) > 0:
+		return usagef("--tool goes with --tools")
+	}
 	config, err := readConfig(c.File)
 	if err != nil {
 		return err

@@ -35,7 +35,8 @@ type commands struct {
 	PS       psCmd       `cmd:"" name:"ps" help:"Show the processes of stdio servers that run now."`
 	Logs     logsCmd     `cmd:"" help:"Show what a stdio server prints."`
 	Pull     pullCmd     `cmd:"" help:"Fetch the packages of servers and pin them in the lock file."`
-	Approve  approveCmd  `cmd:"" help:"Approve what the servers of a file start."`
+	Approve  approveCmd  `cmd:"" help:"Approve what the servers of a file start, or their tools."`
+	Drift    driftCmd    `cmd:"" help:"Show tools that are not as they were approved."`
 	Audit    auditCmd    `cmd:"" help:"Verify and search the audit log."`
 	Login    loginCmd    `cmd:"" help:"Get a credential for a gateway, and keep it."`
 	Logout   logoutCmd   `cmd:"" help:"Forget the credential for a gateway."`

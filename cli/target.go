@@ -181,6 +181,11 @@ func warnings(sys *system) *slog.Logger {
 	return slog.New(slog.NewTextHandler(sys.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
+// faults are what a command that says itself what it found should not keep from a person.
+func faults(sys *system) *slog.Logger {
+	return slog.New(slog.NewTextHandler(sys.stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+}
+
 // with connects to the target, does f and disconnects.
 func (t *target) with(ctx context.Context, sys *system, f func(context.Context, *app.Conn) error) error {
 	if t.Config == "" && len(t.Command) == 0 && t.APIKey == "" {

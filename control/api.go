@@ -67,7 +67,7 @@ type Options struct {
 	Explain func(ctx context.Context, question json.RawMessage) (any, error)
 	Search  func(ctx context.Context, q AuditQuery) (iter.Seq2[json.RawMessage, error], error)
 	Drift   func(ctx context.Context) (any, error)
-	Approve func(ctx context.Context, by string, what json.RawMessage) (any, error)
+	Approve func(ctx context.Context, what Approval) error
 	// Now is the clock; time.Now when it is nil.
 	Now func() time.Time
 }

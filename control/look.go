@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/toolcrib/toolcrib/audit"
+	"github.com/toolcrib/toolcrib/mcp"
 )
 
 // Whoami is who the caller is, and what it may do here.
@@ -161,15 +164,33 @@ func (a *API) drift(q *asked) (any, error) {
 	return a.o.Drift(q.Context())
 }
 
+// Approval names a definition that was reviewed, by its hash.
+type Approval struct {
+	Server string `json:"server"`
+	Tool   string `json:"tool"`
+	// Hash is what drift showed; empty for a tool that is not there any more, whose approval is to end.
+	Hash string `json:"hash"`
+}
+
 func (a *API) approve(q *asked) (any, error) {
 	if a.o.Approve == nil {
 		return nil, absent("approve")
 	}
-	var what json.RawMessage
+	var what Approval
 	if err := q.decode(&what); err != nil {
 		return nil, err
 	}
-	return a.o.Approve(q.Context(), q.who.Key(), what)
+	for _, f := range [...][2]string{{"server", what.Server}, {"tool", what.Tool}} {
+		if f[1] == "" {
+			return nil, wrong(f[0], "", "name one of GET "+Prefix+"drift", "is missing")
+		}
+	}
+	q.target = what.Server + "/" + what.Tool
+	q.about = []audit.Fact{{Name: "hash", JSON: string(mcp.AppendString(nil, what.Hash))}}
+	if err := a.o.Approve(q.Context(), what); err != nil {
+		return nil, err
+	}
+	return what, nil
 }
 
 func absent(what string) error {

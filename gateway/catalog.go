@@ -26,8 +26,9 @@ const (
 
 // catalog holds the lists of one server as the server sent them, each until it is stale.
 type catalog struct {
-	gen   atomic.Pointer[atomic.Uint64] // of the world; counted up when a list changes
-	facts atomic.Pointer[map[string]*toolFacts]
+	gen    atomic.Pointer[atomic.Uint64] // of the world; counted up when a list changes
+	facts  atomic.Pointer[map[string]*toolFacts]
+	drifts atomic.Pointer[[]Drift] // of the list of tools last had
 
 	mu    sync.Mutex
 	slots map[mcp.Method]*slot
@@ -215,6 +216,7 @@ func (g *Gateway) refresh(m *member, method mcp.Method, s *slot) {
 		if method == mcp.MethodToolsList && l.err == nil {
 			facts := g.toolFacts(m, l)
 			c.facts.Store(&facts)
+			c.drifts.Store(&l.drifts)
 		}
 		close(s.fetch)
 		s.fetch = nil

@@ -72,9 +72,10 @@ type Gateway struct {
 	// handing: no call of another replica is begun here any more at its caller's instance.
 	handing atomic.Bool
 
-	approvals approvals
-	warned    sync.Map // what warnOnce said
-	warnings  atomic.Int64
+	approvals  approvals
+	quarantine quarantine
+	warned     sync.Map // what warnOnce said
+	warnings   atomic.Int64
 }
 
 // world is a plan with the servers opened for it.

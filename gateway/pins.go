@@ -2,16 +2,14 @@ package gateway
 
 import (
 	"cmp"
+	"io/fs"
 	"maps"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
-	"github.com/toolcrib/toolcrib/errs"
-	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/pinning"
 	"github.com/toolcrib/toolcrib/runner/launch"
 	"github.com/toolcrib/toolcrib/upstream"
@@ -30,11 +28,12 @@ type approved struct {
 	err  error // it could not be read: nothing is approved
 }
 
-// fileStamp tells one content of a file from the next.
+// fileStamp tells one content of a file from the next, and whether it can be read.
 type fileStamp struct {
 	path string
 	size int64
 	at   time.Time
+	mode fs.FileMode
 }
 
 func stampOf(path string) fileStamp {
@@ -42,7 +41,7 @@ func stampOf(path string) fileStamp {
 	if err != nil {
 		return fileStamp{path: path}
 	}
-	return fileStamp{path, info.Size(), info.ModTime()}
+	return fileStamp{path, info.Size(), info.ModTime(), info.Mode()}
 }
 
 // Repin reads the lock file again if it changed. Lists are taken anew by what it approves now.
@@ -133,11 +132,14 @@ func (g *Gateway) pinned(m *member, it *item) (drift *Drift, ok bool) {
 	d, err := pinning.Define(it.raw)
 	if err != nil {
 		g.warnOnce("tool cannot be pinned", m.Name, it.key, err.Error())
-		return nil, pin != v1.PinStrict
+		drift = &Drift{Server: m.Name, Tool: it.key, Verdict: pinning.Unfit, Quarantined: pin == v1.PinStrict, Why: err.Error()}
+		g.quarantined(drift)
+		return drift, !drift.Quarantined
 	}
 	now := g.approvals.now.Load()
 	verdict := now.book.Check(m.Name, it.key, d)
 	if verdict == pinning.Same {
+		g.quarantine.leave(m.Name, it.key)
 		return nil, true
 	}
 	drift = &Drift{
@@ -146,98 +148,11 @@ func (g *Gateway) pinned(m *member, it *item) (drift *Drift, ok bool) {
 	}
 	if drift.Quarantined {
 		g.warnOnce("tool quarantined", m.Name, it.key+" "+d.Hash, "its definition is "+string(verdict)+": see toolcrib drift, and approve it with toolcrib approve --tools")
+		g.quarantined(drift)
 	} else {
 		g.warnOnce("tool is not as approved", m.Name, it.key+" "+d.Hash, "its definition is "+string(verdict)+": see toolcrib drift")
 	}
 	return drift, !drift.Quarantined
-}
-
-// Drift is a tool whose definition is not the approved one.
-type Drift struct {
-	Server  string          `json:"server"`
-	Tool    string          `json:"tool"`
-	Verdict pinning.Verdict `json:"verdict"`
-	// Quarantined: callers are not offered the tool.
-	Quarantined bool `json:"quarantined"`
-	// Hash is that of the definition now; empty for a tool that is not there any more.
-	Hash        string               `json:"hash,omitempty"`
-	Differences []pinning.Difference `json:"differences,omitempty"`
-
-	definition *pinning.Definition
-}
-
-// Drifts are the tools of the servers that are not as approved, of all lists that the gateway has, by server and tool.
-func (g *Gateway) Drifts() []Drift {
-	w := g.acquire()
-	defer g.release(w)
-	found := map[[3]string]Drift{}
-	for _, m := range w.order {
-		if looked, _ := w.plan.Config.Pins(m.Name); !looked {
-			continue
-		}
-		for _, l := range m.toolLists() {
-			for _, d := range l.drifts {
-				found[[3]string{d.Server, d.Tool, d.Hash}] = d
-			}
-		}
-		for _, d := range g.removed(m) {
-			found[[3]string{d.Server, d.Tool, d.Hash}] = d
-		}
-	}
-	return slices.SortedFunc(maps.Values(found), func(a, b Drift) int {
-		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Tool, b.Tool), cmp.Compare(a.Hash, b.Hash))
-	})
-}
-
-// toolLists are the lists of tools of a server that the gateway has: its own, and those of callers.
-func (m *member) toolLists() []*listing {
-	var all []*listing
-	add := func(c *catalog) {
-		if l := c.last(mcp.MethodToolsList); l != nil && l.err == nil {
-			all = append(all, l)
-		}
-	}
-	add(m.catalog)
-	if m.family != nil {
-		for _, k := range m.family.pool.All() {
-			add(k.catalog)
-		}
-	}
-	return all
-}
-
-// removed are the approved tools that no list of the server has.
-func (g *Gateway) removed(m *member) []Drift {
-	lists := m.toolLists()
-	if len(lists) == 0 {
-		return nil
-	}
-	there := map[string]bool{}
-	for _, l := range lists {
-		for i := range l.items {
-			there[l.items[i].key] = true
-		}
-		for _, d := range l.drifts {
-			there[d.Tool] = true
-		}
-	}
-	var gone []Drift
-	for tool, was := range g.approvals.now.Load().book[m.Name] {
-		if !there[tool] {
-			gone = append(gone, Drift{Server: m.Name, Tool: tool, Verdict: pinning.Removed, Differences: pinning.Diff(was, nil)})
-		}
-	}
-	return gone
-}
-
-// Approve gives the definition that a tool has now, for a lock to approve it, if its hash is the one that was reviewed.
-func (g *Gateway) Approve(server, tool, hash string) (*pinning.Definition, error) {
-	for _, d := range g.Drifts() {
-		if d.Server == server && d.Tool == tool && d.Hash == hash && d.definition != nil {
-			return d.definition, nil
-		}
-	}
-	return nil, errs.E("gateway", errs.NotFound, "tool %.128q of server %.80q is not there with the hash %.80q now; look at drift again", tool, server, hash)
 }
 
 // strict tells whether tools of the server may be kept from callers for what they are defined as.

@@ -22,6 +22,7 @@ const (
 	Changed Verdict = "changed"
 	New     Verdict = "new"     // never approved
 	Removed Verdict = "removed" // approved, but not among the server's tools
+	Unfit   Verdict = "unfit"   // no definition that could be approved
 )
 
 // Check compares a definition with what was approved under its name.
@@ -42,6 +43,14 @@ func (b Book) Approve(server, tool string, d *Definition) {
 		b[server] = map[string]*Definition{}
 	}
 	b[server][tool] = d
+}
+
+// Forget ends the approval of a tool.
+func (b Book) Forget(server, tool string) {
+	delete(b[server], tool)
+	if len(b[server]) == 0 {
+		delete(b, server)
+	}
 }
 
 // Valid tells what is wrong with a book that was read: a hash that is not that of the members is an approval of nothing.
