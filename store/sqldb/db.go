@@ -17,10 +17,20 @@ import (
 // Timeout bounds every use of a database; a caller's context may be shorter.
 const Timeout = 10 * time.Second
 
-// Dialect is what differs between databases.
-type Dialect struct {
+// Schema are tables that belong together. Several may share a database.
+type Schema struct {
+	// Name is the table that says which migrations were applied.
+	Name string
 	// Migrations are files NNNN_name.sql, each applied once, in the order of their numbers, which begin at 1 and leave none out.
 	Migrations fs.FS
+}
+
+// StoreSchema is the name of a store's schema.
+const StoreSchema = "toolcrib_schema"
+
+// Dialect is what differs between databases.
+type Dialect struct {
+	Schema
 	// Lock is run at the start of a migration, so that others wait for its end; empty where transactions do.
 	Lock string
 	// Taken tells whether an error says that a unique value is there already.
@@ -42,10 +52,16 @@ func Open(ctx context.Context, db *sql.DB, d *Dialect) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if at, err := version(ctx, db); err == nil && at == len(all) {
+	if at, err := s.version(ctx, db); err == nil && at == len(all) {
 		return s, nil
 	}
 	return s, s.within(ctx, func(tx *sql.Tx) error { return s.migrate(ctx, tx, all) })
+}
+
+// Migrate brings the tables of a database up to date, for who uses them without a store.
+func Migrate(ctx context.Context, db *sql.DB, d *Dialect) error {
+	_, err := Open(ctx, db, d)
+	return err
 }
 
 // Close implements store.Store.
@@ -90,8 +106,8 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-func version(ctx context.Context, q querier) (n int, err error) {
-	err = q.QueryRowContext(ctx, "SELECT COALESCE(MAX(version), 0) FROM toolcrib_schema").Scan(&n)
+func (s *DB) version(ctx context.Context, q querier) (n int, err error) {
+	err = q.QueryRowContext(ctx, "SELECT COALESCE(MAX(version), 0) FROM "+s.d.Name).Scan(&n)
 	return n, err
 }
 
@@ -101,10 +117,10 @@ func (s *DB) migrate(ctx context.Context, tx *sql.Tx, all []string) error {
 			return err
 		}
 	}
-	if _, err := tx.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS toolcrib_schema (version INTEGER PRIMARY KEY, applied BIGINT NOT NULL)"); err != nil {
+	if _, err := tx.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS "+s.d.Name+" (version INTEGER PRIMARY KEY, applied BIGINT NOT NULL)"); err != nil {
 		return err
 	}
-	at, err := version(ctx, tx)
+	at, err := s.version(ctx, tx)
 	if err != nil {
 		return err
 	}
@@ -116,7 +132,7 @@ func (s *DB) migrate(ctx context.Context, tx *sql.Tx, all []string) error {
 		if _, err := tx.ExecContext(ctx, text); err != nil {
 			return fmt.Errorf("migration %d: %w", at+i+1, err)
 		}
-		if _, err := tx.ExecContext(ctx, "INSERT INTO toolcrib_schema (version, applied) VALUES ($1, $2)", at+i+1, time.Now().UnixMicro()); err != nil {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO "+s.d.Name+" (version, applied) VALUES ($1, $2)", at+i+1, time.Now().UnixMicro()); err != nil {
 			return err
 		}
 	}

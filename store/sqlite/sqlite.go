@@ -39,12 +39,37 @@ func Open(ctx context.Context, path string) (store.Store, error) {
 	return db, nil
 }
 
-func open(ctx context.Context, path string) (*sqldb.DB, error) {
-	if err := create(path); err != nil {
-		return nil, err
+// OpenTables is Open for tables that are no store's.
+func OpenTables(ctx context.Context, path string, tables *sqldb.Schema) (*sql.DB, error) {
+	db, err := connect(path)
+	if err == nil {
+		if err = sqldb.Migrate(ctx, db, &sqldb.Dialect{Schema: *tables, Taken: taken}); err == nil {
+			return db, nil
+		}
+		_ = db.Close()
 	}
+	return nil, fmt.Errorf("%s: %w", path, err)
+}
+
+func open(ctx context.Context, path string) (*sqldb.DB, error) {
 	migrations, err := fs.Sub(files, "migrations")
 	if err != nil {
+		return nil, err
+	}
+	db, err := connect(path)
+	if err != nil {
+		return nil, err
+	}
+	s, err := sqldb.Open(ctx, db, &sqldb.Dialect{Schema: sqldb.Schema{Name: sqldb.StoreSchema, Migrations: migrations}, Taken: taken})
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func connect(path string) (*sql.DB, error) {
+	if err := create(path); err != nil {
 		return nil, err
 	}
 	db, err := sql.Open(driver, dsn(path))
@@ -54,12 +79,7 @@ func open(ctx context.Context, path string) (*sqldb.DB, error) {
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(1)
 	db.SetConnMaxIdleTime(idleTime)
-	s, err := sqldb.Open(ctx, db, &sqldb.Dialect{Migrations: migrations, Taken: taken})
-	if err != nil {
-		db.Close()
-		return nil, err
-	}
-	return s, nil
+	return db, nil
 }
 
 // create makes the file before the driver does, which would leave it to the umask who may read it. SQLite gives the files that
