@@ -156,7 +156,7 @@ func (r *runner) run(ctx context.Context) {
 		switch {
 		case err != nil && ctx.Err() == nil:
 			r.failed(err)
-			r.sleep(ctx, pause)
+			r.sleep(ctx, max(pause, wanted(err)))
 			pause = min(2*pause, longPause)
 		case err == nil:
 			pause = firstPause
@@ -168,6 +168,17 @@ func (r *runner) run(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// wanted is how long a sink has asked to be left alone.
+func wanted(err error) time.Duration {
+	if e, ok := errors.AsType[interface {
+		error
+		patience() time.Duration
+	}](err); ok {
+		return e.patience()
+	}
+	return 0
 }
 
 func (r *runner) failed(err error) {

@@ -2,6 +2,8 @@ package audit
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
@@ -27,6 +29,15 @@ type Options struct {
 	Stdout io.Writer
 	// Now tells the time; nil is time.Now.
 	Now func() time.Time
+	// Roots are whom sinks must be certified by to be believed; nil are the system's.
+	Roots *x509.CertPool
+
+	id string // of the log, for sinks
+}
+
+// tls is how sinks are spoken to; an empty name is that of the address.
+func (o *Options) tls(name string) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.Roots, ServerName: name}
 }
 
 // Log takes records. A nil Log takes none.

@@ -233,7 +233,9 @@ func (l *Log) runner(s *v1.AuditSink) (*runner, error) {
 	if maker == nil {
 		return nil, fmt.Errorf("this program has no sink %q", s.Kind())
 	}
-	to, err := maker(s, &l.o, l.stateDir)
+	o := l.o
+	o.id = l.id
+	to, err := maker(s, &o, l.stateDir)
 	if err != nil {
 		return nil, err
 	}

@@ -395,17 +395,22 @@ type AuditSink struct {
 	Keep int `json:"keep,omitempty" default:"0" min:"0" max:"100000"`
 	// Stdout writes the lines to standard output.
 	Stdout bool `json:"stdout,omitempty" default:"false"`
-	// OTLP is the address of an OpenTelemetry collector that takes logs over HTTP.
+	// OTLP is the address of an OpenTelemetry collector that takes logs over HTTP, as
+	// protobuf. With headers it must be https, but for a loopback address.
 	OTLP string `json:"otlp,omitempty" example:"http://127.0.0.1:4318/v1/logs"`
 	// Syslog is the address of a syslog server (RFC 5424): udp://, tcp://, tls:// with
-	// host:port, or unix:// with a path.
+	// host:port, or unix:// with a path. The last of what was sent is sent again over
+	// a new connection; what a datagram cannot hold is cut off there.
 	Syslog string `json:"syslog,omitempty" example:"tcp://127.0.0.1:601"`
-	// Webhook is a URL that is sent records in batches, as JSON lines.
+	// Webhook is a URL that is sent records in batches, as JSON lines. It must be
+	// https, but for a loopback address. Only a 2xx counts; anything else is tried
+	// again, and redirects are not followed.
 	Webhook string `json:"webhook,omitempty" example:"https://siem.example/in"`
-	// SQLite is the file of a database with a table of records. A relative path
-	// starts at stateDir.
+	// SQLite is the file of a database with a table of records, toolcrib_audit. A
+	// relative path starts at stateDir.
 	SQLite string `json:"sqlite,omitempty" example:"audit.db"`
-	// Postgres is the address of a PostgreSQL database with a table of records.
+	// Postgres is the address of a PostgreSQL database with a table of records,
+	// toolcrib_audit.
 	Postgres Secret `json:"postgres,omitempty" example:"${env:DATABASE_URL}"`
 	// Headers are sent with each request to otlp and webhook.
 	Headers map[string]Secret `json:"headers,omitempty"`

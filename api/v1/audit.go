@@ -120,11 +120,19 @@ func (k *checker) sink(path string, s *AuditSink) {
 			k.fail(path+"."+f.key, "is not the path of a file")
 		}
 	}
-	if s.OTLP != "" {
-		k.httpURL(path+".otlp", s.OTLP)
+	for _, f := range []struct {
+		key, value string
+		private    bool // what is sent is nobody else's
+	}{{"otlp", s.OTLP, len(s.Headers) > 0}, {"webhook", s.Webhook, true}} {
+		if f.value == "" {
+			continue
+		}
+		if u := k.httpURL(path+"."+f.key, f.value); u != nil && f.private && u.Scheme != "https" && !loopbackHost(u.Hostname()) {
+			k.fail(path+"."+f.key, "is not https; only a loopback address, and otlp without headers, may do without")
+		}
 	}
-	if s.Webhook != "" {
-		k.httpURL(path+".webhook", s.Webhook)
+	for name, value := range s.Headers {
+		k.header(path, name, string(value))
 	}
 	if s.Syslog != "" {
 		k.syslog(path+".syslog", s.Syslog)
