@@ -1,12 +1,15 @@
 package system_test
 
 import (
+	"encoding/json"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 
+	"github.com/toolcrib/toolcrib/gateway"
 	"github.com/toolcrib/toolcrib/internal/testenv"
 	"github.com/toolcrib/toolcrib/pinning"
 	"github.com/toolcrib/toolcrib/runner/launch"
@@ -81,9 +84,14 @@ func TestPinStrict(t *testing.T) {
 		}
 		refuses := func(c *testenv.Client, tool string) {
 			t.Helper()
-			if code, message := c.Tool(tool, "{}").Error(); code != -32602 || !strings.Contains(message, "unknown tool") {
-				t.Errorf("a tool in quarantine is called: %d %s", code, message)
-			}
+			testenv.Eventually(t, "the tool is unknown", func() bool { // a server may still be starting
+				r := c.Tool(tool, "{}")
+				if r.Result() != nil {
+					t.Errorf("a tool in quarantine is called: %s", r)
+				}
+				code, message := r.Error()
+				return code == -32602 && strings.Contains(message, "unknown tool")
+			})
 		}
 		// A list is empty also while the server starts.
 		testenv.Eventually(t, "a line of the log", func() bool {
@@ -109,4 +117,111 @@ func TestPinStrict(t *testing.T) {
 		approveAt(t, lock, "bank", paysYou)
 		lists("pay")
 	})
+}
+
+// TestPinManaged: an operator sees what is in quarantine, and approves what was reviewed and nothing else; it is on record.
+func TestPinManaged(t *testing.T) {
+	t.Parallel()
+	s := newShifty(t, kinds[0], paysYou, grown)
+	dir := t.TempDir()
+	lock := filepath.Join(dir, "toolcrib.lock")
+	approveAt(t, lock, "bank", paysBills, `{"name":"old","inputSchema":{"type":"object"}}`)
+	config := pinned(s.Server, "strict", lock)
+	config.More["audit"] = map[string]any{"sinks": []any{map[string]any{"file": filepath.Join(dir, "audit", "audit.jsonl")}}}
+	g := testenv.ServeAt(t, config, dir)
+	admin := firstKey(t, g)
+	own := g.Client(testenv.Legacy, "/servers/bank/mcp")
+	watch := own.Hear()
+	drifts := func() map[string]gateway.Drift {
+		code, answer := fetch(t, g, "GET", "/api/v1/drift", "", bearer(admin))
+		var found gateway.Survey
+		if err := json.Unmarshal([]byte(answer), &found); code != 200 || err != nil {
+			t.Fatalf("%d %v: %s", code, err, answer)
+		}
+		all := map[string]gateway.Drift{}
+		for _, d := range found.Drifts {
+			all[d.Tool] = d
+		}
+		return all
+	}
+	testenv.Eventually(t, "three tools drifted", func() bool { return len(drifts()) == 3 })
+	all := drifts()
+	if all["pay"].Verdict != pinning.Changed || all["grown"].Verdict != pinning.New || all["old"].Verdict != pinning.Removed || !all["pay"].Quarantined {
+		t.Errorf("%+v", all)
+	}
+	approve := func(key, tool, hash string) int {
+		code, _ := fetch(t, g, "POST", "/api/v1/approve", `{"server":"bank","tool":"`+tool+`","hash":"`+hash+`"}`, bearer(key))
+		return code
+	}
+	metric := func(n string) func() bool {
+		return func() bool {
+			_, text := g.Get("/metrics", nil)
+			return strings.Contains(text, `toolcrib_tools_quarantined{server="bank"} `+n+"\n")
+		}
+	}
+	testenv.Eventually(t, "two are counted", metric("2"))
+	_, reader, _ := made(t, g, admin, `{"name":"reader","roles":["auditor"]}`)
+	if code := approve(reader.Secret, "pay", all["pay"].Hash); code != 403 {
+		t.Errorf("an auditor approves: %d", code)
+	}
+	for tool, hash := range map[string]string{"pay": all["grown"].Hash, "none": all["pay"].Hash, "grown": ""} {
+		if code := approve(admin, tool, hash); code == 200 {
+			t.Errorf("%s is approved with the hash %q", tool, hash)
+		}
+	}
+	if code := approve(admin, "pay", all["pay"].Hash); code != 200 {
+		t.Errorf("not approved: %d", code)
+	}
+	watch.Await(toolsChanged, 1)
+	testenv.Eventually(t, "it is listed", func() bool { return slices.Equal(own.Call("tools/list", "").Names("tools"), []string{"pay"}) })
+	testenv.Eventually(t, "one is counted", metric("1"))
+	if code := approve(admin, "old", ""); code != 200 || len(drifts()) != 1 {
+		t.Errorf("%d, %v", code, drifts())
+	}
+	if _, text := records(t, dir); !strings.Contains(text, `"quarantine"`) || !strings.Contains(text, "definitions.approve") {
+		t.Error("not on record")
+	}
+}
+
+// TestPinSettings: warn and off keep nothing back, a tool's own setting counts, a reload counts, and a lock file that cannot be
+// read approves nothing.
+func TestPinSettings(t *testing.T) {
+	t.Parallel()
+	s := newShifty(t, kinds[0], paysBills, grown)
+	lock := filepath.Join(t.TempDir(), "toolcrib.lock")
+	g := testenv.Serve(t, pinned(s.Server, "warn", lock))
+	c := g.Client(testenv.Modern, "/servers/bank/mcp")
+	lists := func(names ...string) {
+		t.Helper()
+		testenv.Eventually(t, "tools are "+strings.Join(names, ", "), func() bool { return slices.Equal(c.Call("tools/list", "").Names("tools"), names) })
+	}
+	lists("pay", "grown")
+	testenv.Eventually(t, "a warning", func() bool { return strings.Contains(g.Log(), "tool is not as approved") })
+	g.Configure(pinned(s.Server, "strict", lock))
+	testenv.Eventually(t, "quarantine", func() bool {
+		return strings.Contains(g.Log(), "tool quarantined") && len(c.Call("tools/list", "").Names("tools")) == 0
+	})
+	approveAt(t, lock, "bank", paysBills)
+	lists("pay")
+	good, err := os.ReadFile(lock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string][]string{`{"version":1,`: nil, strings.Replace(string(good), "Pays", "Plays", 1): nil, string(good): {"pay"}} {
+		if err := os.WriteFile(lock, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		lists(want...)
+	}
+	entry := s.Entry()
+	entry["tools"] = map[string]any{"g*": map[string]any{"pin": "off"}}
+	next := pinned(s.Server, "strict", lock)
+	next.Servers, next.Entries = nil, map[string]any{"bank": entry}
+	if err := os.WriteFile(lock, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.Configure(next)
+	lists("pay", "grown")
+	g.Configure(pinned(s.Server, "off", filepath.Join(t.TempDir(), "none.lock")))
+	lists("pay", "grown")
 }
