@@ -39,6 +39,7 @@ func (g *Gateway) Record(x *Exchange, a Answered) error {
 	x.recordCaller(&r)
 	x.recordAsked(&r)
 	x.recordAnswer(&r, a.Err)
+	x.recordShown(&r)
 	return g.o.Audit.Write(&r)
 }
 
@@ -117,6 +118,9 @@ func (x *Exchange) recordAsked(r *audit.Record) {
 	r.TargetName = r.Shown
 	if len(x.name) > 0 {
 		r.TargetName = string(x.name)
+		if x.member != nil && (r.Target == audit.Tool || r.Target == audit.Prompt) { // a toolset, or the server's own endpoint, may call it otherwise
+			r.Shown = x.member.Prefix + r.TargetName
+		}
 	}
 	switch r.Target {
 	case audit.Task:
@@ -133,6 +137,18 @@ func (x *Exchange) recordDecision(r *audit.Record) {
 		r.Decision = audit.Allowed
 	} else if r.Rule != "" {
 		r.Decision = audit.Denied
+	}
+}
+
+// recordShown tells of what was answered without a decision of its own that policies have decided about all that is in it.
+func (x *Exchange) recordShown(r *audit.Record) {
+	if x.view == nil || r.Decision != audit.Undecided || r.Outcome != "ok" {
+		return
+	}
+	switch x.In.Method {
+	case mcp.MethodToolsList, mcp.MethodPromptsList, mcp.MethodResourcesList, mcp.MethodResourcesTemplatesList, mcp.MethodDiscover, mcp.MethodInitialize,
+		mcp.MethodListen, mcp.MethodResourcesSubscribe, mcp.MethodTasksList:
+		r.Decision, r.Rule = audit.Allowed, "what policies permit of it"
 	}
 }
 

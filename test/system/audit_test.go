@@ -127,14 +127,14 @@ func TestAudited(t *testing.T) {
 	}
 	want := []row{
 		{"tools/call", "alice", "one", "tool tool0000", "ok", "Allowed", "", 6003, 200, 0, false, true},
-		{"tools/list", "alice", "", "", "ok", "", "", 6003, 200, 0, false, false},
+		{"tools/list", "alice", "", "", "ok", "Allowed", "", 6003, 200, 0, false, false},
 		{"nonsense/CANARY", "alice", "", "", "method_not_found", "", "", 6003, 404, -32601, false, false},
 		{"", "", "", "", "unauthenticated", "", "", 3002, 401, 0, false, false},
 		{"unknown", "alice", "", "", "parse", "", "", 6003, 400, -32700, false, false},
 		{"", "", "", "", "unauthenticated", "", "", 3002, 401, 0, false, false},
 		{"unknown", "unknown", "", "", "no_endpoint", "", "", 6003, 404, 404, false, false},
 		{"unknown", "unknown", "", "", "forbidden", "", "", 6003, 403, 403, false, false},
-		{"initialize", "alice", "", "", "ok", "", "raw", 6003, 200, 0, true, false},
+		{"initialize", "alice", "", "", "ok", "Allowed", "raw", 6003, 200, 0, true, false},
 		{"tools/call", "alice", "one", "tool tool0001", "ok", "Allowed", "raw", 6003, 200, 0, true, false},
 		{"session/end", "alice", "", "", "ok", "", "", 6003, 204, 0, true, false},
 	}
@@ -174,5 +174,37 @@ func TestAuditedDialects(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, counts); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestArgumentsByName: rules for arguments go by the name at /mcp, however the tool is called.
+func TestArgumentsByName(t *testing.T) {
+	t.Parallel()
+	g := testenv.Serve(t, testenv.Config{
+		Servers: map[string]*testenv.Server{"vault": testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1)})},
+		More: map[string]any{
+			"auth": twoKeys,
+			"toolsets": map[string]any{"desk": map[string]any{
+				"servers": []string{"vault"}, "tools": map[string]any{"vault__tool0000": map[string]any{"as": "find"}},
+			}},
+			"audit": map[string]any{"arguments": []any{
+				map[string]any{"tools": []string{"vault__*"}, "as": "none"}, map[string]any{"tools": []string{"*"}, "as": "full"},
+			}},
+		},
+	})
+	for path, name := range map[string]string{"/mcp": "vault__tool0000", "/servers/vault/mcp": "tool0000", "/toolsets/desk/mcp": "find"} {
+		c := g.Modern(path)
+		c.Key = aliceKey
+		c.Do(testenv.Request{Method: "tools/call", Members: `"name":"` + name + `","arguments":{"text":"CANARY-ARGUMENT"}`})
+	}
+	g.Stop()
+	all, text := records(t, g.StateDir)
+	if len(all) != 3 || strings.Contains(text, "CANARY-ARGUMENT") || strings.Contains(text, "arguments_bytes") {
+		t.Errorf("%d records: %s", len(all), text)
+	}
+	for _, r := range all {
+		if r.Outcome != "ok" || r.Action != "Allowed" || len(r.Resources) != 1 || r.Resources[0].Name != "tool0000" {
+			t.Errorf("%+v", r)
+		}
 	}
 }
