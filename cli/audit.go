@@ -248,6 +248,11 @@ func (c *auditSearchCmd) Run(ctx context.Context, sys *system) error {
 	if c.URL != "" {
 		return errors.Join(c.elsewhere(ctx, q, last.add), last.flush(), show.out.Flush())
 	}
+	for _, path := range c.Paths {
+		if _, err := os.Stat(path); err != nil {
+			return failf("%w", err)
+		}
+	}
 	logs, err := c.logs(sys, c.Paths)
 	if err != nil {
 		return err
