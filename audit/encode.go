@@ -49,33 +49,30 @@ func newRules(c *v1.Config, o *Options, s *signer) *rules {
 
 // class is what OCSF has for a kind of record.
 type class struct {
-	text string // category and class
+	text string // category and class; their names go without saying, as those of activities do
 	uid  int
 }
 
 var classes = [...]class{
-	Call:       {`"category_uid":6,"category_name":"Application Activity","class_uid":6003,"class_name":"API Activity"`, 6003},
-	Logon:      {`"category_uid":3,"category_name":"Identity & Access Management","class_uid":3002,"class_name":"Authentication"`, 3002},
-	Management: {`"category_uid":6,"category_name":"Application Activity","class_uid":6003,"class_name":"API Activity"`, 6003},
-	Lifecycle:  {`"category_uid":6,"category_name":"Application Activity","class_uid":6002,"class_name":"Application Lifecycle"`, 6002},
+	Call:       {`"category_uid":6,"class_uid":6003`, 6003},
+	Logon:      {`"category_uid":3,"class_uid":3002`, 3002},
+	Management: {`"category_uid":6,"class_uid":6003`, 6003},
+	Lifecycle:  {`"category_uid":6,"class_uid":6002`, 6002},
 }
 
-// activity is a value of activity_id with its name.
-type activity struct {
-	id   int
-	name string
-}
+// activity is a value of activity_id.
+type activity int
 
 // The activities, of API Activity where no other class is named.
-var (
-	creates = activity{1, "Create"}
-	reads   = activity{2, "Read"}
-	updates = activity{3, "Update"}
-	deletes = activity{4, "Delete"}
-	other   = activity{99, "Other"}
-	logon   = activity{1, "Logon"} // of Authentication
-	starts  = activity{3, "Start"} // of Application Lifecycle
-	stops   = activity{4, "Stop"}
+const (
+	creates activity = 1
+	reads   activity = 2
+	updates activity = 3
+	deletes activity = 4
+	other   activity = 99
+	logon   activity = 1 // of Authentication
+	starts  activity = 3 // of Application Lifecycle
+	stops   activity = 4
 )
 
 // activities are those of operations; what is not among them is other, a tool's call too: what it does, its server knows.
@@ -158,13 +155,12 @@ func (s *rules) encode(dst []byte, r *Record) []byte {
 	e.raw(classes[r.Kind].text)
 	a := r.activity()
 	if r.Kind == Lifecycle {
-		if a = lifecycle[r.Operation]; a.id == 0 {
+		if a = lifecycle[r.Operation]; a == 0 {
 			a = other
 		}
 	}
-	e.number(`,"activity_id":`, int64(a.id))
-	e.text(`,"activity_name":`, a.name)
-	e.number(`,"type_uid":`, int64(classes[r.Kind].uid*100+a.id))
+	e.number(`,"activity_id":`, int64(a))
+	e.number(`,"type_uid":`, int64(classes[r.Kind].uid*100+int(a)))
 	e.status(r)
 	e.number(`,"time":`, r.Time.UnixMilli())
 	e.count(`,"duration":`, r.Took.Milliseconds())
@@ -218,10 +214,10 @@ func (e *encoder) decision(r *Record) {
 	var word string
 	switch r.Decision {
 	case Allowed:
-		e.raw(`,"action_id":1,"action":"Allowed","disposition_id":1,"disposition":"Allowed"`)
+		e.raw(`,"action_id":1,"action":"Allowed","disposition_id":1`)
 		word = "allowed"
 	case Denied:
-		e.raw(`,"action_id":2,"action":"Denied","disposition_id":2,"disposition":"Blocked"`)
+		e.raw(`,"action_id":2,"action":"Denied","disposition_id":2`)
 		word = "denied"
 	default:
 		return

@@ -111,6 +111,11 @@ func BenchmarkWrite(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+	info, err := os.Stat(l.Status().File)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(info.Size())/float64(l.Status().Sequence), "B/line")
 }
 
 func BenchmarkWriteParallel(b *testing.B) {

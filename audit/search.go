@@ -19,7 +19,6 @@ type Event struct {
 		Tenant   string `json:"tenant_uid"`
 	} `json:"metadata"`
 	Class    int    `json:"class_uid"`
-	Activity string `json:"activity_name"`
 	Severity int    `json:"severity_id"`
 	Time     int64  `json:"time"` // milliseconds since 1970
 	Status   string `json:"status"`

@@ -265,7 +265,9 @@ func newCollector(t testing.TB) other {
 	return o
 }
 
-func (o *collector) sink() v1.AuditSink { return v1.AuditSink{OTLP: "http://" + o.address + "/v1/logs"} }
+func (o *collector) sink() v1.AuditSink {
+	return v1.AuditSink{OTLP: "http://" + o.address + "/v1/logs"}
+}
 
 func texts(all []*common.KeyValue) map[string]string {
 	m := map[string]string{}

@@ -20,12 +20,11 @@ type record struct {
 		Sequence uint64
 		Tenant   string `json:"tenant_uid"`
 	}
-	Class    int    `json:"class_uid"`
-	Activity string `json:"activity_name"`
-	Outcome  string `json:"status_code"`
-	Detail   string `json:"status_detail"`
-	Action   string
-	Actor    struct {
+	Class   int    `json:"class_uid"`
+	Outcome string `json:"status_code"`
+	Detail  string `json:"status_detail"`
+	Action  string
+	Actor   struct {
 		User    struct{ Name string }
 		Session struct{ UID string }
 		Client  string `json:"app_name"`
