@@ -42,6 +42,7 @@ const (
 // rest made up, each about as long as tools of real servers are.
 func newServer(e era, tools int) *server {
 	list := make([]string, 0, tools)
+	names := toolNames(tools)
 	add := func(name, about, properties string) {
 		if len(list) < tools {
 			list = append(list, fmt.Sprintf(`{"name":%q,"description":%q,"inputSchema":{"type":"object","properties":{%s}}}`, name, about, properties))
@@ -51,7 +52,7 @@ func newServer(e era, tools int) *server {
 	add("payload", "Returns that many bytes of text.", `"bytes":{"type":"integer"}`)
 	add("sleep", "Answers after a while.", `"ms":{"type":"integer"}`)
 	for i := len(list); i < tools; i++ {
-		add(fmt.Sprintf("lookup_%04d", i),
+		add(names[i],
 			fmt.Sprintf("Looks up records of table %d by key, filters them by an expression and returns one page of what is left.", i),
 			`"key":{"type":"string","description":"the key to look up"},"limit":{"type":"integer","description":"how many records to return at most","minimum":1,"maximum":500},"filter":{"type":"string","description":"an expression that records must match"}`)
 	}
@@ -63,6 +64,15 @@ func newServer(e era, tools int) *server {
 		s.list = []byte(`{"tools":[` + joined + `]}`)
 	}
 	return s
+}
+
+// toolNames are the names of a server's tools.
+func toolNames(tools int) []string {
+	names := []string{string(opEcho), string(opPayload), string(opSleep)}
+	for i := len(names); i < tools; i++ {
+		names = append(names, fmt.Sprintf("lookup_%04d", i))
+	}
+	return names[:tools]
 }
 
 // message is what a server reads of a JSON-RPC message.

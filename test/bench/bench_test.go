@@ -26,7 +26,7 @@ import (
 
 // TestMain lets the test binary play the roles that the benchmark starts.
 func TestMain(m *testing.M) {
-	roles["serve"], roles["run"] = fakeMain, fakeRun
+	roles["serve"], roles["run"], roles["audit"] = fakeMain, fakeRun, fakeAudit
 	if role := roleOf(os.Args); role != nil {
 		exit(role(os.Args[2:]))
 	}
@@ -381,9 +381,10 @@ func TestRun(t *testing.T) {
 
 // What the benchmark writes for the gateway must be what the gateway reads.
 func TestConfigs(t *testing.T) {
-	w := &world{dir: t.TempDir(), key: newKey(), upstream: target{addr: "127.0.0.1:7000"}}
+	w := &world{dir: t.TempDir(), key: newKey(), upstream: target{addr: "127.0.0.1:7000"}, issuer: &issuer{url: "http://127.0.0.1:7001"}}
 	all := w.configs()
 	maps.Copy(all, w.isolatedConfigs())
+	all["audit"] = all["calls"]
 	for name, servers := range all {
 		text, err := w.config(name, "127.0.0.1:8080", servers)
 		if err != nil {

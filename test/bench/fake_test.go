@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -12,10 +13,14 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 )
 
 // fakeGateway stands in for the gateway, so that all rows and shots can be
@@ -27,6 +32,9 @@ type fakeGateway struct {
 	servers  map[string]*server
 	urls     map[string]string // of servers, by name
 	key      string
+	roles    map[string]struct{ Allow []string } // for callers with a token
+	lines    int
+	record   io.Writer // has a line for each call
 }
 
 // fakeMain takes the arguments of `toolcrib serve FILE`.
@@ -36,7 +44,11 @@ func fakeMain(args []string) error {
 		return err
 	}
 	var config struct {
-		Listen     string
+		Listen   string
+		StateDir string
+		Policies struct {
+			Roles map[string]struct{ Allow []string }
+		}
 		MCPServers map[string]struct{ URL string }
 		Auth       struct{ APIKeys []struct{ Key string } }
 	}
@@ -56,7 +68,43 @@ func fakeMain(args []string) error {
 	for _, k := range config.Auth.APIKeys {
 		g.key = k.Key
 	}
+	if g.roles = config.Policies.Roles; len(g.roles) > 0 {
+		f, err := fakeLog(config.StateDir)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		g.record = f
+	}
 	return http.ListenAndServe(config.Listen, g)
+}
+
+func fakeLog(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return os.Create(filepath.Join(dir, auditFile))
+}
+
+// fakeAudit takes the arguments of `toolcrib audit`: the log is always good.
+func fakeAudit([]string) error { return nil }
+
+// shown are the tools that the caller with a token sees.
+func (g *fakeGateway) shown(token string) (n int) {
+	_, payload, _ := strings.Cut(token, ".")
+	payload, _, _ = strings.Cut(payload, ".")
+	claims, _ := base64.RawURLEncoding.DecodeString(payload)
+	var c struct{ Groups []string }
+	if json.Unmarshal(claims, &c) != nil || len(c.Groups) == 0 {
+		return 0
+	}
+	allow := g.roles["r"+strings.TrimPrefix(c.Groups[0], "g")].Allow
+	for _, name := range toolNames(g.tools[""]) {
+		if slices.ContainsFunc(allow, func(p string) bool { return v1.Like(p, "one__"+name) }) {
+			n++
+		}
+	}
+	return n
 }
 
 // fakeRun takes the arguments of `toolcrib run`.
@@ -151,9 +199,17 @@ func (g *fakeGateway) answer(w http.ResponseWriter, r *http.Request, m *message)
 	if _, local, ok := strings.Cut(string(m.name), "__"); ok {
 		m.name = []byte(local)
 	}
-	key := string(e) + name
+	tools := g.tools[name]
+	if g.roles != nil && string(m.method) == "tools/list" {
+		tools = g.shown(r.Header.Get("Authorization"))
+	}
+	if g.record != nil && string(m.method) == "tools/call" {
+		g.lines++
+		fmt.Fprintf(g.record, `{"metadata":{"sequence":%d,"api":{"operation":"tools/call"}}}`+"\n", g.lines)
+	}
+	key := fmt.Sprint(e, name, tools)
 	if g.servers[key] == nil {
-		g.servers[key] = newServer(e, g.tools[name])
+		g.servers[key] = newServer(e, tools)
 	}
 	answer, status, _ := g.servers[key].answer(nil, m)
 	w.WriteHeader(status)

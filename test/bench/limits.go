@@ -30,6 +30,10 @@ func limits() []bound {
 		{What: "list of 100 tools, modern", Max: 0.5, Unit: "× bare", value: ratio("list100-mm")},
 		{What: "list of 100 tools, legacy", Max: 0.5, Unit: "× bare", value: ratio("list100-ll")},
 		{What: "list of 1,000 tools of 100 servers", Max: 1000, Unit: "µs CPU", value: listCPU},
+		{What: "everything on, small call, modern", Max: 0.15, Unit: "of bare more", value: onMore("access-mm")},
+		{What: "everything on, small call, legacy", Max: 0.15, Unit: "of bare more", value: onMore("access-ll")},
+		{What: "10,000 grants, small call, modern", Max: 1.05, Unit: "× 10 grants", value: grantsMore("grants-mm")},
+		{What: "10,000 grants, small call, legacy", Max: 1.05, Unit: "× 10 grants", value: grantsMore("grants-ll")},
 		{What: "small call over stdio", Max: 0.7, Unit: "× bare", value: ratio("stdio-")},
 		{What: "small call over stdio, one client", Max: 1, Unit: "× bare", value: ratio("stdio1-")},
 		{What: "64 KiB answer over stdio", Max: 1.4, Unit: "× bare", value: ratio("stdiobig-")},
@@ -49,6 +53,10 @@ func limits() []bound {
 		{What: "goroutines for each listen stream", Max: 2, Unit: "goroutines", value: once("stream-goroutines")},
 		{What: "a change told to all listen streams", Max: 1, Unit: "s CPU", value: once("change-cpu-s")},
 		{What: "listen stream opened and closed", Max: 3, Unit: "× a call", value: once("listen-ratio")},
+		{What: "list of 2,500 tools, new principal", Max: 2, Unit: "ms CPU", value: once("filter-new-ms")},
+		{What: "list of 2,500 tools, known principal", Max: 0.5, Unit: "ms CPU", value: once("filter-known-ms")},
+		{What: "answered calls without their record", Max: 0, Unit: "calls", value: once("audit-lost")},
+		{What: "audit records out of order", Max: 0, Unit: "records", value: once("audit-disorder")},
 	}
 }
 
@@ -114,6 +122,48 @@ func ratio(name string) func(*report) (float64, bool) {
 		}
 		return worst, found
 	}
+}
+
+// roundly is the median of what f makes of two lines' values, round by round.
+func roundly(a, b []float64, f func(a, b float64) float64) (float64, bool) {
+	all := make([]float64, min(len(a), len(b)))
+	for i := range all {
+		all[i] = f(a[i], b[i])
+	}
+	return spreadOf(all).mid, len(all) > 0
+}
+
+// onMore is how much more of the bare proxy's CPU a call takes with everything
+// on, at the worse endpoint.
+func onMore(name string) func(*report) (float64, bool) {
+	return func(r *report) (worst float64, found bool) {
+		t := r.table(name)
+		for _, off := range t.Lines {
+			more, ok := roundly(t.line(onLabel(off.Label)).Ratios, off.Ratios, func(on, off float64) float64 { return on - off })
+			if ok && (!found || more > worst) {
+				worst, found = more, true
+			}
+		}
+		return worst, found
+	}
+}
+
+// grantsMore is the CPU with many grants to that with few.
+func grantsMore(name string) func(*report) (float64, bool) {
+	return func(r *report) (float64, bool) {
+		t := r.table(name)
+		return roundly(t.line(labelMany).Ratios, t.line(labelFew).Ratios, func(many, few float64) float64 { return many / few })
+	}
+}
+
+// line is a line by its label, without samples where there is none.
+func (t *table) line(label string) *line {
+	for _, l := range t.Lines {
+		if l.Label == label {
+			return l
+		}
+	}
+	return &line{}
 }
 
 func listCPU(r *report) (worst float64, found bool) {

@@ -74,23 +74,26 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	set.IntVar(&o.rounds, "rounds", 5, "rounds")
 	set.Float64Var(&o.seconds, "seconds", 1, "seconds of each measurement")
 	set.IntVar(&o.conns, "conns", 32, "connections of the small calls")
-	set.StringVar(&o.only, "only", "", "beginnings of the names of what to measure, with commas: call-mm call-ll call-lm call-ml slow big list100 list1000 stdio stdiobig start many instances spares sleep framing sessions parked streams listen")
+	set.StringVar(&o.only, "only", "", "beginnings of the names of what to measure, with commas: call-mm call-ll call-lm call-ml slow big list100 list1000 access grants stdio stdiobig start many instances spares sleep framing sessions parked streams listen filter audit")
 	set.BoolVar(&o.quick, "quick", false, "one short round: shows that everything works, its figures say little")
 	set.StringVar(&o.gateway, "gateway", "", "gateway program; built from ./cmd/toolcrib when empty, left out when none")
 	set.StringVar(&o.peers, "peers", "", "folder whose node_modules has supergateway and mcp-proxy; installed with npm when empty, left out when none")
 	set.BoolVar(&o.json, "json", false, "print all samples as JSON")
 	set.BoolVar(&o.check, "check", false, "exit 1 when a limit is exceeded or an answer was wrong")
 	set.DurationVar(&o.wait, "wait", 150*time.Second, "how long the memory of deleted sessions may take to return")
+	set.DurationVar(&o.sustain, "sustain", 3*time.Second, "how long the audit log must keep up with calls")
 	if err := set.Parse(args); err != nil {
 		return nil, err
 	}
 	o.shots, o.held, o.streams, o.instances = 5, 1000, 5000, 100
 	if o.quick {
+		o.sustain = min(o.sustain, 100*time.Millisecond)
 		o.rounds, o.seconds, o.conns, o.shots, o.held, o.wait = 1, min(o.seconds, 0.1), min(o.conns, 8), 1, 200, time.Second
 		o.streams, o.instances = 200, 10
 	}
-	if o.rounds < 1 || o.rounds > 1000 || o.seconds <= 0 || o.seconds > 600 || o.conns < 1 || o.conns > 1000 {
-		return nil, fmt.Errorf("-rounds 1 to 1000, -seconds up to 600, -conns 1 to 1000")
+	if o.rounds < 1 || o.rounds > 1000 || o.seconds <= 0 || o.seconds > 600 || o.conns < 1 || o.conns > 1000 ||
+		o.sustain <= 0 || o.sustain > time.Hour {
+		return nil, fmt.Errorf("-rounds 1 to 1000, -seconds up to 600, -conns 1 to 1000, -sustain up to 1h")
 	}
 	return o, nil
 }
@@ -107,7 +110,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	defer func() { _ = os.RemoveAll(dir) }()
 	w, err := newWorld(ctx, dir, o.gateway, o.peers)
 	if w != nil {
-		defer w.stopAll()
+		defer w.stop()
 	}
 	if err != nil {
 		return err

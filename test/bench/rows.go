@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -12,6 +13,7 @@ type aim struct {
 	path   string
 	prefix string // of tool names there
 	key    bool
+	token  bool
 }
 
 // row is one table of the report: the same work through several targets.
@@ -76,8 +78,8 @@ func rows() []row {
 	}
 }
 
-// allRows are those over HTTP and those over stdio.
-func allRows() []row { return append(rows(), stdioRows()...) }
+// allRows are those over HTTP, those about access and those over stdio.
+func allRows() []row { return slices.Concat(rows(), accessRows(), stdioRows()) }
 
 // stdioRows are the gateway and its peers as a bridge to a process. The bare
 // proxy stands before the same server over HTTP.
@@ -123,6 +125,9 @@ func (a aim) endpoint(w *world, t *target, r row) endpoint {
 	e := endpoint{Addr: t.addr, Path: a.path, Era: r.era, Op: r.op, Tool: a.prefix + string(r.op), Size: r.size}
 	if a.key {
 		e.Key = w.key
+	}
+	if a.token {
+		e.Key = w.token
 	}
 	return e
 }

@@ -21,6 +21,7 @@ type settings struct {
 	shots     int           // repetitions of what is measured once a start
 	held      int           // legacy sessions held open, and calls parked
 	streams   int           // listen streams held open
+	sustain   time.Duration // of the calls that audit must keep up with
 	instances int           // sessions that have a process of their own
 	log       io.Writer
 }

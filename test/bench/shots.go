@@ -24,6 +24,8 @@ var shots = []shot{
 	{"parked", (*world).shootParked},
 	{"streams", (*world).shootStreams},
 	{"listen", (*world).shootListen},
+	{"filter", (*world).shootFilter},
+	{"audit", (*world).shootAudit},
 }
 
 func (w *world) shoot(ctx context.Context, s *settings, rep *report) error {

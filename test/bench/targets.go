@@ -32,6 +32,8 @@ type world struct {
 	load     *process
 	upstream target
 	key      string
+	issuer   *issuer
+	token    string             // of a member of group 0
 	others   map[string]*target // by name, as they are needed
 	notes    []string
 }
@@ -51,6 +53,12 @@ func newWorld(ctx context.Context, dir, gateway, peers string) (*world, error) {
 		w.note("not pinned: gateway and load share what CPUs there are, so their speed is not comparable")
 	}
 	var err error
+	if w.issuer, err = newIssuer(); err != nil {
+		return w, err
+	}
+	if w.token, err = w.issuer.token("bench", groupOf(0)); err != nil {
+		return w, err
+	}
 	if w.gateway, err = findGateway(ctx, dir, gateway); err != nil {
 		return w, err
 	}
@@ -62,6 +70,14 @@ func newWorld(ctx context.Context, dir, gateway, peers string) (*world, error) {
 	}
 	w.upstream.addr, err = w.upstream.proc.address()
 	return w, err
+}
+
+// stop ends all that runs.
+func (w *world) stop() {
+	w.stopAll()
+	if w.issuer != nil {
+		w.issuer.close()
+	}
 }
 
 // findGateway returns the program to measure: the one given, or ./cmd/toolcrib
@@ -146,6 +162,8 @@ func (w *world) configs() map[string]map[string]any {
 	return map[string]map[string]any{
 		"calls":  calls,
 		"key":    calls,
+		"access": calls, "grants10": calls, "grants10000": calls,
+		"filter": {"one": remote(fmt.Sprintf("/modern/%d/mcp", filterTools))},
 		"single": {"modern": remote("/modern/100/mcp"), "legacy": remote("/legacy/100/mcp")},
 		"four":   numbered(4, func(n int) any { return remote(fmt.Sprintf("/modern/25/%d/mcp", n)) }),
 		"many":   numbered(100, func(n int) any { return remote(fmt.Sprintf("/modern/10/%d/mcp", n)) }),
@@ -185,6 +203,9 @@ func (w *world) config(name, addr string, servers map[string]any) ([]byte, error
 	if name == "key" {
 		c["auth"] = map[string]any{"apiKeys": []any{map[string]any{"name": "bench", "key": w.key}}}
 		c["policies"] = map[string]any{"bindings": []any{map[string]any{"everyone": true, "role": "user"}}}
+	}
+	if err := w.guard(name, c); err != nil {
+		return nil, err
 	}
 	return json.Marshal(c)
 }
