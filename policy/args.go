@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
@@ -24,7 +26,28 @@ var null = cedar.NewEntityUID("Null", "null")
 // wanted are the arguments that policies look at.
 type wanted struct {
 	all   bool
-	names map[string]bool
+	names map[string]bool // at the top
+	// exact are the names of all arguments and their members, folded the same without case.
+	exact, folded map[string]bool
+}
+
+var errCase = errors.New("a key differs only in case from one that policies look at")
+
+// blurred tells whether a key differs in case only from one that policies look at: servers may take the one for the other.
+func (w *wanted) blurred(key string) bool { return !w.exact[key] && w.folded[withoutCase(key)] }
+
+// withoutCase is the same for texts that are equal under Unicode case folding.
+func withoutCase(s string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for other := unicode.SimpleFold(r); r >= utf8.RuneSelf && other != r; other = unicode.SimpleFold(other) {
+			least = min(least, other)
+		}
+		if 'A' <= least && least <= 'Z' {
+			least += 'a' - 'A'
+		}
+		return least
+	}, s)
 }
 
 var errMany = fmt.Errorf("they have more than %d values where policies look", argsMost)
@@ -113,6 +136,9 @@ func (r *argReader) object(depth int) (plain, decimals types.Value, err error) {
 			return nil, nil, err
 		}
 		name := token.String()
+		if r.want.blurred(name) {
+			return nil, nil, errCase
+		}
 		if depth == 0 && !r.want.all && !r.want.names[name] {
 			if err := r.d.SkipValue(); err != nil {
 				return nil, nil, err

@@ -78,6 +78,15 @@ func TestCedarDecides(t *testing.T) {
 		{"argument beyond int64", `permit(principal, action, resource) when { context.args.amount > 1000 };`, alice, transfer, args(`{"amount":9223372036854775808}`), false, ""},
 		{"argument twice", `permit(principal, action, resource) when { context.args.amount <= 1000 };`, alice, transfer, args(`{"amount":1,"amount":1}`), false, ""},
 		{"argument twice deep inside", `permit(principal, action, resource) when { context.args.amount <= 1000 };`, alice, transfer, args(`{"amount":1,"x":{"a":[{"b":1,"b":2}]}}`), false, ""},
+		{"argument in another case", `permit(principal, action, resource) when { context.args.amount <= 1000 };`, alice, transfer, args(`{"amount":1,"AMOUNT":5000}`), false, ""},
+		{"argument by a letter that folds", `permit(principal, action, resource) when { context.args.desk == "a" };`, alice, transfer, args(`{"desk":"a","de\u017fk":"b"}`), false, ""},
+		{"member in another case", `permit(principal, action, resource) when { context.args.to.ids.contains("a") };`, alice, transfer, args(`{"to":{"ids":["a"],"IDs":["b"]}}`), false, ""},
+		{"two that both count", `permit(principal, action, resource) when { context.args.id == 1 && context.args.ID == 2 };`, alice, transfer, args(`{"id":1,"ID":2,"Other":{"Id":3}}`), true, ""},
+		{
+			"forbid by argument in another case",
+			`permit(principal, action, resource); forbid(principal, action, resource) when { context.args has force && context.args.force };`,
+			alice, transfer, args(`{"FORCE":true}`), false, "p.cedar:1 (its condition cannot be evaluated)",
+		},
 		{
 			"forbid by argument", `permit(principal, action, resource); forbid(principal, action, resource) when { context.args has force && context.args.force };`,
 			alice, transfer, args(`{"force":true}`), false, "p.cedar:1",

@@ -132,6 +132,9 @@ func (w *wanted) look(n ast.IsNode) {
 			w.add(name)
 			return false
 		}
+		if inArguments(arg) {
+			w.see(name)
+		}
 		if from, ok := ofContext(n); ok {
 			w.all = w.all || contextNeeds[from]&needArguments != 0
 			return false
@@ -146,6 +149,29 @@ func (w *wanted) add(name string) {
 		w.names = map[string]bool{}
 	}
 	w.names[name] = true
+	w.see(name)
+}
+
+// see notes the name of an argument, or of a member of one.
+func (w *wanted) see(name string) {
+	if w.exact == nil {
+		w.exact, w.folded = map[string]bool{}, map[string]bool{}
+	}
+	w.exact[name], w.folded[withoutCase(name)] = true, true
+}
+
+// inArguments tells whether a node is an argument, or a part of one.
+func inArguments(n ast.IsNode) bool {
+	for {
+		if from, ok := ofContext(n); ok {
+			return contextNeeds[from]&needArguments != 0
+		}
+		access, ok := n.(ast.NodeTypeAccess)
+		if !ok {
+			return false
+		}
+		n = access.Arg
+	}
 }
 
 // concerns tells whether the scope of a policy takes in an entity.

@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"maps"
-
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
@@ -221,13 +219,12 @@ func (t *trial) estimate() *estimate {
 // merge is what several policies look at.
 func (w *wanted) merge(other *wanted) {
 	w.all = w.all || other.all
-	if len(other.names) == 0 {
-		return
+	for name := range other.names {
+		w.add(name)
 	}
-	if w.names == nil {
-		w.names = map[string]bool{}
+	for name := range other.exact {
+		w.see(name)
 	}
-	maps.Copy(w.names, other.names)
 }
 
 // MayManage is Manages with the facts of a call, for which policies may ask.

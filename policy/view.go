@@ -160,7 +160,7 @@ func facts(p *identity.Principal, roles []string, uses map[string]bool, key []by
 		"method": p.Method, "groups": p.Groups, "roles": roles, "scopes": p.Scopes, "attributes": p.Attributes,
 	}
 	for name := range all {
-		if !uses[name] {
+		if !uses[name] && !uses[""] { // whoever asks for the principal itself may get at all of it
 			delete(all, name)
 		}
 	}

@@ -37,13 +37,11 @@ func (c *Config) Pins(server string) (any, strict bool) {
 	if s == nil {
 		return false, false
 	}
-	all := []string{cmp.Or(s.Pin, c.Pin)}
+	pin := cmp.Or(s.Pin, c.Pin)
+	any, strict = pin == PinStrict || pin == PinWarn, pin == PinStrict
 	for _, settings := range s.Tools {
-		all = append(all, settings.Pin)
-	}
-	for _, pin := range all {
-		any = any || pin == PinStrict || pin == PinWarn
-		strict = strict || pin == PinStrict
+		any = any || settings.Pin == PinStrict || settings.Pin == PinWarn
+		strict = strict || settings.Pin == PinStrict
 	}
 	return any, strict
 }
