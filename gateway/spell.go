@@ -54,7 +54,11 @@ func decoded(uri string) string {
 	return b.String()
 }
 
-// normal sets scheme, host and path right. A scheme without // has its whole rest taken for a path.
+// rooted are the schemes whose URIs have a host, or a path from the root, whatever slashes they are written with (WHATWG URL
+// section 4.1 "special scheme").
+var rooted = map[string]string{"file:": "///", "http:": "//", "https:": "//", "ws:": "//", "wss:": "//", "ftp:": "//"}
+
+// normal sets scheme, host and path right. Another scheme without // has its whole rest taken for a path.
 func normal(uri string) string {
 	uri = strings.ReplaceAll(uri, `\`, "/")
 	scheme, rest, found := strings.Cut(uri, ":")
@@ -62,6 +66,9 @@ func normal(uri string) string {
 		scheme, rest = "", uri
 	} else {
 		scheme = strings.ToLower(scheme) + ":"
+	}
+	if root := rooted[scheme]; root != "" && !(scheme == "file:" && strings.HasPrefix(rest, "//")) {
+		rest = root + strings.TrimLeft(rest, "/")
 	}
 	host := ""
 	if after, has := strings.CutPrefix(rest, "//"); has {

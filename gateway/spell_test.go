@@ -26,6 +26,13 @@ func TestSpellings(t *testing.T) {
 		{"file:///data/x?y=/../z", "file:///data/z"},
 		{"file:///data/..", "file:///"},
 		{"db:users/../keys", "db:keys"},
+		{"file:/secret/x", "file:///secret/x"},
+		{"FILE:secret/x", "file:///secret/x"},
+		{`file:\secret\x`, "file:///secret/x"},
+		{"file:/data/..//secret/x", "file:///secret/x"},
+		{"http:/example.com/A", "http://example.com/A"},
+		{"https:example.com/A", "https://example.com/A"},
+		{"https:///example.com/A", "https://example.com/A"},
 	} {
 		if got, ok := spellings(row.uri); !ok || !slices.Contains(got, row.among) {
 			t.Errorf("%s: %q, %v; want %q among them", row.uri, got, ok, row.among)
