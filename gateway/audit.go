@@ -96,6 +96,7 @@ func (x *Exchange) trace() string {
 // recordAsked tells what was asked for.
 func (x *Exchange) recordAsked(r *audit.Record) {
 	r.Operation = x.Operation
+	x.recordDecision(r)
 	if x.In.Kind != mcp.KindRequest && x.In.Kind != mcp.KindNotification {
 		return
 	}
@@ -113,7 +114,6 @@ func (x *Exchange) recordAsked(r *audit.Record) {
 	if x.at != nil {
 		r.Toolset = x.at.toolset
 	}
-	x.recordDecision(r)
 	r.Target, r.Shown = x.subject()
 	r.TargetName = r.Shown
 	if len(x.name) > 0 {

@@ -87,14 +87,26 @@ func (g *Gateway) mayReach(x *Exchange, m *member) error {
 	return g.deny(x, "no policy permits anything of the kind at this server")
 }
 
-// decide decides about what the request asks of a server.
+// decide decides about what the request asks of a server. What the list last had does not have, or does not permit, may be in the
+// next: that one is asked for in both cases, so that they take the same time and fail the same way.
 func (g *Gateway) decide(ctx context.Context, x *Exchange, m *member) error {
 	if err := g.mayReach(x, m); err != nil {
 		return err
 	}
-	o, err := g.asked(ctx, x, m)
-	if err != nil {
-		return err
+	method := listOf(x.In.Method)
+	o := x.object(m, method, m.lister().catalog.sound(method))
+	x.weigh(o)
+	if x.kind() != policy.KindResource && !x.passes(o) {
+		l, err := g.lists(ctx, m.lister(), method)
+		if err == nil {
+			err = l.err
+		}
+		if err != nil {
+			x.decision = policy.Decision{}
+			return err
+		}
+		o = x.object(m, method, l)
+		x.weigh(o)
 	}
 	if o == nil {
 		return g.deny(x, "the server lists nothing of this name")
@@ -103,13 +115,35 @@ func (g *Gateway) decide(ctx context.Context, x *Exchange, m *member) error {
 		g.foreshadow(x)
 		return x.misfit
 	}
-	x.gather()
-	x.decision = may(x.view, o, &x.facts)
 	g.decided(x, o)
 	if err := x.judge(); err != nil {
 		return err
 	}
 	return x.misfit
+}
+
+// object is what the request is about; nil where it names what a list does not have. A URI need not be listed.
+func (x *Exchange) object(m *member, method mcp.Method, l *listing) *policy.Object {
+	if x.kind() == policy.KindResource {
+		return x.at.resource(m, string(x.name))
+	}
+	if i := l.find(x.name); i >= 0 {
+		return x.at.object(m, method, l, i)
+	}
+	return nil
+}
+
+// weigh has the policies decide about what the request is about, if there is any.
+func (x *Exchange) weigh(o *policy.Object) {
+	if x.view != nil && o != nil {
+		x.gather()
+		x.decision = may(x.view, o, &x.facts)
+	}
+}
+
+// passes tells whether something exists for the caller.
+func (x *Exchange) passes(o *policy.Object) bool {
+	return o != nil && (x.view == nil || x.decision.Listed())
 }
 
 // may is the decision about an object. A URI is decided about as it is written and as servers may read it.
@@ -141,6 +175,23 @@ func (g *Gateway) deny(x *Exchange, rule string) error {
 		g.o.Metrics.Decided(labels[x.kind()], false, false)
 	}
 	return x.unknown()
+}
+
+// judgeURI notes for the record what is decided about a URI, of whichever server it is.
+func (x *Exchange) judgeURI(uri string) {
+	if x.view == nil {
+		return
+	}
+	x.gather()
+	for i, m := range x.at.members {
+		d := may(x.view, x.at.resource(m, uri), &x.facts)
+		if i == 0 || d.Listed() {
+			x.decision = d
+		}
+		if d.Listed() {
+			return
+		}
+	}
 }
 
 // judge turns the decision into an answer. Whoever only lacks scopes is told which.
@@ -225,30 +276,6 @@ func (x *Exchange) surroundings(f *policy.Facts) {
 		info = x.In.GetMeta(mcp.MetaClientInfo).Of(x.In.Body)
 	}
 	f.Client, f.ClientVersion, f.Address = textAt(info, "name"), textAt(info, "version"), x.Request.Remote.Addr()
-}
-
-// asked is what the request is about; nil where it names what the server does not list. A URI need not be listed.
-func (g *Gateway) asked(ctx context.Context, x *Exchange, m *member) (*policy.Object, error) {
-	if x.kind() == policy.KindResource {
-		return x.at.resource(m, string(x.name)), nil
-	}
-	method, lister := listOf(x.In.Method), m.lister()
-	l := lister.catalog.sound(method)
-	if i := l.find(x.name); i >= 0 {
-		return x.at.object(m, method, l, i), nil
-	}
-	// What the last list does not have may be in the next, of which there may be another whenever it is asked for.
-	l, err := g.lists(ctx, lister, method)
-	if err == nil {
-		err = l.err
-	}
-	if err != nil {
-		return nil, err
-	}
-	if i := l.find(x.name); i >= 0 {
-		return x.at.object(m, method, l, i), nil
-	}
-	return nil, nil //nolint:nilnil // there is none
 }
 
 // resource is a URI, listed or not, as policies know it.

@@ -199,6 +199,9 @@ func (g *Gateway) arrive(ctx context.Context, x *Exchange) error {
 	case x.sought == aggregated:
 		x.Endpoint, x.at = aggregated, x.world.endpoints[aggregated]
 	default:
+		if x.at != nil {
+			x.decision = policy.Decision{Rule: "no policy permits anything at this endpoint"}
+		}
 		return noEndpoint(x.sought)
 	}
 	return nil

@@ -27,7 +27,9 @@ func route(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 		return false, nil
 	}
 	if kind == "uri" {
-		x.member, err = g.resource(ctx, x.who(), x.at, x.rights(), string(name))
+		if x.member, err = g.resource(ctx, x.who(), x.at, x.rights(), string(name)); err != nil {
+			x.judgeURI(string(name))
+		}
 		return false, err
 	}
 	return false, x.find(span)

@@ -163,6 +163,10 @@ func (g *Gateway) openTask(x *Exchange) (*task, error) {
 
 // mayUse decides about a task as about the tool that made it.
 func (g *Gateway) mayUse(x *Exchange, m *member, r *taskRef) error {
+	x.member = m
+	if !x.at.holds(m, mcp.MethodToolsList, r.tool) {
+		return g.unknownTask(x)
+	}
 	if x.view == nil {
 		return nil
 	}

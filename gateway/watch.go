@@ -410,6 +410,7 @@ func poke(c chan struct{}) {
 func (g *Gateway) Watchable(ctx context.Context, x *Exchange, uri string) error {
 	w := g.newWatch(x)
 	defer w.Close()
+	x.judgeURI(uri)
 	if m := x.at.own; m != nil {
 		if p, err := m.peerFor(ctx, w.who); err != nil {
 			return err

@@ -7,7 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/toolcrib/toolcrib/internal/testenv"
 )
@@ -150,7 +153,7 @@ func TestURITricks(t *testing.T) {
 	for _, path := range []string{"/mcp", "/servers/one/mcp"} {
 		c := speaks(g, testenv.Modern, path, reader)
 		for _, uri := range []string{
-			"file:///secret/b", "file:///data/../secret/b", "file:///data/%2e%2e/secret/b", "file:///data/%2E%2E%2Fsecret/b", "file:///data/..%2fsecret/b",
+			"file:/secret/b", "file:secret/b", `file:\\\\secret/b`, "file:///secret/b", "file:///data/../secret/b", "file:///data/%2e%2e/secret/b", "file:///data/%2E%2E%2Fsecret/b", "file:///data/..%2fsecret/b",
 			"file:///data/%252e%252e/secret/b", `file:///data/..\\secret/b`, "file:///data/..%5csecret/b", "file:///data/x%2fy%2fz/../../secret/b",
 			"file:///data/%00/../secret", "file:///data", "FILE:///data/a", "file:///data/x/../../secret/b?y", "file:///data/a#/../../secret/b", "file:///%64ata/../secret",
 		} {
@@ -340,5 +343,82 @@ func TestShadow(t *testing.T) {
 		if n := strings.Count(g.Log(), "policies.shadow would decide otherwise"); n != len(row.want)-len(row.want)/3 {
 			t.Errorf("%s: %d lines in the log", name, n)
 		}
+	}
+}
+
+// TestDeniedAsksAsUnknown: where the list of a server is stale, it is asked for again for what is denied as for what is unknown, so
+// that neither the time nor an error of the server tells them apart.
+func TestDeniedAsksAsUnknown(t *testing.T) {
+	t.Parallel()
+	var ill atomic.Bool
+	s := testenv.HTTPServer(t, testenv.Script{On: map[string]func(*testenv.Call){"tools/list": func(c *testenv.Call) {
+		if ill.Load() {
+			c.Error(-32603, "ill")
+			return
+		}
+		c.Complete(`"ttlMs":0,"cacheScope":"public","tools":[{"name":"look","inputSchema":{"type":"object"}},{"name":"odd","inputSchema":{"type":"object"}}]`)
+	}}})
+	few := ofGroup("few", "few")
+	g := testenv.Serve(t, testenv.Config{Servers: map[string]*testenv.Server{"one": s}, More: map[string]any{
+		"auth": authOf(few), "policies": grants(map[string]any{"few": map[string]any{"allow": []string{"one__look"}}}),
+	}})
+	c := speaks(g, testenv.Modern, "/mcp", few)
+	if names := c.Call("tools/list", "").Names("tools"); len(names) != 1 {
+		t.Fatalf("%v", names)
+	}
+	asked := func(name string) int {
+		before := len(s.Received("tools/list"))
+		answerOf(c, "tools/call", `"name":"`+name+`"`)
+		return len(s.Received("tools/list")) - before
+	}
+	if denied, unknown := asked("one__odd"), asked("one__zzz"); denied != unknown {
+		t.Errorf("the server is asked for its list %d times for a denied tool, %d for an unknown one", denied, unknown)
+	}
+	if n := asked("one__look"); n != 0 {
+		t.Errorf("asked %d times for a permitted one", n)
+	}
+	ill.Store(true)
+	denied := answerOf(c, "tools/call", `"name":"one__odd"`)
+	if unknown := answerOf(c, "tools/call", `"name":"one__zzz"`); denied != unknown {
+		t.Errorf("%s\nwant %s", denied, unknown)
+	}
+}
+
+// TestDeniedOnRecord: what looks unknown to the caller is on record as denied.
+func TestDeniedOnRecord(t *testing.T) {
+	t.Parallel()
+	few := ofGroup("few", "few")
+	g := testenv.Serve(t, testenv.Config{
+		Servers: map[string]*testenv.Server{"one": testenv.HTTPServer(t, shop("one")), "two": testenv.HTTPServer(t, shop("two"))},
+		More: map[string]any{
+			"auth": authOf(few), "policies": grants(map[string]any{"few": map[string]any{"allow": []string{"one__look"}, "resources": []string{"one://open/*"}}}),
+			"audit": map[string]any{},
+		},
+	})
+	c := speaks(g, testenv.Modern, "/mcp", few)
+	c.Call("tools/call", `"name":"one__odd"`)
+	c.Call("resources/read", `"uri":"one://shut/b"`)
+	c.Call("resources/read", `"uri":"one://open/a"`)
+	c.Call("completion/complete", `"ref":{"type":"ref/resource","uri":"one://shut/{x}"},"argument":{"name":"x","value":""}`)
+	speaks(g, testenv.Modern, "/servers/two/mcp", few).Call("tools/list", "")
+	speaks(g, testenv.Modern, "/servers/six/mcp", few).Call("tools/list", "")
+	l := speaks(g, testenv.Legacy, "/mcp", few)
+	opens(l)
+	l.Call("resources/subscribe", `"uri":"one://shut/b"`)
+	l.Call("resources/subscribe", `"uri":"one://open/a"`)
+	g.Stop()
+	all, _ := records(t, g.StateDir)
+	var got []string
+	for _, r := range all {
+		if r.API.Operation != "initialize" {
+			got = append(got, r.API.Operation+" "+r.Action)
+		}
+	}
+	want := []string{
+		"tools/call Denied", "resources/read Denied", "resources/read Allowed", "completion/complete Denied", "unknown Denied", "unknown ",
+		"resources/subscribe Denied", "resources/subscribe Allowed",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
