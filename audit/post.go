@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -76,9 +77,7 @@ func (p *poster) post(ctx context.Context, body []byte, more http.Header) ([]byt
 		return nil, unreached(p.host, err)
 	}
 	r.Header = p.header.Clone()
-	for name, values := range more {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, more)
 	if host := r.Header.Get("Host"); host != "" {
 		r.Host = host
 		r.Header.Del("Host")

@@ -21,7 +21,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -248,9 +247,9 @@ func newCollector(t testing.TB) other {
 		if err = errors.Join(err, proto.Unmarshal(body, &q)); err != nil || r.Header.Get("Content-Type") != "application/x-protobuf" || r.URL.Path != "/v1/logs" {
 			o.complain("%v %s %v", err, r.URL, r.Header)
 		}
-		for _, scope := range q.ResourceLogs[0].ScopeLogs {
-			for _, record := range scope.LogRecords {
-				o.take(record.Body.GetStringValue())
+		for _, scope := range q.GetResourceLogs()[0].GetScopeLogs() {
+			for _, record := range scope.GetLogRecords() {
+				o.take(record.GetBody().GetStringValue())
 			}
 		}
 		if why := unlikely(&q); why != "" {
@@ -272,28 +271,28 @@ func (o *collector) sink() v1.AuditSink {
 func texts(all []*common.KeyValue) map[string]string {
 	m := map[string]string{}
 	for _, a := range all {
-		m[a.Key] = a.Value.GetStringValue()
+		m[a.GetKey()] = a.GetValue().GetStringValue()
 	}
 	return m
 }
 
 // unlikely says what is wrong with a request.
 func unlikely(q *logs.ExportLogsServiceRequest) string {
-	if len(q.ResourceLogs) != 1 || len(q.ProtoReflect().GetUnknown()) > 0 || texts(q.ResourceLogs[0].Resource.Attributes)["service.name"] != "toolcrib" {
+	if len(q.GetResourceLogs()) != 1 || len(q.ProtoReflect().GetUnknown()) > 0 || texts(q.GetResourceLogs()[0].GetResource().GetAttributes())["service.name"] != "toolcrib" {
 		return "resource"
 	}
-	if s := q.ResourceLogs[0].ScopeLogs; len(s) != 1 || s[0].Scope.Name == "" || s[0].Scope.Version != "1.2.3" {
+	if s := q.GetResourceLogs()[0].GetScopeLogs(); len(s) != 1 || s[0].GetScope().GetName() == "" || s[0].GetScope().GetVersion() != "1.2.3" {
 		return "scope"
 	}
-	for _, r := range q.ResourceLogs[0].ScopeLogs[0].LogRecords {
-		at := texts(r.Attributes)
+	for _, r := range q.GetResourceLogs()[0].GetScopeLogs()[0].GetLogRecords() {
+		at := texts(r.GetAttributes())
 		switch {
-		case r.TimeUnixNano == 0 || r.ObservedTimeUnixNano == 0 || r.EventName != "toolcrib.audit" || r.SeverityText != "INFO" || r.SeverityNumber != 9:
+		case r.GetTimeUnixNano() == 0 || r.GetObservedTimeUnixNano() == 0 || r.GetEventName() != "toolcrib.audit" || r.GetSeverityText() != "INFO" || r.GetSeverityNumber() != 9:
 			return "record"
 		case at["toolcrib.audit.log"] == "" || at["toolcrib.operation"] == "":
 			return "attributes"
 		case at["toolcrib.operation"] == "tools/call" && (at["user.name"] != "alice" || at["toolcrib.target"] != "find" ||
-			fmt.Sprintf("%x", r.TraceId) != strings.Repeat("a1", 16) || r.TimeUnixNano != 1_800_000_000_000_000_000):
+			fmt.Sprintf("%x", r.GetTraceId()) != strings.Repeat("a1", 16) || r.GetTimeUnixNano() != 1_800_000_000_000_000_000):
 			return "call"
 		}
 	}
@@ -305,7 +304,6 @@ type receiver struct {
 	received
 	network, address string
 	stops            func()
-	begun            atomic.Int32
 }
 
 func newSyslog(network string) func(testing.TB) other {

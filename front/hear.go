@@ -42,6 +42,7 @@ func (v *visit) hear(r *http.Request) error {
 		defer w.Close()
 		out.raw(comment)
 		h.attend(ctx, s, w, out)
+		w.RecordEnd()
 	}
 	return nil
 }

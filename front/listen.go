@@ -64,6 +64,7 @@ func (h *Handler) tellUntil(ctx context.Context, out *sink, w *gateway.Watch, id
 			out.tellChanges(w, id)
 		case <-w.Ended():
 			out.tellChanges(w, id)
+			w.RecordEnd()
 			return
 		case <-h.draining:
 			return

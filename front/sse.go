@@ -26,6 +26,7 @@ type stream struct {
 	path, token         string           // of the endpoint, without its door; and what may be posted with
 	request             identity.Request // the GET: its credential serves for what is posted, as long as it is valid
 	principal, endpoint string           // who may post, and where
+	who                 *identity.Principal
 	ttl                 time.Duration
 
 	ctx context.Context //nolint:containedctx // the life of the stream and of all that runs for it
@@ -57,7 +58,7 @@ func (v *visit) openStream(r *http.Request) (*stream, error) {
 	c := v.x.Plan().Config
 	st := &stream{
 		h: v.h, out: &v.sink, request: v.x.Request, path: strings.TrimSuffix(strings.TrimSuffix(r.URL.EscapedPath(), "/"), "/sse"),
-		principal: v.x.Principal.Key(), endpoint: v.x.Endpoint, ttl: time.Duration(c.Sessions.TTL), calls: map[*streamCall]struct{}{},
+		principal: v.x.Principal.Key(), who: v.x.Principal, endpoint: v.x.Endpoint, ttl: time.Duration(c.Sessions.TTL), calls: map[*streamCall]struct{}{},
 	}
 	if err := v.h.open.enter(st.principal, c.Streams); err != nil {
 		return nil, err
@@ -93,6 +94,7 @@ func (st *stream) serve() {
 	defer timer.Stop()
 	select {
 	case <-st.ctx.Done():
+		st.recordEnd()
 	case <-timer.C:
 	case <-st.h.draining:
 		st.shut()
@@ -106,6 +108,13 @@ func (st *stream) serve() {
 	if st.session != nil {
 		st.h.sessions.forget(st.session.id)
 		st.h.o.Gateway.Leave(st.session.own, st.session.key)
+	}
+}
+
+// recordEnd puts on record that the stream was ended because its client may not have it any more.
+func (st *stream) recordEnd() {
+	if e, ok := errors.AsType[*errs.Error](context.Cause(st.ctx)); ok {
+		st.h.o.Gateway.RecordEnd(st.who, st.request.Remote, st.request.Path, e)
 	}
 }
 

@@ -2,10 +2,12 @@ package gateway
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/toolcrib/toolcrib/audit"
 	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/identity"
 	"github.com/toolcrib/toolcrib/mcp"
 )
 
@@ -150,6 +152,20 @@ func (x *Exchange) recordShown(r *audit.Record) {
 		mcp.MethodListen, mcp.MethodResourcesSubscribe, mcp.MethodTasksList:
 		r.Decision, r.Rule = audit.Allowed, "what policies permit of it"
 	}
+}
+
+// RecordEnd puts on record that a stream was ended from here because its caller may not have it any more; err says why, nil for
+// another reason. Whoever holds the stream open calls it, when nothing more is told.
+func (g *Gateway) RecordEnd(p *identity.Principal, remote netip.AddrPort, path string, err error) {
+	if err == nil || p == nil || !g.o.Audit.On() {
+		return
+	}
+	e := errs.Of(err)
+	_ = g.o.Audit.Write(&audit.Record{ // nobody waits for an answer
+		Time: time.Now(), Operation: "stream/end", Address: remote, Endpoint: path,
+		Subject: p.Subject, Tenant: p.Tenant, Groups: p.Groups, Issuer: p.Issuer, OAuthClient: p.Client, Method: string(p.Method),
+		Decision: audit.Denied, Rule: "looked at again while the stream was open", Outcome: e.Kind.Outcome(), Detail: e.Error(),
+	})
 }
 
 // subject is what the request names.

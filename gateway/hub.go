@@ -459,7 +459,7 @@ func (h *hub) scattered(p *watched) {
 			if again {
 				poke(w.retry)
 			} else {
-				w.stop()
+				w.stop(nil)
 			}
 		}
 	}
@@ -471,7 +471,7 @@ func (h *hub) move(from, to *watched) {
 	for uri, all := range from.uris {
 		for w := range all {
 			if to == nil {
-				w.stop()
+				w.stop(nil)
 				continue
 			}
 			w.mu.Lock()
@@ -490,7 +490,7 @@ func (h *hub) endStale(was, next *world) {
 		narrowed := next.endpoints[endpoint].holdsOther(was.endpoints[endpoint])
 		for w := range all {
 			if aliased || next.endpoints[endpoint] == nil || narrowed && w.placed() {
-				w.stop()
+				w.stop(nil)
 			}
 		}
 	}

@@ -111,7 +111,10 @@ func (h *hub) reviewOne(now *world, w *Watch, changed bool) {
 		if err == nil {
 			w.tellLists(upstream.AllLists, false)
 		}
-		w.stop() // whoever has other rights now comes back with those
+		if err == nil && is != w.who.principal {
+			err = errChanged
+		}
+		w.stop(err) // whoever has other rights now comes back with those
 		return
 	}
 	view := now.view(is)
@@ -120,7 +123,7 @@ func (h *hub) reviewOne(now *world, w *Watch, changed bool) {
 		return
 	}
 	if e.name != aggregated && len(e.seen(view)) == 0 {
-		w.stop()
+		w.stop(errChanged)
 		return
 	}
 	h.regrant(w, e)

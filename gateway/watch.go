@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -49,6 +50,10 @@ type Watch struct {
 	ended chan struct{}
 	retry chan struct{} // has room for one; nil when it is not for a session
 	end   sync.Once
+	why   error // of the end; nil when nobody was refused
+
+	remote netip.AddrPort // of the client
+	path   string         // that it asked
 
 	mu     sync.Mutex
 	lists  upstream.Lists // that the client is told of
@@ -187,6 +192,7 @@ func (g *Gateway) newWatch(x *Exchange) *Watch {
 	w := &Watch{
 		g: g, hub: &g.hub, endpoint: x.Endpoint, principal: x.Principal.Key(), who: x.who(), most: x.world.plan.Config.Streams,
 		set: x.at.set, ready: make(chan struct{}, 1), ended: make(chan struct{}),
+		remote: x.Request.Remote, path: x.Request.Path,
 	}
 	w.view.Store(x.view)
 	if x.view != nil {
@@ -221,7 +227,21 @@ func (w *Watch) Ready() <-chan struct{} { return w.ready }
 func (w *Watch) Ended() <-chan struct{} { return w.ended }
 
 // stop ends the watch for its client.
-func (w *Watch) stop() { w.end.Do(func() { close(w.ended) }) }
+func (w *Watch) stop(why error) {
+	w.end.Do(func() {
+		w.why = why
+		close(w.ended)
+	})
+}
+
+// RecordEnd puts on record why the watch ended by itself, where that is that its client may not have it any more.
+func (w *Watch) RecordEnd() {
+	select {
+	case <-w.ended:
+		w.g.RecordEnd(w.who.principal, w.remote, w.path, w.why)
+	default:
+	}
+}
 
 // Append appends what is to be told, as server-sent events, and forgets it. id is the raw subscriptionId that each carries;
 // nil makes messages for a legacy client.

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/toolcrib/toolcrib/internal/testenv"
 )
 
@@ -125,6 +127,21 @@ func TestLosingAGroup(t *testing.T) {
 	l.ended(t)
 	if r := l.c.Call("tools/list", ""); r.Status != http.StatusUnauthorized {
 		t.Errorf("a key that is gone: %v", r)
+	}
+	g.Stop()
+	ends := map[string]int{}
+	all, _ := records(t, g.StateDir)
+	for _, r := range all {
+		if r.API.Operation == "stream/end" {
+			ends[r.Actor.User.Name+" "+r.Request.URL.Path+" "+r.Outcome+" "+r.Action]++
+		}
+	}
+	want := map[string]int{}
+	for _, path := range []string{"/mcp", "/sse", "/servers/one/mcp"} {
+		want["alice "+path+" canceled Denied"], want["alice "+path+" unauthenticated Denied"] = 1, 1
+	}
+	if d := cmp.Diff(want, ends); d != "" {
+		t.Errorf("ends of streams on record (-want +got):\n%s", d)
 	}
 }
 
