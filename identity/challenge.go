@@ -47,7 +47,8 @@ func (v *Verifier) Challenge(err error, r *Request) []string {
 	default:
 		return []string{string(c)} // who sent no credential is told no error (RFC 6750 section 3.1)
 	}
-	c.add("error_description", e.Text())
+	text := e.Text()
+	c.add("error_description", text[:min(len(text), descriptionMost)])
 	return []string{string(c)}
 }
 
@@ -93,7 +94,7 @@ func (c *challenge) add(name, value string) {
 			return '?'
 		}
 		return r
-	}, value[:min(len(value), descriptionMost)])
+	}, value)
 	*c += challenge(", " + name + `="` + clean + `"`)
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -140,9 +141,7 @@ func (v *Verifier) renewed(was *known) (*known, error) {
 			return nil, err
 		}
 	}
-	if !st.until.IsZero() { // nobody asked yet
-		st.until = st.asked
-	}
+	st.until = st.asked // nobody asked yet
 	k.standing.Store(st)
 	v.tokens.add(k)
 	return k, nil
@@ -155,6 +154,9 @@ func (v *Verifier) stillMeant(k *known, st *standing, used []place) error {
 		r := &Request{Host: at.host, Path: at.path}
 		if at.secure {
 			r.TLS = &tls.ConnectionState{}
+		}
+		if at.near {
+			r.Remote = netip.AddrPortFrom(netip.IPv6Loopback(), 0)
 		}
 		if failed = v.meant(k.issuer, st.audience, r); failed == nil {
 			return nil

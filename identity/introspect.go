@@ -16,7 +16,8 @@ import (
 const (
 	refusedKept = 10 * time.Second // that a token is not active
 	refusedMost = 4096             // such tokens, of which twice as many are known at most
-	askedMost   = 32               // questions to an issuer at one time
+	askedMost   = 32               // questions to an issuer at one time, and as many about tokens that were seen before
+	waitingMost = 1024             // questions about tokens that nobody has seen, with those that wait for their turn
 )
 
 var errInactive = errors.New("its issuer says that it is not active: it has expired, was revoked, or was never given out")
@@ -29,7 +30,8 @@ type introspector struct {
 	id     string
 	secret string
 	keep   time.Duration // an answer
-	gate   chan struct{}
+	// Strangers wait for each other, and nobody for them.
+	unseen, seen chan struct{}
 
 	mu           sync.Mutex
 	asked        map[digest]*question
@@ -54,7 +56,7 @@ func (a *Authenticator) newIntrospector(is *issuer, revocation time.Duration) (*
 	}
 	return &introspector{
 		a: a, source: is.source, url: c.URL, id: c.ClientID, secret: string(c.ClientSecret), keep: keep,
-		gate: make(chan struct{}, askedMost), asked: map[digest]*question{}, refused: map[digest]time.Time{},
+		unseen: make(chan struct{}, askedMost), seen: make(chan struct{}, askedMost), asked: map[digest]*question{}, refused: map[digest]time.Time{},
 	}, nil
 }
 
@@ -67,10 +69,7 @@ func (i *introspector) ask(ctx context.Context, k *known) (claims, error) {
 	}
 	q := i.asked[k.digest]
 	if q == nil {
-		q = &question{done: make(chan struct{})}
-		i.asked[k.digest] = q
-		if !i.a.background(func() { i.settle(k, q) }) {
-			delete(i.asked, k.digest)
+		if q = i.begin(k); q == nil {
 			i.mu.Unlock()
 			return nil, &awayError{i.source.issuer}
 		}
@@ -84,14 +83,31 @@ func (i *introspector) ask(ctx context.Context, k *known) (claims, error) {
 	}
 }
 
-// settle answers a question.
-func (i *introspector) settle(k *known, q *question) {
+// begin asks about a token; nil when that cannot be now. A question goes on when those who asked it are gone, so that strangers
+// have no more than some of them. The caller holds the lock.
+func (i *introspector) begin(k *known) *question {
+	gate := i.seen
+	if k.standing.Load() == nil {
+		if gate = i.unseen; len(i.asked) >= waitingMost {
+			return nil
+		}
+	}
+	q := &question{done: make(chan struct{})}
+	if !i.a.background(func() { i.settle(k, q, gate) }) {
+		return nil
+	}
+	i.asked[k.digest] = q
+	return q
+}
+
+// settle answers a question when its turn has come.
+func (i *introspector) settle(k *known, q *question, gate chan struct{}) {
 	ctx, cancel := context.WithTimeout(i.a.ctx, 2*fetchTime)
 	defer cancel()
 	select {
-	case i.gate <- struct{}{}:
+	case gate <- struct{}{}:
 		q.answer, q.err = i.post(ctx, k)
-		<-i.gate
+		<-gate
 	case <-ctx.Done():
 		q.err = &awayError{i.source.issuer}
 	}

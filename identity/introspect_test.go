@@ -1,9 +1,13 @@
 package identity_test
 
 import (
+	"context"
 	"net/http"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -185,4 +189,71 @@ func TestOpaqueOfSeveral(t *testing.T) {
 	if one.Asked(testenv.IssuerIntrospect) > 0 {
 		t.Error("the other issuer was shown the token")
 	}
+}
+
+// TestAskedBeforeFirstUse: a JWT of an issuer that is asked about all of them is not good before it answered, whether it is away or
+// the caller did not wait for it.
+func TestAskedBeforeFirstUse(t *testing.T) {
+	t.Parallel()
+	i := testenv.NewIssuer(t, "ES256", "")
+	g := newGate(t, asked(i, true))
+	g.takes(i.Token("bob", resource, nil)) // the issuer's keys are known
+	token := i.Token("alice", resource, nil)
+	i.End(token)
+	hold := make(chan struct{})
+	release := sync.OnceFunc(func() { close(hold) })
+	defer release()
+	i.Instead(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != testenv.IssuerIntrospect {
+			return false
+		}
+		<-hold
+		w.WriteHeader(http.StatusBadGateway)
+		return true
+	})
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if p, err := g.Identify(gone, asking(token, "/mcp")); err == nil {
+		t.Errorf("nobody was asked, and it is %s", p.Key())
+	}
+	release()
+	if _, err := g.who(token); errs.Of(err) == nil || errs.Of(err).Kind != errs.Unavailable {
+		t.Errorf("without an answer: got %v", err)
+	}
+	i.Instead(nil)
+	g.refuses("revoked", token, "not active")
+}
+
+// TestStrangersWait: tokens that nobody has seen leave room for those that are known, and what is asked about them is bounded.
+func TestStrangersWait(t *testing.T) {
+	t.Parallel()
+	i := testenv.NewIssuer(t, "ES256", "")
+	g := newGate(t, asked(i, false))
+	token := i.Opaque("opaque-token-0123456789", i.Claims("alice", resource, nil))
+	g.takes(token)
+	hold := make(chan struct{})
+	release := sync.OnceFunc(func() { close(hold) })
+	defer release()
+	var holding atomic.Int32
+	i.Instead(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == testenv.IssuerIntrospect && r.FormValue("token") != token {
+			holding.Add(1)
+			<-hold
+		}
+		return false
+	})
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	before := runtime.NumGoroutine()
+	for n := range 5000 {
+		if _, err := g.Identify(gone, asking("nobodys-"+strconv.Itoa(n), "/mcp")); err == nil {
+			t.Fatal("a stranger is somebody")
+		}
+	}
+	if n := runtime.NumGoroutine() - before; n > 2500 {
+		t.Errorf("%d goroutines of strangers who are gone", n)
+	}
+	testenv.Eventually(t, "strangers are asked about", func() bool { return holding.Load() >= 4 })
+	g.clock.move(11 * time.Second)
+	g.takes(token)
 }

@@ -28,3 +28,6 @@ func RequestOf(r *http.Request, path string) Request {
 	}
 	return Request{Header: r.Header, Host: r.Host, Path: path, Remote: remote, TLS: r.TLS}
 }
+
+// near tells whether the request comes from this machine.
+func (r *Request) near() bool { return r.Remote.Addr().IsLoopback() }

@@ -37,7 +37,7 @@ func (p publicURL) path() string {
 }
 
 // base is the URL of the gateway as the sender of a request knows it, without a slash at its end. sure says that it is no
-// other's: anybody can send any Host, so that without publicURL only an address of this machine is.
+// other's: anybody can send any Host, so that without publicURL only an address of this machine is, to callers on it.
 func (v *Verifier) base(r *Request) (base string, sure bool) {
 	if v.public != "" {
 		return string(v.public), true
@@ -46,12 +46,15 @@ func (v *Verifier) base(r *Request) (base string, sure bool) {
 	if r.TLS != nil {
 		scheme = "https"
 	}
-	return canonical(scheme + "://" + r.Host), isLoopback(r.Host)
+	return canonical(scheme + "://" + r.Host), isLoopback(r.Host) && r.near()
 }
 
 // isLoopback tells whether a host, perhaps with a port, is an address of this machine.
 func isLoopback(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
+	if name, port, err := net.SplitHostPort(host); err == nil {
+		if strings.Trim(port, "0123456789") != "" {
+			return false // localhost:80@example.com is an address of example.com
+		}
 		host = name
 	}
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")

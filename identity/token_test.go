@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -517,19 +518,32 @@ func TestAudience(t *testing.T) {
 	g.refuses("Keycloak's ID token", i.Key().Sign(i.Claims("alice", "our-client", testenv.Claims{"typ": "ID"}), map[string]any{"typ": "JWT"}), "no access token")
 }
 
-// TestHostIsNoProof: without publicURL only a loopback address says which gateway it is, since anybody can send any Host.
+// TestHostIsNoProof: without publicURL only a loopback address says which gateway it is, and only to callers on this machine, since
+// anybody can send any Host.
 func TestHostIsNoProof(t *testing.T) {
 	t.Parallel()
 	i := testenv.NewIssuer(t, "ES256", "")
 	v := verifier(t, v1.Auth{Issuers: []v1.Issuer{of(i)}})
+	from := netip.MustParseAddrPort("127.0.0.1:1")
+	local := i.Token("alice", "http://localhost:8080/mcp", nil)
 	ask := func(host, aud string) error {
-		r := asking(i.Token("alice", aud, nil), "/mcp")
-		r.Host = host
+		r := asking(local, "/mcp")
+		if aud != "http://localhost:8080/mcp" {
+			r = asking(i.Token("alice", aud, nil), "/mcp")
+		}
+		r.Host, r.Remote = host, from
 		_, err := v.Identify(t.Context(), r)
 		return err
 	}
 	if err := ask("localhost:8080", "http://localhost:8080/mcp"); err != nil {
 		t.Error(err)
+	}
+	if err := ask("localhost:80@evil.example", "http://localhost:80@evil.example/mcp"); err == nil {
+		t.Error("a host with a user before it is taken for loopback")
+	}
+	from = netip.MustParseAddrPort("203.0.113.7:1")
+	if err := ask("localhost:8080", "http://localhost:8080/mcp"); err == nil || !strings.Contains(err.Error(), "set publicURL") {
+		t.Errorf("a token for another machine's localhost is taken from there: %v", err)
 	}
 	if err := ask("127.0.0.1:8080", "http://localhost:8080/mcp"); err == nil {
 		t.Error("another name is the same gateway")

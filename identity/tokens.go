@@ -54,11 +54,11 @@ type standing struct {
 
 // place is an endpoint as somebody asked for it.
 type place struct {
-	host, path string
-	secure     bool
+	host, path   string
+	secure, near bool
 }
 
-func placeOf(r *Request) place { return place{r.Host, r.Path, r.TLS != nil} }
+func placeOf(r *Request) place { return place{r.Host, r.Path, r.TLS != nil, r.near()} }
 
 // shard is where a token is kept, and its hash.
 func (t *tokens) shard(token string) (*tokenShard, uint64) {

@@ -166,6 +166,7 @@ func (v *Verifier) verifyJWT(ctx context.Context, token string, d digest, jws *j
 	if st.err != nil {
 		return nil, st.err
 	}
+	st.until = st.asked // nobody asked its issuer yet: what is not known of it must not count as an answer
 	k.standing.Store(st)
 	if is.always() {
 		_, err = v.ask(ctx, k)

@@ -70,9 +70,10 @@ type Issuer struct {
 	// records. Default: the host of the issuer.
 	Name string `json:"name,omitempty" example:"corporate"`
 	// Audience are the values of aud of which a token must have one. Default: the
-	// URL of the endpoint that is asked, or that of the gateway, from publicURL or the
-	// Host header of a loopback address (RFC 8707). With values here, tokens that
-	// cannot be told from ID tokens are accepted, as some issuers make them.
+	// URL of the endpoint that is asked, or that of the gateway, from publicURL or, for
+	// callers on this machine, a Host header that is a loopback address (RFC 8707). With
+	// values here, tokens that cannot be told from ID tokens are accepted, as some
+	// issuers make them.
 	Audience []string `json:"audience,omitempty" example:"https://tools.example.com"`
 	// Algorithms are the signature algorithms that are accepted. No symmetric one is
 	// ever.
