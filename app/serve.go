@@ -348,6 +348,7 @@ func (s *server) task(f func()) {
 // apply makes a changed configuration the present one, or keeps the old one and says why.
 func (s *server) apply(ctx context.Context, c *v1.Config, err error) {
 	var r *seal.Ring
+	was := s.gw.Plan().Config.Unguarded()
 	if err == nil {
 		err = s.guardOpen(c)
 	}
@@ -361,6 +362,9 @@ func (s *server) apply(ctx context.Context, c *v1.Config, err error) {
 		s.log.Error("configuration not applied; the old one stays", "error", err)
 		s.applied.Store(&configState{At: time.Now(), Error: err.Error()})
 		return
+	}
+	if c.Unguarded() && !was {
+		s.log.Warn("anybody who reaches this gateway may call everything from now on: auth says of nobody who it is; to keep it closed, set auth.anonymous: deny")
 	}
 	s.ring.Store(r)
 	s.front.SetRing(r)

@@ -14,6 +14,7 @@ import (
 	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/identity"
 )
 
 // checker finds what Cedar policies ask for that there is not.
@@ -137,6 +138,10 @@ func (k *checker) entity(uid types.EntityUID) {
 	case "Role":
 		if !k.roles.HasRole(id) {
 			k.fail("there is no role %q in policies.roles", id)
+		}
+	case "User":
+		if id != "" && id != identity.Anonymous.Key() && !strings.Contains(id, "/") {
+			k.fail("%s is nobody: write User::\"TENANT/SUBJECT\", for tokens with /ISSUER behind", uid)
 		}
 	case "Server":
 		k.server(uid, id)

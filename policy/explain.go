@@ -105,7 +105,7 @@ func (s *Set) factsOf(p *identity.Principal, v *View) PrincipalFacts {
 	}
 	list := func(all []string) []string { return append([]string{}, all...) }
 	return PrincipalFacts{
-		Key: p.Key(), Subject: p.Subject, Tenant: p.Tenant, Roles: roles, Groups: list(p.Groups), Scopes: list(p.Scopes),
+		Key: userID(p), Subject: p.Subject, Tenant: p.Tenant, Roles: roles, Groups: list(p.Groups), Scopes: list(p.Scopes),
 		Issuer: p.Issuer, Client: p.Client, Method: string(p.Method), Attributes: p.Attributes,
 	}
 }

@@ -71,6 +71,16 @@ var (
 	nothing = &cedar.Entity{UID: cedar.NewEntityUID("Tool", "")}
 )
 
+// userID names a principal in policies: by tenant and subject, as bindings do, whatever credential of the gateway's own it comes
+// with, and for those of tokens by the issuer too.
+func userID(p *identity.Principal) string {
+	if p.Method == identity.MethodToken {
+		return p.Key()
+	}
+	id, _, _ := strings.Cut(p.Key(), "//") // what stands in a key is escaped
+	return id
+}
+
 // principalEntity is a principal as Cedar policies see it. Roles are all that it has, by bindings too.
 func principalEntity(p *identity.Principal, roles []string) *cedar.Entity {
 	parents := append(make([]cedar.EntityUID, 0, 1+len(p.Groups)+len(roles)), cedar.NewEntityUID("Tenant", cedar.String(p.Tenant)))
@@ -81,7 +91,7 @@ func principalEntity(p *identity.Principal, roles []string) *cedar.Entity {
 		parents = append(parents, cedar.NewEntityUID("Role", cedar.String(r)))
 	}
 	return &cedar.Entity{
-		UID:     cedar.NewEntityUID("User", cedar.String(p.Key())),
+		UID:     cedar.NewEntityUID("User", cedar.String(userID(p))),
 		Parents: cedar.NewEntityUIDSet(parents...),
 		Attributes: cedar.NewRecord(cedar.RecordMap{
 			"subject": cedar.String(p.Subject), "tenant": cedar.String(p.Tenant), "issuer": cedar.String(p.Issuer),

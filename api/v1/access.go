@@ -18,15 +18,16 @@ type TLS struct {
 type Auth struct {
 	// Anonymous says whether callers without credentials are served, as the
 	// principal anonymous of the tenant default: allow or deny. Default: deny where
-	// any other key of auth says who callers are, allow where none does.
+	// any other key of auth says who callers are, be it with an empty list, allow
+	// where none does.
 	Anonymous string `json:"anonymous,omitempty" enum:"allow,deny"`
 	// Issuers are the authorization servers whose access tokens are accepted, sent
 	// by clients as Authorization: Bearer TOKEN. Clients find them through the
 	// metadata of each endpoint (RFC 9728).
-	Issuers []Issuer `json:"issuers,omitempty"`
+	Issuers []Issuer `json:"issuers,omitzero"`
 	// APIKeys are static keys, sent by clients as Authorization: Bearer KEY. Others
 	// are made with toolcrib keys.
-	APIKeys []APIKey `json:"apiKeys,omitempty"`
+	APIKeys []APIKey `json:"apiKeys,omitzero"`
 	// ClientCertificates takes callers by the certificate that they show; it needs
 	// tls.clientCA.
 	ClientCertificates *ClientCertificates `json:"clientCertificates,omitempty"`
@@ -52,7 +53,7 @@ func (c *Config) Unguarded() bool {
 // Configured reports whether anything says who callers are, or that they need a
 // credential: what no policy permits is denied then.
 func (a *Auth) Configured() bool {
-	return len(a.APIKeys) > 0 || len(a.Issuers) > 0 || a.ClientCertificates != nil || a.TrustedProxy != nil || a.Anonymous == AnonymousDeny
+	return a.APIKeys != nil || a.Issuers != nil || a.ClientCertificates != nil || a.TrustedProxy != nil || a.Anonymous == AnonymousDeny
 }
 
 // The values of Auth.Anonymous.
