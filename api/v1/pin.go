@@ -32,16 +32,16 @@ func (c *Config) PinOf(server, tool string) string {
 
 // Pins tells whether definitions of a server's tools are looked at, and whether
 // some that are not approved may be kept from callers.
-func (c *Config) Pins(server string) (any, strict bool) {
+func (c *Config) Pins(server string) (some, strict bool) {
 	s := c.MCPServers[server]
 	if s == nil {
 		return false, false
 	}
 	pin := cmp.Or(s.Pin, c.Pin)
-	any, strict = pin == PinStrict || pin == PinWarn, pin == PinStrict
+	some, strict = pin == PinStrict || pin == PinWarn, pin == PinStrict
 	for _, settings := range s.Tools {
-		any = any || settings.Pin == PinStrict || settings.Pin == PinWarn
+		some = some || settings.Pin == PinStrict || settings.Pin == PinWarn
 		strict = strict || settings.Pin == PinStrict
 	}
-	return any, strict
+	return some, strict
 }
