@@ -36,10 +36,14 @@ func accessRows() []row {
 		many := few
 		many.label, many.target = labelMany, "grants10000"
 		all = append(all,
-			row{"access-" + short, fmt.Sprintf("tools/call, 64 bytes, %s, with JWT, %d grants (%d with arguments) and audit", e, grantsOn, conditions), e, opEcho, 0, 0,
-				join(plain(path)[1:2], through("calls", server), on)},
-			row{"grants-" + short, fmt.Sprintf("tools/call, 64 bytes, %s, with JWT and grants without arguments", e), e, opEcho, 0, 0,
-				join(plain(path)[1:2], []aim{few, many})})
+			row{
+				"access-" + short, fmt.Sprintf("tools/call, 64 bytes, %s, with JWT, %d grants (%d with arguments) and audit", e, grantsOn, conditions), e, opEcho, 0, 0,
+				join(plain(path)[1:2], through("calls", server), on),
+			},
+			row{
+				"grants-" + short, fmt.Sprintf("tools/call, 64 bytes, %s, with JWT and grants without arguments", e), e, opEcho, 0, 0,
+				join(plain(path)[1:2], []aim{few, many}),
+			})
 	}
 	return all
 }
