@@ -41,7 +41,7 @@ func validatedToolsets(c *v1.Config) []validatedToolset {
 		}
 		var tools []string
 		if t.Tools != nil {
-			tools = []string{}
+			tools = make([]string, 0, len(t.Tools))
 		}
 		for _, tool := range slices.Sorted(maps.Keys(t.Tools)) {
 			if as := t.Tools[tool].As; as != "" && as != tool {

@@ -135,7 +135,7 @@ func New(o Options) *Node {
 		awaited: map[uint64]chan struct{}{}, refused: make(chan struct{}),
 	}
 	n.life, n.end = context.WithCancelCause(context.Background())
-	n.parting, n.cut = context.WithCancel(context.Background()) //nolint:gosec // farewell calls it
+	n.parting, n.cut = context.WithCancel(context.Background())
 	n.loops.Go(n.receive)
 	n.loops.Go(n.tell)
 	n.hide, n.leave = o.Backend.Join(o.ID, Callbacks{Deliver: n.deliver, Connected: n.connected})

@@ -171,7 +171,8 @@ func (g *Gateway) Approve(server, tool, hash string) (*pinning.Definition, error
 			return d.definition, nil
 		}
 	}
-	return nil, errs.E("gateway", errs.NotFound, "tool %.128q of server %.80q is not there to be approved with the hash %.80q; look at drift again", tool, server, hash)
+	return nil, errs.E("gateway", errs.NotFound, "tool %.128q of server %.80q is not there to be approved with the hash %.80q; look at drift again",
+		tool, server, hash)
 }
 
 // Quarantined counts the tools that are kept from callers now, by server. It has every server that some may be kept of.
@@ -239,8 +240,13 @@ func (g *Gateway) quarantined(d *Drift) {
 	for i, diff := range d.Differences {
 		members[i] = diff.Member
 	}
-	r := &audit.Record{Kind: audit.Lifecycle, Time: time.Now(), Operation: "quarantine", Outcome: "ok", Detail: "a tool is kept from callers: its definition is not approved"}
-	for _, f := range [...][2]string{{"server", d.Server}, {"tool", d.Tool}, {"verdict", string(d.Verdict)}, {"hash", d.Hash}, {"members", strings.Join(members, " ")}} {
+	r := &audit.Record{
+		Kind: audit.Lifecycle, Time: time.Now(), Operation: "quarantine", Outcome: "ok",
+		Detail: "a tool is kept from callers: its definition is not approved",
+	}
+	for _, f := range [...][2]string{
+		{"server", d.Server}, {"tool", d.Tool}, {"verdict", string(d.Verdict)}, {"hash", d.Hash}, {"members", strings.Join(members, " ")},
+	} {
 		r.Facts = append(r.Facts, audit.Fact{Name: f[0], JSON: string(mcp.AppendString(nil, f[1][:min(len(f[1]), factMost)]))})
 	}
 	if err := g.o.Audit.Write(r); err != nil {

@@ -48,12 +48,17 @@ func (f *family) hold(ctx context.Context, c caller) (hold, error) {
 		if up {
 			k.disown() // it was started while nobody could be asked
 		}
-		if c.handed || c.stays {
-			return hold{}, moved()
-		}
-		return hold{}, &remote{replica}
+		return hold{}, c.awayAt(replica)
 	}
 	return f.holdClaimed(ctx, c, key, cl)
+}
+
+// awayAt is the error for a caller whose instance is at another replica.
+func (c *caller) awayAt(replica string) error {
+	if c.handed || c.stays {
+		return moved()
+	}
+	return &remote{replica}
 }
 
 // lone tells whether no other replica can have the instance of a key in place of this one.

@@ -147,10 +147,12 @@ func (g *Gateway) pinned(m *member, it *item) (drift *Drift, ok bool) {
 		Differences: pinning.Diff(now.book[m.Name][it.key], d), definition: d,
 	}
 	if drift.Quarantined {
-		g.warnOnce("tool quarantined", m.Name, it.key+" "+d.Hash, "its definition is "+string(verdict)+": see toolcrib drift, and approve it with toolcrib approve --tools")
+		g.warnOnce("tool quarantined", m.Name, it.key+" "+d.Hash,
+			"its definition is "+string(verdict)+": see toolcrib drift, and approve it with toolcrib approve --tools")
 		g.quarantined(drift)
 	} else {
-		g.warnOnce("tool is not as approved", m.Name, it.key+" "+d.Hash, "its definition is "+string(verdict)+": see toolcrib drift")
+		g.warnOnce("tool is not as approved", m.Name, it.key+" "+d.Hash,
+			"its definition is "+string(verdict)+": see toolcrib drift")
 	}
 	return drift, !drift.Quarantined
 }

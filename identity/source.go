@@ -58,7 +58,7 @@ type keySet struct {
 
 // key is a public key of an issuer.
 type key struct {
-	print  string // tells it from all others
+	mark   string // tells it from all others
 	kid    string
 	alg    string // that it is for; empty for any
 	public crypto.PublicKey
@@ -259,7 +259,7 @@ func readKeys(raw []json.RawMessage, log *slog.Logger) []*key {
 		if err != nil {
 			continue
 		}
-		keys = append(keys, &key{print: string(thumb) + j.Algorithm + " " + j.KeyID, kid: j.KeyID, alg: j.Algorithm, public: j.Key})
+		keys = append(keys, &key{mark: string(thumb) + j.Algorithm + " " + j.KeyID, kid: j.KeyID, alg: j.Algorithm, public: j.Key})
 	}
 	if len(raw) > keysMost {
 		log.Warn("an issuer has too many keys; those beyond the bound are not used", "keys", len(raw), "most", keysMost)
@@ -286,13 +286,13 @@ func (s *source) merge(keys []*key) *keySet {
 	known := map[string]*key{}
 	if was := s.known.Load(); was != nil {
 		for _, k := range was.all {
-			known[k.print] = k
+			known[k.mark] = k
 		}
 	}
 	for _, k := range keys {
-		if same := known[k.print]; same != nil {
+		if same := known[k.mark]; same != nil {
 			k = same
-			delete(known, k.print)
+			delete(known, k.mark)
 		}
 		set.all = append(set.all, k)
 		set.byKid[k.kid] = append(set.byKid[k.kid], k)

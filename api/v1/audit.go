@@ -35,8 +35,13 @@ func (s *AuditSink) kinds() []string {
 		name string
 		is   bool
 	}{
-		{"file", s.File != ""}, {"stdout", s.Stdout}, {"otlp", s.OTLP != ""}, {"syslog", s.Syslog != ""}, {"webhook", s.Webhook != ""},
-		{"sqlite", s.SQLite != ""}, {"postgres", s.Postgres != ""},
+		{"file", s.File != ""},
+		{"stdout", s.Stdout},
+		{"otlp", s.OTLP != ""},
+		{"syslog", s.Syslog != ""},
+		{"webhook", s.Webhook != ""},
+		{"sqlite", s.SQLite != ""},
+		{"postgres", s.Postgres != ""},
 	} {
 		if k.is {
 			all = append(all, k.name)
@@ -120,6 +125,20 @@ func (k *checker) sink(path string, s *AuditSink) {
 			k.fail(path+"."+f.key, "is not the path of a file")
 		}
 	}
+	k.sinkURLs(path, s)
+	for name, value := range s.Headers {
+		k.header(path, name, string(value))
+	}
+	if s.Syslog != "" {
+		k.syslog(path+".syslog", s.Syslog)
+	}
+	if s.Postgres != "" && !strings.HasPrefix(string(s.Postgres), "postgres://") && !strings.HasPrefix(string(s.Postgres), "postgresql://") {
+		k.fail(path+".postgres", "is not the address of a PostgreSQL database; write postgres://user:password@host/database")
+	}
+}
+
+// sinkURLs checks the addresses to which records are posted.
+func (k *checker) sinkURLs(path string, s *AuditSink) {
 	for _, f := range []struct {
 		key, value string
 		private    bool // what is sent is nobody else's
@@ -130,15 +149,6 @@ func (k *checker) sink(path string, s *AuditSink) {
 		if u := k.httpURL(path+"."+f.key, f.value); u != nil && f.private && u.Scheme != "https" && !loopbackHost(u.Hostname()) {
 			k.fail(path+"."+f.key, "is not https; only a loopback address, and otlp without headers, may do without")
 		}
-	}
-	for name, value := range s.Headers {
-		k.header(path, name, string(value))
-	}
-	if s.Syslog != "" {
-		k.syslog(path+".syslog", s.Syslog)
-	}
-	if s.Postgres != "" && !strings.HasPrefix(string(s.Postgres), "postgres://") && !strings.HasPrefix(string(s.Postgres), "postgresql://") {
-		k.fail(path+".postgres", "is not the address of a PostgreSQL database; write postgres://user:password@host/database")
 	}
 }
 

@@ -32,8 +32,9 @@ type PolicyFile struct {
 
 // ManageActions are what may be done at the management interface.
 func ManageActions() []string {
-	var all []string
-	for _, area := range []string{"keys", "audit", "policy", "servers", "definitions"} {
+	areas := []string{"keys", "audit", "policy", "servers", "definitions"}
+	all := make([]string, 0, 2*len(areas))
+	for _, area := range areas {
 		all = append(all, area+":read", area+":write")
 	}
 	return all

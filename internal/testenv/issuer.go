@@ -12,6 +12,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -76,8 +77,8 @@ const (
 // NewIssuer starts an issuer with one key for an algorithm; path is that of its identifier, and may be empty.
 func NewIssuer(t testing.TB, alg, path string) *Issuer {
 	t.Helper()
-	i := &Issuer{
-		ClientID: "gate:way", ClientSecret: "s%cret of the gateway", //nolint:gosec // of tests
+	i := &Issuer{ //nolint:gosec // the secret is that of tests
+		ClientID: "gate:way", ClientSecret: "s%cret of the gateway",
 		opaque: map[string]Claims{}, ended: map[string]bool{}, asked: map[string]int{},
 		keys: []*IssuerKey{NewIssuerKey("first", alg)},
 	}
@@ -174,7 +175,7 @@ func (i *Issuer) write(w http.ResponseWriter, v any) {
 // introspect answers as RFC 7662 has it.
 func (i *Issuer) introspect(w http.ResponseWriter, r *http.Request) {
 	id, secret, _ := r.BasicAuth()
-	if id != "gate%3Away" || secret != "s%25cret+of+the+gateway" {
+	if id != url.QueryEscape(i.ClientID) || secret != url.QueryEscape(i.ClientSecret) { // as RFC 6749, section 2.3.1, has it
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}

@@ -79,7 +79,7 @@ func ClaimsOf(token string) Claims {
 // Tagged is a server whose every answer tells what it saw: its lists in descriptions, its tool "mine", its resource "tag://mine"
 // and its prompt "mine". More are names of tools that it lists besides.
 func Tagged(era Era, more ...string) Script {
-	all := []string{`{"name":"mine","description":TAG,"inputSchema":{"type":"object"}}`}
+	all := append(make([]string, 0, 1+len(more)), `{"name":"mine","description":TAG,"inputSchema":{"type":"object"}}`)
 	for _, name := range more {
 		all = append(all, Tool(name))
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -54,9 +55,7 @@ func auditProcess(t *testing.T, more map[string]any) *auditedProcess {
 	p.all.Audit.Key = v1.Secret(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}))
 	p.all.Audit.Sinks = []v1.AuditSink{{File: p.path, Rotate: 1 << 30}}
 	sink := map[string]any{"file": p.path, "rotate": "1Mi"}
-	for k, v := range more {
-		sink[k] = v
-	}
+	maps.Copy(sink, more)
 	p.Fleet = testenv.ServeFleet(t, testenv.FleetConfig{Replicas: 1, Config: testenv.Config{
 		Servers: map[string]*testenv.Server{"one": testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1), Forgets: true})},
 		More: map[string]any{"log": map[string]any{"level": "error"}, "audit": map[string]any{

@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"maps"
 	mathbig "math/big"
 	"net"
 	"net/http"
@@ -28,9 +29,7 @@ func tokened(t *testing.T, i *testenv.Issuer, more map[string]any) (*testenv.Gat
 	t.Helper()
 	one := testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1)})
 	auth := map[string]any{"issuers": []any{i.Entry(map[string]any{"scopes": []string{"mcp"}, "name": "test"})}, "revocation": "1s"}
-	for name, value := range more {
-		auth[name] = value
-	}
+	maps.Copy(auth, more)
 	g := testenv.Serve(t, testenv.Config{
 		Servers: map[string]*testenv.Server{"one": one, "two": testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1)})},
 		More:    map[string]any{"auth": auth},
