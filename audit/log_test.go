@@ -67,7 +67,8 @@ func (b *safeBuffer) Bytes() []byte {
 
 func call() *audit.Record {
 	return &audit.Record{
-		Time: time.UnixMilli(1_800_000_000_000), Subject: "alice", Tenant: "acme", Trace: strings.Repeat("a1", 16), Groups: []string{"analysts"}, Method: "api_key",
+		Time: time.UnixMilli(1_800_000_000_000), Subject: "alice", Tenant: "acme",
+		Trace: strings.Repeat("a1", 16), Groups: []string{"analysts"}, Method: "api_key",
 		Client: "probe", ClientVer: "1.0", Session: "s-1", Endpoint: "/mcp", HTTPMethod: "POST", Era: "modern", Operation: "tools/call", Server: "files",
 		Target: audit.Tool, TargetName: "find", Shown: "files__find", Arguments: []byte(`{"q": "x", "password": "hunter2"}`),
 		Decision: audit.Allowed, Rule: "role user", Outcome: "ok", Status: 200, Took: 12 * time.Millisecond, AtServer: 3 * time.Millisecond, BytesIn: 100, BytesOut: 50,

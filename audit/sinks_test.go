@@ -278,7 +278,8 @@ func texts(all []*common.KeyValue) map[string]string {
 
 // unlikely says what is wrong with a request.
 func unlikely(q *logs.ExportLogsServiceRequest) string {
-	if len(q.GetResourceLogs()) != 1 || len(q.ProtoReflect().GetUnknown()) > 0 || texts(q.GetResourceLogs()[0].GetResource().GetAttributes())["service.name"] != "toolcrib" {
+	if len(q.GetResourceLogs()) != 1 || len(q.ProtoReflect().GetUnknown()) > 0 ||
+		texts(q.GetResourceLogs()[0].GetResource().GetAttributes())["service.name"] != "toolcrib" {
 		return "resource"
 	}
 	if s := q.GetResourceLogs()[0].GetScopeLogs(); len(s) != 1 || s[0].GetScope().GetName() == "" || s[0].GetScope().GetVersion() != "1.2.3" {
@@ -287,7 +288,8 @@ func unlikely(q *logs.ExportLogsServiceRequest) string {
 	for _, r := range q.GetResourceLogs()[0].GetScopeLogs()[0].GetLogRecords() {
 		at := texts(r.GetAttributes())
 		switch {
-		case r.GetTimeUnixNano() == 0 || r.GetObservedTimeUnixNano() == 0 || r.GetEventName() != "toolcrib.audit" || r.GetSeverityText() != "INFO" || r.GetSeverityNumber() != 9:
+		case r.GetTimeUnixNano() == 0 || r.GetObservedTimeUnixNano() == 0 || r.GetEventName() != "toolcrib.audit" ||
+			r.GetSeverityText() != "INFO" || r.GetSeverityNumber() != 9:
 			return "record"
 		case at["toolcrib.audit.log"] == "" || at["toolcrib.operation"] == "":
 			return "attributes"
@@ -536,7 +538,8 @@ func TestRows(t *testing.T) {
 		defer db.Close()
 		var subject, operation, server, target, outcome, decision, rule, tenant string
 		var at int64
-		if err := db.QueryRowContext(t.Context(), "SELECT time, tenant, subject, operation, server, target, outcome, decision, rule FROM toolcrib_audit WHERE seq = 2").
+		if err := db.QueryRowContext(t.Context(),
+			"SELECT time, tenant, subject, operation, server, target, outcome, decision, rule FROM toolcrib_audit WHERE seq = 2").
 			Scan(&at, &tenant, &subject, &operation, &server, &target, &outcome, &decision, &rule); err != nil {
 			t.Fatal(err)
 		}
