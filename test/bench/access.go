@@ -23,8 +23,9 @@ const (
 // accessRows compare a gateway with everything on with one that serves anybody,
 // and many grants with few.
 func accessRows() []row {
-	var all []row
-	for _, e := range []era{modern, legacy} {
+	eras := []era{modern, legacy}
+	all := make([]row, 0, 2*len(eras))
+	for _, e := range eras {
 		server := string(e)
 		short := server[:1] + server[:1]
 		path := fmt.Sprintf("/%s/10/mcp", e)
