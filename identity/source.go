@@ -45,6 +45,7 @@ type source struct {
 	mu       sync.Mutex
 	running  chan struct{} // closed when the fetch under way ends; nil when there is none
 	began    time.Time     // the last fetch
+	asked    time.Time     // of the last fetch that an unknown key asked for
 	err      error         // of the last fetch
 	provider *provider
 	read     time.Time // when the metadata were
@@ -94,6 +95,27 @@ func (s *source) start(every time.Duration) <-chan struct{} {
 	if now := s.a.now(); !s.began.IsZero() && now.Sub(s.began) < every || s.a.ctx.Err() != nil {
 		return nil
 	}
+	return s.begin()
+}
+
+// startForUnknown is start for a key that is not known. Such fetches have an interval of their own: the last fetch may have been
+// a moment before the issuer got the key.
+func (s *source) startForUnknown() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running != nil {
+		return s.running
+	}
+	now := s.a.now()
+	if !s.asked.IsZero() && now.Sub(s.asked) < unknownEvery || s.err != nil && now.Sub(s.began) < failedEvery || s.a.ctx.Err() != nil {
+		return nil
+	}
+	s.asked = now
+	return s.begin()
+}
+
+// begin begins a fetch; the caller holds the lock.
+func (s *source) begin() <-chan struct{} {
 	s.began = s.a.now()
 	done := make(chan struct{})
 	s.running = done
@@ -131,8 +153,11 @@ func await(ctx context.Context, done <-chan struct{}) {
 func (s *source) candidates(ctx context.Context, kid, alg string) ([]*key, error) {
 	s.settle(ctx)
 	found := s.fitting(kid, alg)
-	if len(found) == 0 && s.known.Load() != nil {
-		await(ctx, s.start(unknownEvery))
+	for range 2 { // a fetch that is under way may have begun before the issuer got the key
+		if len(found) > 0 || s.known.Load() == nil {
+			break
+		}
+		await(ctx, s.startForUnknown())
 		found = s.fitting(kid, alg)
 	}
 	if len(found) == 0 && s.known.Load() == nil {
