@@ -53,10 +53,14 @@ func TestCwd(t *testing.T) {
 	}
 }
 
-// TestLogFormat: log.format json makes every line an object.
+// TestLogFormat: log.format json makes every line an object. The first key of an installation is shown beside the log, once.
 func TestLogFormat(t *testing.T) {
 	t.Parallel()
-	g := testenv.Serve(t, testenv.Config{More: map[string]any{"log": map[string]any{"format": "json", "level": "debug"}}})
+	c := testenv.Config{More: map[string]any{"log": map[string]any{"format": "json", "level": "debug"}}}
+	first := testenv.Serve(t, c)
+	testenv.Eventually(t, "the first key is shown", func() bool { return strings.Contains(first.Log(), "toolcrib login") })
+	first.Stop()
+	g := testenv.ServeAt(t, c, first.StateDir)
 	g.Stop()
 	for line := range strings.SplitSeq(strings.TrimSpace(g.Log()), "\n") {
 		if !json.Valid([]byte(line)) {

@@ -97,10 +97,10 @@ func TestCallLog(t *testing.T) {
 			}
 			const end = ` bytesIn=\d+ bytesOut=\d+ took=\S+ queue=\S+ start=\S+ atServer=\S+ transport=\S+\n`
 			for _, want := range []string{
-				`msg=call method=tools/call server=one tool=echo principal=\S*alice outcome=ok` + end,
-				`msg=call method=tools/call server=one tool=bad principal=\S*alice outcome=tool_error` + end,
-				`msg=call method=resources/read server=one principal=\S*alice outcome=\S+ bytesIn`,
-				`msg=call method=tools/call server=one tool=missing principal=\S*alice outcome=`,
+				`msg=call method=tools/call server=one tool=echo principal=\S*alice tenant=default outcome=ok` + end,
+				`msg=call method=tools/call server=one tool=bad principal=\S*alice tenant=default outcome=tool_error` + end,
+				`msg=call method=resources/read server=one principal=\S*alice tenant=default outcome=\S+ bytesIn`,
+				`msg=call method=tools/call server=one tool=missing principal=\S*alice tenant=default outcome=`,
 			} {
 				testenv.Eventually(t, want, func() bool { return regexp.MustCompile(want).MatchString(g.Log()) })
 			}
