@@ -52,9 +52,9 @@ func withoutCase(s string) string {
 
 var errMany = fmt.Errorf("they have more than %d values where policies look", argsMost)
 
-// arguments reads the arguments of a call.
+// arguments reads the arguments of a call, in place.
 func arguments(data []byte, want *wanted) (args, numbers types.Value, err error) {
-	r := &argReader{d: jsontext.NewDecoder(bytes.NewReader(data)), want: want}
+	r := &argReader{d: jsontext.NewDecoder(bytes.NewBuffer(data)), want: want}
 	if r.d.PeekKind() != '{' {
 		return nil, nil, errors.New("they are not a JSON object")
 	}

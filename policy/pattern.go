@@ -16,8 +16,10 @@ func mayStart(pattern, prefix string) bool {
 // patterns finds which of many patterns fit a text, without looking at each.
 type patterns struct {
 	exact   map[string][]int
-	heads   map[string][]int // what stands before a * at the end
-	lengths []int            // of the keys of heads, ascending
+	heads   map[string][]int     // what stands before a * at the end
+	lengths []int                // of the keys of heads, ascending
+	tails   map[string][]pattern // of one * that is not at the end, by what stands behind it
+	ends    []int                // lengths of the keys of tails, ascending
 	rest    []pattern
 }
 
@@ -40,12 +42,25 @@ func (p *patterns) add(text string, rule int) {
 			p.heads = map[string][]int{}
 		}
 		p.heads[head] = append(p.heads[head], rule)
-		if i, ok := slices.BinarySearch(p.lengths, len(head)); !ok {
-			p.lengths = slices.Insert(p.lengths, i, len(head))
+		p.lengths = insert(p.lengths, len(head))
+	case !strings.Contains(tail, "*"):
+		if p.tails == nil {
+			p.tails = map[string][]pattern{}
 		}
+		p.tails[tail] = append(p.tails[tail], pattern{text, rule})
+		p.ends = insert(p.ends, len(tail))
 	default:
 		p.rest = append(p.rest, pattern{text, rule})
 	}
+}
+
+// insert adds a number to ascending ones, once.
+func insert(to []int, n int) []int {
+	i, ok := slices.BinarySearch(to, n)
+	if ok {
+		return to
+	}
+	return slices.Insert(to, i, n)
 }
 
 // match adds the rules to found of which a pattern fits. With plain, only * itself counts of what has a *.
@@ -65,7 +80,17 @@ func (p *patterns) match(text string, plain bool, found func(rule int)) {
 	if plain {
 		return
 	}
-	for _, r := range p.rest {
+	for _, n := range p.ends {
+		if n > len(text) {
+			break
+		}
+		like(p.tails[text[len(text)-n:]], text, found)
+	}
+	like(p.rest, text, found)
+}
+
+func like(all []pattern, text string, found func(rule int)) {
+	for _, r := range all {
 		if v1.Like(r.text, text) {
 			found(r.rule)
 		}

@@ -13,7 +13,7 @@ import (
 // The names are few, so that patterns, principals and objects meet often.
 var (
 	names     = rapid.SampledFrom([]string{"a", "b", "a__x", "a__xy", "b__x", "b__delete_x", "", "ü__x"})
-	globs     = rapid.SampledFrom([]string{"*", "a__*", "a__x", "b__x", "*__x", "*_delete_*", "a*x*", "ü*", "**", "a__x*"})
+	globs     = rapid.SampledFrom([]string{"*", "a__*", "a__x", "b__x", "*__x", "*_delete_*", "a*x*", "a*x", "*x", "a*a", "ü*", "**", "a__x*"})
 	uris      = rapid.SampledFrom([]string{"file:///data/a", "file:///data/../etc/x", "file:///data/%2e%2E/x", "file:///etc/x", "x:/a/./b", "x"})
 	uriGlobs  = rapid.SampledFrom([]string{"*", "file:///data/*", "file:///data/../etc/x", "x:*", "*etc*", "x"})
 	groups    = rapid.SampledFrom([]string{"g1", "g2", "g3"})
