@@ -91,6 +91,8 @@ type argReader struct {
 	d    *jsontext.Decoder
 	want *wanted
 	n    int
+	// numeric tells that a number was read: until then, plain and with decimals are the same.
+	numeric bool
 }
 
 // value reads the next value, as it is and with every number a decimal.
@@ -119,6 +121,7 @@ func (r *argReader) value(depth int) (plain, decimals types.Value, err error) {
 	case 'n':
 		plain = null
 	default:
+		r.numeric = true
 		text := token.String()
 		return number(text, false), number(text, true), nil
 	}
@@ -152,7 +155,10 @@ func (r *argReader) object(depth int) (plain, decimals types.Value, err error) {
 		p[cedar.String(name)], d[cedar.String(name)] = pv, dv
 	}
 	_, err = r.d.ReadToken()
-	return cedar.NewRecord(p), cedar.NewRecord(d), err
+	if plain = cedar.NewRecord(p); !r.numeric {
+		return plain, plain, err
+	}
+	return plain, cedar.NewRecord(d), err
 }
 
 func (r *argReader) array(depth int) (plain, decimals types.Value, err error) {
@@ -168,7 +174,10 @@ func (r *argReader) array(depth int) (plain, decimals types.Value, err error) {
 		p, d = append(p, pv), append(d, dv)
 	}
 	_, err = r.d.ReadToken()
-	return cedar.NewSet(p...), cedar.NewSet(d...), err
+	if plain = cedar.NewSet(p...); !r.numeric {
+		return plain, plain, err
+	}
+	return plain, cedar.NewSet(d...), err
 }
 
 // number is a JSON number as a Cedar value that is exactly equal to it: a long where it is whole, else a decimal, or
