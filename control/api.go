@@ -304,7 +304,9 @@ func (a *API) refuse(w http.ResponseWriter, rec *audit.Record, err error) {
 		a.o.Log.Warn("management", "operation", rec.Operation, "error", err)
 	}
 	if failed := a.record(rec); failed != nil {
-		p = problemOf(failed)
+		told := *p
+		told.Detail += "; besides, the record of this could not be written to the audit log"
+		p = &told
 	}
 	p.write(w)
 }
@@ -320,13 +322,24 @@ func (a *API) answer(w http.ResponseWriter, rec *audit.Record, v any) {
 	rec.Outcome, rec.Status = "ok", http.StatusOK
 	if err := a.record(rec); err != nil {
 		if _, late := v.(streamed); !late {
-			problemOf(err).write(w)
+			unrecorded(rec, err).write(w)
 		}
 		return
 	}
 	if _, done := v.(streamed); !done {
 		reply(w, http.StatusOK, v)
 	}
+}
+
+// unrecorded is the answer to what was done, but is not on record: the answer itself, with the secret of a key, is held back.
+func unrecorded(rec *audit.Record, err error) *Problem {
+	p := problem(problemOf(err).Status, "%s was carried out, but its record could not be written to the audit log, so its answer is held back", rec.Operation)
+	p = p.do("see to the disk and the sinks of the audit log")
+	switch rec.Operation {
+	case "keys.create", "keys.rotate":
+		p = p.do("see to the disk and the sinks of the audit log, then rotate the key for a secret that is shown: toolcrib keys rotate %s", rec.TargetName)
+	}
+	return p
 }
 
 func (a *API) record(rec *audit.Record) error {
