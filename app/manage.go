@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/control"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/policy"
@@ -15,6 +16,7 @@ func (s *server) management() *control.API {
 	return control.NewAPI(control.Options{
 		Gate:     func() control.Gate { return s.gw.Callers() },
 		Policies: func() *policy.Set { return s.gw.Plan().Policies },
+		Config:   func() *v1.Config { return s.gw.Plan().Config },
 		Store:    s.store,
 		Changed:  s.keysChanged,
 		Audit:    s.audit,

@@ -192,7 +192,7 @@ func (s *server) guardOpen(c *v1.Config) error {
 	if s.loopback || !c.Unguarded() || s.o.AllowUnauthenticated {
 		return nil
 	}
-	return errors.New("listen: anyone who reaches this address could call every tool: set auth.apiKeys or auth.issuers, " +
+	return errors.New("listen: anyone who reaches this address could call every tool: set auth.anonymous: deny, auth.apiKeys or auth.issuers, " +
 		"listen on 127.0.0.1, or pass --allow-unauthenticated")
 }
 

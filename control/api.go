@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/audit"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/identity"
@@ -55,6 +56,8 @@ type Options struct {
 	// Gate and Policies are those of the configuration that counts now.
 	Gate     func() Gate
 	Policies func() *policy.Set
+	// Config is that configuration; nil in a gateway that has none.
+	Config func() *v1.Config
 	// Store has the keys. Changed is called when they changed.
 	Store   store.Store
 	Changed func(context.Context)

@@ -50,6 +50,8 @@ type NewKey struct {
 type MadeKey struct {
 	Key
 	Secret string `json:"key"`
+	// Notice is what its maker should know, such as that the gateway serves callers without a key as well.
+	Notice string `json:"notice,omitempty"`
 }
 
 // Rotation says how a key gets another secret.
@@ -181,11 +183,37 @@ func (a *API) createKey(q *asked) (any, error) {
 	if err := q.mayGive(k); err != nil {
 		return nil, err
 	}
+	if err := a.configured(k); err != nil {
+		return nil, err
+	}
 	if err := a.o.Store.AddKey(q.Context(), k); err != nil {
 		return nil, taken(k, err)
 	}
 	a.changed(q)
-	return MadeKey{a.shownKey(k), secret}, nil
+	return MadeKey{Key: a.shownKey(k), Secret: secret, Notice: a.openness()}, nil
+}
+
+// configured refuses a key that would be somebody of the configuration: records and policies could not tell the two apart.
+func (a *API) configured(k *store.Key) error {
+	if a.o.Config == nil {
+		return nil
+	}
+	for _, c := range a.o.Config().Auth.APIKeys {
+		if c.Name == k.Name && cmp.Or(c.Tenant, firstTenant) == k.Tenant {
+			p := problem(http.StatusConflict, "tenant %s has a key of that name in auth.apiKeys", k.Tenant)
+			p.Field, p.Value = "name", k.Name
+			return p.do("take another name, or remove that one from the configuration first")
+		}
+	}
+	return nil
+}
+
+// openness says that keys keep nobody out, where that is so.
+func (a *API) openness() string {
+	if a.o.Config == nil || !a.o.Config().Auth.Open() {
+		return ""
+	}
+	return "this gateway also serves callers without a credential; keys of the store do not close it: set auth.anonymous: deny"
 }
 
 func taken(k *store.Key, err error) error {
@@ -295,7 +323,7 @@ func (a *API) rotateKey(q *asked) (any, error) {
 	}
 	overlap := time.Duration(how.OverlapSeconds) * time.Second
 	if how.OverlapSeconds < 0 || how.OverlapSeconds > int64(overlapMost/time.Second) {
-		return nil, wrong("overlapSeconds", strconv.FormatInt(how.OverlapSeconds, 10), "", "is not from 0 to %d", int64(overlapMost/time.Second))
+		return nil, wrong("overlapSeconds", strconv.FormatInt(how.OverlapSeconds, 10), "take 30 days or less", "is not from 0 to %d", int64(overlapMost/time.Second))
 	}
 	k, err := a.key(q)
 	if err != nil {
@@ -310,7 +338,7 @@ func (a *API) rotateKey(q *asked) (any, error) {
 		return nil, err
 	}
 	a.changed(q)
-	return MadeKey{a.shownKey(k), secret}, nil
+	return MadeKey{Key: a.shownKey(k), Secret: secret}, nil
 }
 
 func (a *API) revokeKey(q *asked) (any, error) {
