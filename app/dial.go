@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
@@ -46,6 +47,12 @@ func Dial(ctx context.Context, name string, spec *v1.Server, o DialOptions) (*Co
 // Check tells why a stdio server could not be started, as far as that can be known without starting it.
 func Check(name string, spec *v1.Server, o DialOptions) error {
 	return upstream.Check(spec, upstream.Options{Name: name, Log: o.Log, Confine: o.Confine, Launch: o.Launch})
+}
+
+// ReasonOf is what the server itself said of a refusal by HTTP status, if anything.
+func ReasonOf(err error) string {
+	reason, _ := errors.AsType[upstream.Reason](err)
+	return string(reason)
 }
 
 // Info tells the server's name and version, and the protocol version spoken with it.

@@ -223,13 +223,26 @@ func (t *target) explain(ctx context.Context, err error) error {
 	case errors.As(err, &answer):
 		return &exitError{ExitFailed, fmt.Errorf("the server answered: %s (code %d)", printable(answer.Message), answer.Code)}
 	case t.Config == "" && len(t.Command) == 0 && refusal(err) != 0:
-		return t.refused(refusal(err))
+		if refusal(err) == http.StatusUnauthorized {
+			return t.refused(http.StatusUnauthorized) // the remedy says all
+		}
+		return because(err, t.refused(refusal(err)))
+	case app.ReasonOf(err) != "":
+		return because(err, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("no answer within %s (--timeout): %w", t.Timeout, err)
 	case t.URL == "" && t.Config == "" && len(t.Command) == 0:
 		return fmt.Errorf("%w\nIs the gateway running? Start it with \"toolcrib serve FILE\", or name a server: --url, --config or -- COMMAND", err)
 	}
 	return err
+}
+
+// because puts the reason of the server, if it gave one, before the advice.
+func because(err, advice error) error {
+	if reason := app.ReasonOf(err); reason != "" {
+		return fmt.Errorf("the server says: %s\n%w", printable(reason), advice)
+	}
+	return advice
 }
 
 // refusal is the HTTP status with which a server refused who called, or 0.

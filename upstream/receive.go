@@ -2,7 +2,9 @@ package upstream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -71,7 +73,7 @@ func (l *httpLink) explain(f *flight, err error, limit time.Duration) error {
 // receive reads the answer, whatever form it comes in.
 func (l *httpLink) receive(ctx context.Context, f *flight, c *Call, out *mcp.Raw, ls *session, limit time.Duration) error {
 	if err := l.s.refusal(f.resp.Status()); err != nil {
-		return err
+		return l.reasoned(f, err)
 	}
 	switch kind := mediaType(f.resp.Header("Content-Type")); kind {
 	case "text/event-stream":
@@ -83,8 +85,40 @@ func (l *httpLink) receive(ctx context.Context, f *flight, c *Call, out *mcp.Raw
 	}
 }
 
+// Reason is what a server itself said of its refusal. It is no part of the text of errors: it may repeat what it was sent.
+type Reason string
+
+func (r Reason) Error() string { return string(r) }
+
+const (
+	reasonMost = 4 << 10
+	reasonTime = time.Second
+)
+
+// reasoned adds the server's own reason for a refusal, the message of a JSON-RPC error or of a problem (RFC 9457), as its cause.
+func (l *httpLink) reasoned(f *flight, refused *errs.Error) error {
+	switch mediaType(f.resp.Header("Content-Type")) {
+	case "application/json", "application/problem+json":
+	default:
+		return refused
+	}
+	f.resp.SetTimeout(reasonTime)
+	body, err := io.ReadAll(io.LimitReader(&f.resp, reasonMost))
+	var said struct {
+		Error  struct{ Message string }
+		Detail string
+	}
+	if err != nil || json.Unmarshal(body, &said) != nil {
+		return refused
+	}
+	if text := cmp.Or(said.Error.Message, said.Detail); text != "" {
+		refused.Err = Reason(text)
+	}
+	return refused
+}
+
 // refusal is what a status says whatever else is in the answer; nil for any other status.
-func (s *Server) refusal(status int) error {
+func (s *Server) refusal(status int) *errs.Error {
 	switch {
 	case status == 401 || status == 403:
 		return s.errorf(errs.Unavailable, "refuses the gateway's credential (HTTP %d); set it under headers", status)
