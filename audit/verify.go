@@ -68,6 +68,8 @@ type Report struct {
 	// Checkpoints is how many good ones there are, Signed the sequence up to which they speak.
 	Checkpoints int    `json:"checkpoints"`
 	Signed      uint64 `json:"signed"`
+	// Unsigned is how many lines no signature speaks for in a log that nobody writes any more.
+	Unsigned uint64 `json:"unsigned,omitempty"`
 	// Notes are what the gateway itself found when it started.
 	Notes []string `json:"notes,omitempty"`
 	Fault *Fault   `json:"fault,omitempty"`
@@ -117,6 +119,9 @@ func Verify(ctx context.Context, path string, o VerifyOptions) (*Report, error) 
 	if v.r.Fault == nil {
 		v.line = 0
 		v.close()
+		if !o.Part && !writing && v.r.Fault == nil && v.r.Last > v.r.Signed {
+			v.r.Unsigned = v.r.Last - v.r.Signed
+		}
 	}
 	return v.r, nil
 }

@@ -193,6 +193,10 @@ func verifyText(out io.Writer, reports []*audit.Report) {
 		}
 		_, _ = fmt.Fprintf(out, "%s: good: %d lines in %d files, %d to %d; %d checkpoints, signed up to %d\n  the last line is %d:%s\n",
 			r.Path, r.Lines, r.Files, r.First, r.Last, r.Checkpoints, r.Signed, r.Last, r.Hash)
+		if r.Unsigned > 0 {
+			_, _ = fmt.Fprintf(out, "  %s behind %d unsigned, and nobody writes the log: its gateway did not end well, or they were put there\n",
+				count(int(r.Unsigned), "line"), r.Signed)
+		}
 	}
 }
 

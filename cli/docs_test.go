@@ -59,7 +59,7 @@ func TestReference(t *testing.T) {
 }
 
 func writeCommand(w io.Writer, node *kong.Node) {
-	fmt.Fprintf(w, "\n## toolcrib %s\n\n%s\n\n```\ntoolcrib %s\n```\n", node.Name, node.Help, node.Summary())
+	fmt.Fprintf(w, "\n## toolcrib %s\n\n%s\n\n```\ntoolcrib %s\n```\n", node.Path(), node.Help, node.Summary())
 	if node.Detail != "" {
 		fmt.Fprintf(w, "\n%s\n", strings.TrimSpace(node.Detail))
 	}

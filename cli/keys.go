@@ -97,6 +97,9 @@ func comingTime(text string, now time.Time) (time.Time, error) {
 
 // showMade leaves standard output to the key, so that it can go straight to where it is kept.
 func showMade(sys *system, output string, k *control.MadeKey) error {
+	if k.Notice != "" {
+		_, _ = fmt.Fprintf(sys.stderr, "Note: %s\n", printable(k.Notice))
+	}
 	if output == "json" {
 		return writeJSON(sys.stdout, k)
 	}
@@ -184,8 +187,8 @@ func (o *oneKey) find(ctx context.Context, r *control.Remote) (string, error) {
 
 type keysRotateCmd struct {
 	oneKey       `embed:""`
-	Overlap      time.Duration `default:"1h" help:"For how long the present secret is good besides; 0s ends it at once."`
-	Output       string        `short:"o" enum:"text,json" default:"text" help:"text: the key alone on standard output, or json."`
+	Overlap      v1.Duration `default:"1h" help:"For how long the present secret is good besides, at most 30d; 0s ends it at once."`
+	Output       string      `short:"o" enum:"text,json" default:"text" help:"text: the key alone on standard output, or json."`
 	gatewayFlags `embed:""`
 }
 
@@ -206,7 +209,7 @@ func (c *keysRotateCmd) Run(ctx context.Context, sys *system) error {
 		if err != nil {
 			return err
 		}
-		made, err := r.RotateKey(ctx, id, c.Overlap)
+		made, err := r.RotateKey(ctx, id, c.Overlap.D())
 		if err != nil {
 			return err
 		}
@@ -258,7 +261,7 @@ Example:
 }
 
 func (*keysHashCmd) Run(sys *system) error {
-	key, err := readKey(sys, "Key: ")
+	key, err := readKey(sys, "Key: ", "toolcrib keys hash")
 	if err != nil {
 		return err
 	}

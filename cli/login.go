@@ -71,7 +71,7 @@ func (c *loginCmd) Run(ctx context.Context, sys *system) error {
 
 func (c *loginCmd) get(ctx context.Context, sys *system, base string) (*login.Credential, error) {
 	if c.Key {
-		key, err := readKey(sys, "API key: ")
+		key, err := readKey(sys, "API key: ", "toolcrib login --key")
 		if err != nil {
 			return nil, err
 		}
@@ -96,7 +96,7 @@ func (c *loginCmd) get(ctx context.Context, sys *system, base string) (*login.Cr
 const keyMost = 4096
 
 // readKey reads a key, which must not be on the command line, from standard input.
-func readKey(sys *system, prompt string) (string, error) {
+func readKey(sys *system, prompt, command string) (string, error) {
 	defer hideTyping(sys, prompt)()
 	line, err := bufio.NewReader(io.LimitReader(sys.stdin, keyMost+2)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -105,7 +105,7 @@ func readKey(sys *system, prompt string) (string, error) {
 	key := strings.TrimSpace(line)
 	switch {
 	case key == "":
-		return "", usagef("no key on standard input: write it there, as in: toolcrib login --key < FILE")
+		return "", usagef("no key on standard input: write it there, as in: %s < FILE", command)
 	case len(key) > keyMost || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' || r == ',' }):
 		return "", usagef("what is on standard input is no key: keys have at most %d visible ASCII characters, no space or comma", keyMost)
 	}
