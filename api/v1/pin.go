@@ -1,6 +1,18 @@
 package v1
 
-import "cmp"
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"unicode/utf8"
+)
+
+// MaxToolSettings is how many entries mcpServers.*.tools may hold.
+const MaxToolSettings = 1000
+
+// toolNameMost is how many characters a key of mcpServers.*.tools may have:
+// more than MCP allows for names of tools (128), for servers do not all mind it.
+const toolNameMost = 256
 
 // The values of Config.Pin, Server.Pin and ToolSettings.Pin.
 const (
@@ -44,4 +56,21 @@ func (c *Config) Pins(server string) (some, strict bool) {
 		strict = strict || settings.Pin == PinStrict
 	}
 	return some, strict
+}
+
+// toolSettings checks the keys of mcpServers.*.tools.
+func (k *checker) toolSettings(path string, s *Server) {
+	if n := len(s.Tools); n > MaxToolSettings {
+		k.fail(path, "has %d entries; at most %d are allowed; let patterns stand for several tools", n, MaxToolSettings)
+		return
+	}
+	for _, pattern := range slices.Sorted(maps.Keys(s.Tools)) {
+		child := childPath(path, pattern)
+		switch n := utf8.RuneCountInString(pattern); {
+		case pattern == "":
+			k.fail(child, "is empty; write the server's own name of a tool or a pattern, or * for all")
+		case n > toolNameMost:
+			k.fail(child, "has %d characters; names and patterns have at most %d: write the beginning of the name, and * for the rest", n, toolNameMost)
+		}
+	}
 }

@@ -22,6 +22,7 @@ func (k *checker) servers(c *Config) {
 			k.server(path, s)
 			k.isolation(c, name)
 			k.tenants(path, s)
+			k.toolSettings(path+".tools", s)
 			if s.URL == "" {
 				k.launch(&c.Launch, path, s)
 			}
