@@ -159,6 +159,12 @@ func (c *catalog) last(m mcp.Method) *listing {
 	return c.slot(m).cur
 }
 
+// failed tells whether the list last asked for could not be had.
+func (c *catalog) failed(m mcp.Method) bool {
+	l := c.last(m)
+	return l != nil && l.err != nil
+}
+
 // lists returns a fresh list of a server, fetched when the last one is stale; callers at the same time share one fetch.
 // Only ctx's end is an error: a server that fails gives a listing that says so.
 func (g *Gateway) lists(ctx context.Context, m *member, method mcp.Method) (*listing, error) {
@@ -279,8 +285,8 @@ func (g *Gateway) pages(ctx context.Context, m *member, method mcp.Method) (*lis
 	switch st := m.server.Status(); {
 	case st.State == upstream.StateFailed:
 		return nil, errs.E("gateway", errs.Unavailable, "server has failed: %s", st.Told)
-	case st.State == upstream.StateStarting && m.catalog.last(method) != nil:
-		// It was waited for once; it is in the list as soon as it is up.
+	case st.State == upstream.StateStarting && m.catalog.failed(method):
+		// It was waited for once, in vain; it is in the list as soon as it is up.
 		return nil, errs.E(`server "`+m.Name+`"`, errs.Unavailable, "is still starting")
 	}
 	peer, err := m.server.Peer(ctx)
