@@ -475,6 +475,7 @@ func (s *server) run(ctx context.Context, ln net.Listener, c *v1.Config) error {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	h.RegisterOnShutdown(s.front.Drain)
+	h.RegisterOnShutdown(s.manage.Drain)
 	failed := make(chan error, 1)
 	go func() { failed <- s.accept(h, ln) }()
 	s.log.Info("serving", "url", s.base+"/mcp", "servers", len(c.ServerNames()))

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
@@ -49,6 +50,8 @@ func Actions() []string {
 type Gate interface {
 	Identify(ctx context.Context, r *identity.Request) (*identity.Principal, error)
 	Challenge(err error, r *identity.Request) []string
+	// Current is the principal as it is now, as for whatever stays open.
+	Current(p *identity.Principal) (*identity.Principal, error)
 }
 
 // Options are what the management interface needs.
@@ -112,6 +115,8 @@ type API struct {
 	o       Options
 	mux     *http.ServeMux
 	streams chan struct{}
+	ending  chan struct{} // closed by Drain
+	drain   sync.Once
 }
 
 // NewAPI makes the management interface.
@@ -119,12 +124,15 @@ func NewAPI(o Options) *API {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	a := &API{o: o, mux: http.NewServeMux(), streams: make(chan struct{}, streamsMost)}
+	a := &API{o: o, mux: http.NewServeMux(), streams: make(chan struct{}, streamsMost), ending: make(chan struct{})}
 	for _, r := range a.routes() {
 		a.mux.Handle(r.Method+" "+Prefix+r.Path, &endpoint{a, r})
 	}
 	return a
 }
+
+// Drain ends what is followed, so that nothing waits for its reader.
+func (a *API) Drain() { a.drain.Do(func() { close(a.ending) }) }
 
 // endpoint is a route that is served.
 type endpoint struct {
@@ -137,6 +145,7 @@ type asked struct {
 	*http.Request
 	w    http.ResponseWriter
 	who  *identity.Principal
+	what Route
 	view *policy.View
 	at   time.Time
 	from netip.Addr
@@ -145,8 +154,13 @@ type asked struct {
 	about  []audit.Fact
 }
 
-// streamed is the answer of a handler that has written it.
+// streamed is the answer of a handler that has written it, or its beginning.
 type streamed struct{}
+
+// begun is an answer whose status is sent. What goes wrong later is its last line.
+type begun struct{ http.ResponseWriter }
+
+func (begun) WriteHeader(int) {}
 
 const (
 	bodyMost = 64 << 10
@@ -194,7 +208,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a, rec := e.api, c.rec
-	q := &asked{Request: r, w: w, who: c.who, view: a.o.Policies().View(c.who), at: rec.Time, from: rec.Address.Addr()}
+	q := &asked{Request: r, w: w, who: c.who, what: e.route, view: a.o.Policies().View(c.who), at: rec.Time, from: rec.Address.Addr()}
 	if err := a.permitted(q, e.route.Action, rec); err != nil {
 		a.refuse(w, rec, err)
 		return
@@ -212,6 +226,9 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if err != nil {
+		if _, late := answer.(streamed); late {
+			w = begun{w}
+		}
 		a.refuse(w, rec, err)
 		return
 	}

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/toolcrib/toolcrib/audit"
@@ -53,12 +55,64 @@ func (a *API) instances(*asked) (any, error) { return a.o.Subject.Report(), nil 
 // lines streams what a server printed, one JSON object a line.
 func (a *API) lines(q *asked) (any, error) {
 	q.target = q.PathValue("name")
-	h := &handler{subject: a.o.Subject, streams: a.streams, life: q.Context()}
+	ctx, end := context.WithCancel(q.Context())
+	defer end()
+	h := &handler{subject: a.o.Subject, streams: a.streams, life: ctx}
 	if !slices.Contains(h.names(), q.target) {
 		return nil, problem(http.StatusNotFound, "no server of that name prints").do("name one of GET %sinstances", Prefix)
 	}
+	var watch sync.WaitGroup
+	var over error
+	watch.Go(func() {
+		over = a.outlived(ctx, q)
+		end()
+	})
 	h.logs(q.w, q.Request)
-	return streamed{}, nil
+	end()
+	watch.Wait()
+	return streamed{}, over
+}
+
+// revocationDefault is auth.revocation where no configuration says it.
+const revocationDefault = 30 * time.Second
+
+// outlived waits until what the caller opened may not stay open any longer, and says why; nil when it ends by itself. It looks
+// twice in each auth.revocation.
+func (a *API) outlived(ctx context.Context, q *asked) error {
+	for {
+		every := revocationDefault
+		if a.o.Config != nil {
+			every = cmp.Or(time.Duration(a.o.Config().Auth.Revocation), every)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.ending:
+			return nil
+		case <-time.After(every / 2):
+		}
+		if p := a.ended(q); p != nil {
+			return p
+		}
+	}
+}
+
+// ended tells why the caller may not do any more what it does.
+func (a *API) ended(q *asked) *Problem {
+	who, err := a.o.Gate().Current(q.who)
+	if err != nil {
+		p := *problemOf(err)
+		p.rule = "what is open ends with the credential that opened it"
+		return &p
+	}
+	now := &asked{who: who, view: a.o.Policies().View(who), at: a.o.Now(), from: q.from}
+	d := now.may(q.what.Action)
+	if d.Allowed {
+		return nil
+	}
+	p := problem(http.StatusForbidden, "%s of tenant %s may not do this any more: it takes %s", who.Subject, who.Tenant, q.what.Action)
+	p.rule = d.Rule
+	return p
 }
 
 // AuditQuery is what is looked for in the audit log.
@@ -96,19 +150,21 @@ func (a *API) search(q *asked) (any, error) {
 		return nil, err
 	}
 	q.w.Header().Set("Content-Type", "application/x-ndjson")
-	return streamed{}, stream(q.w, found)
+	_ = http.NewResponseController(q.w).SetWriteDeadline(time.Now().Add(searchTime))
+	return stream(q.w, found)
 }
 
-func stream(w io.Writer, all iter.Seq2[json.RawMessage, error]) error {
+func stream(w io.Writer, all iter.Seq2[json.RawMessage, error]) (answer any, err error) {
 	for line, err := range all {
 		if err != nil {
-			return err
+			return answer, err
 		}
+		answer = streamed{}
 		if _, err := w.Write(append(slices.Clip(line), '\n')); err != nil {
-			return nil // the reader is gone
+			break // the reader is gone
 		}
 	}
-	return nil
+	return streamed{}, nil
 }
 
 func (q *asked) auditQuery() (AuditQuery, error) {

@@ -3,6 +3,9 @@ package system_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -296,5 +299,76 @@ func TestManagementRecords(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(text)
+	}
+}
+
+// TestFollowingEnds: lines that are followed over HTTP end with the credential or the right that opened them, and with the gateway.
+func TestFollowingEnds(t *testing.T) {
+	t.Parallel()
+	s := testenv.StdioServer(t, testenv.Script{Tools: []string{testenv.Tool("echo")}})
+	c := testenv.One(s)
+	with := func(manage ...string) testenv.Config {
+		c.More = map[string]any{
+			"auth":  map[string]any{"anonymous": "allow", "revocation": "1s"},
+			"audit": map[string]any{"sinks": []any{map[string]any{"file": "audit/audit.jsonl"}}},
+			"policies": map[string]any{
+				"roles": map[string]any{"looker": map[string]any{"manage": manage}}, "bindings": []any{map[string]any{"everyone": true, "role": "user"}},
+			},
+		}
+		return c
+	}
+	g := testenv.Serve(t, with("servers:write"))
+	admin := firstKey(t, g)
+	g.Modern("/mcp").Tool("one__echo", "{}")
+	follow := func(k *control.MadeKey) <-chan string {
+		r := &control.Remote{Base: g.URL, Token: k.Secret}
+		body, err := r.Stream(t.Context(), "servers/one/logs", url.Values{"lines": {"10"}, "follow": {"1"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := make(chan string, 1)
+		go func() {
+			defer body.Close()
+			b, err := io.ReadAll(body)
+			all <- fmt.Sprint(string(b), err)
+		}()
+		return all
+	}
+	ends := func(what string, lines <-chan string, want string) {
+		t.Helper()
+		select {
+		case text := <-lines:
+			if !strings.Contains(text, want) || !strings.HasSuffix(text, "<nil>") {
+				t.Errorf("%s: %q, want %q", what, text, want)
+			}
+		case <-time.After(testenv.Patience):
+			t.Fatal(what + ": the lines go on")
+		}
+	}
+	_, a, _ := made(t, g, admin, `{"name":"a","roles":["looker"]}`)
+	_, b, _ := made(t, g, admin, `{"name":"b","roles":["looker"]}`)
+	ofA, ofB, ofAdmin := follow(&a), follow(&b), follow(&control.MadeKey{Secret: admin})
+	if code, _ := fetch(t, g, "DELETE", "/api/v1/keys/"+a.ID, "", bearer(admin)); code != 200 {
+		t.Fatalf("revoke: HTTP %d", code)
+	}
+	ends("a key that was revoked", ofA, `"status":401`)
+	g.Configure(with("servers:read"))
+	ends("a role that lost the right", ofB, `"status":403`)
+	select {
+	case text := <-ofAdmin:
+		t.Errorf("the lines of somebody else ended too: %s", text)
+	default:
+	}
+	g.Stop()
+	ends("the gateway's end", ofAdmin, "")
+	all, _ := records(t, g.StateDir)
+	seen := map[string]int{}
+	for _, r := range all {
+		if r.API.Operation == "servers.logs" {
+			seen[r.Outcome+" "+r.Action]++
+		}
+	}
+	if want := map[string]int{"unauthenticated Denied": 1, "forbidden Denied": 1, "ok Allowed": 1}; !maps.Equal(seen, want) {
+		t.Errorf("on record: %v, want %v", seen, want)
 	}
 }
