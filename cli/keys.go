@@ -26,10 +26,10 @@ type keysCmd struct {
 type keysCreateCmd struct {
 	Name         string   `arg:"" help:"Who calls with the key: the subject in policies and records."`
 	Tenant       string   `placeholder:"TENANT" help:"Tenant of the key (default: your own)."`
-	Group        []string `placeholder:"GROUP" help:"Group of the key. May be repeated."`
+	Group        []string `placeholder:"GROUP" help:"Group of the key (default: none, or your own if you are no admin). May be repeated."`
 	Role         []string `placeholder:"ROLE" help:"Role of the key: user, reader, auditor, admin, or one of policies.roles. May be repeated."`
 	Scope        []string `placeholder:"SCOPE" help:"OAuth scope of the key. May be repeated."`
-	Attr         []string `placeholder:"NAME=VALUE" sep:"none" help:"Further fact for policies. May be repeated."`
+	Attr         []string `placeholder:"NAME=VALUE" sep:"none" help:"Further fact for policies (default as for groups). May be repeated."`
 	Expires      string   `placeholder:"TIME" help:"When it ends: 90d, 12h, 2026-12-31 or 2026-12-31T12:00:00Z (default: never)."`
 	Output       string   `short:"o" enum:"text,json" default:"text" help:"text: the key alone on standard output, or json."`
 	gatewayFlags `embed:""`
@@ -38,8 +38,8 @@ type keysCreateCmd struct {
 func (*keysCreateCmd) Help() string {
 	return `The gateway keeps only a hash: the key is shown this once. It takes keys:write,
 and you cannot give away what you have not got: unless you are an admin, its name
-begins with your own and a slash, and its tenant, groups, roles and scopes are
-among yours.
+begins with your own and a slash, its tenant, groups and attributes are yours, and
+its roles and scopes are among yours.
 ` + gatewayHelp + `
 Examples:
 

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/toolcrib/toolcrib/audit"
+	"github.com/toolcrib/toolcrib/identity"
 	"github.com/toolcrib/toolcrib/store"
 )
 
@@ -174,13 +175,16 @@ func (a *API) createKey(q *asked) (any, error) {
 	if want.Expires.IsZero() {
 		k.Expires = time.Time{}
 	}
+	if !q.admin() {
+		q.inherit(k)
+	}
 	secret := store.NewToken(k.ID)
 	k.Digest = store.DigestOf(secret)
 	q.target, q.about = k.ID, keyFacts(k)
 	if err := a.check(k); err != nil {
 		return nil, err
 	}
-	if err := q.mayGive(k); err != nil {
+	if err := a.mayGive(q, k); err != nil {
 		return nil, err
 	}
 	if err := a.configured(k); err != nil {
@@ -276,37 +280,97 @@ func checkLabel(field, text string) *Problem {
 	return nil
 }
 
-// mayGive refuses a key that could do more than the caller. What policies say of names nobody can know here: but an admin gives
-// keys only names that begin with the giver's own and a slash.
-func (q *asked) mayGive(k *store.Key) error {
+// inherit gives a key the facts of its maker that nobody named.
+func (q *asked) inherit(k *store.Key) {
+	if k.Groups == nil {
+		k.Groups = q.who.Groups
+	}
+	if k.Attributes != nil {
+		return
+	}
+	for name, v := range q.who.Attributes {
+		if text, ok := v.(string); ok { // mayGive refuses what a key cannot have
+			if k.Attributes == nil {
+				k.Attributes = map[string]string{}
+			}
+			k.Attributes[name] = text
+		}
+	}
+}
+
+// mayEnd refuses to touch a key that can do more than the caller. What policies say of names nobody can know here: but an admin
+// gives keys only names that begin with the giver's own and a slash.
+func (q *asked) mayEnd(k *store.Key) error {
 	if q.admin() {
 		return nil
 	}
-	const remedy = "ask somebody with the role admin"
 	own := q.who
 	switch {
 	case k.Tenant != own.Tenant:
-		return denied(wrong("tenant", k.Tenant, remedy, "is not your own tenant"))
+		return denied(wrong("tenant", k.Tenant, askAdmin, "is not your own tenant"))
 	case !strings.HasPrefix(k.Name, own.Subject+"/"):
-		return denied(wrong("name", k.Name, "begin it with "+strconv.Quote(own.Subject+"/")+", or "+remedy, "could be a name that policies give rights to"))
+		return denied(wrong("name", k.Name, "begin it with "+strconv.Quote(own.Subject+"/")+", or "+askAdmin, "could be a name that policies give rights to"))
 	}
 	for _, list := range []struct {
 		field     string
 		want, has []string
 	}{{"groups", k.Groups, own.Groups}, {"roles", k.Roles, q.view.Roles()}, {"scopes", k.Scopes, own.Scopes}} {
-		for _, v := range list.want {
-			if !slices.Contains(list.has, v) {
-				return denied(wrong(list.field, v, remedy, "is none that you have"))
-			}
+		if v, ok := beyond(list.want, list.has); ok {
+			return denied(wrong(list.field, v, askAdmin, "is none that you have"))
 		}
 	}
 	for name, v := range k.Attributes {
 		if has, ok := own.Attributes[name].(string); !ok || has != v {
-			return denied(wrong("attributes."+name, v, remedy, "is none that you have"))
+			return denied(wrong("attributes."+name, v, askAdmin, "is none that you have"))
 		}
 	}
 	if !own.Expires.IsZero() && (k.Expires.IsZero() || k.Expires.After(own.Expires)) {
-		return denied(wrong("expires", k.Expires.Format(time.RFC3339), remedy, "is after your own credential ends, %s", own.Expires.Format(time.RFC3339)))
+		return denied(wrong("expires", k.Expires.Format(time.RFC3339), askAdmin, "is after your own credential ends, %s", own.Expires.Format(time.RFC3339)))
+	}
+	return nil
+}
+
+const askAdmin = "ask somebody with the role admin"
+
+// beyond is the first of some texts that is not among others.
+func beyond(some, others []string) (text string, ok bool) {
+	i := slices.IndexFunc(some, func(v string) bool { return !slices.Contains(others, v) })
+	if i < 0 {
+		return "", false
+	}
+	return some[i], true
+}
+
+// mayGive refuses the secret of a key that could do more than the caller. A key with fewer facts could: what is forbidden to a group
+// is not to who is not in it. So it has all of its maker's, and where its name or kind makes a difference to a policy, it is refused.
+func (a *API) mayGive(q *asked, k *store.Key) error {
+	if q.admin() {
+		return nil
+	}
+	if err := q.mayEnd(k); err != nil {
+		return err
+	}
+	const lacks = "is missing: policies may forbid something to whoever has it"
+	own := q.who
+	if v, ok := beyond(own.Groups, k.Groups); ok {
+		return denied(wrong("groups", v, "leave groups out, and the key has yours, or "+askAdmin, lacks))
+	}
+	for name := range own.Attributes {
+		if _, ok := k.Attributes[name]; !ok {
+			return denied(wrong("attributes."+name, "", "leave attributes out, and the key has yours as far as they are texts, or "+askAdmin, lacks))
+		}
+	}
+	given := identity.Principal{Subject: k.Name, Tenant: k.Tenant, Groups: k.Groups, Roles: k.Roles, Scopes: k.Scopes, Method: identity.MethodAPIKey}
+	for name, v := range k.Attributes {
+		if given.Attributes == nil {
+			given.Attributes = map[string]any{}
+		}
+		given.Attributes[name] = v
+	}
+	if rule := a.o.Policies().Exceeds(identity.Suppose(given), own); rule != "" {
+		p := denied(problem(http.StatusForbidden, "the key could do what you may not: a policy makes a difference between you and it").do(askAdmin))
+		p.rule += ": " + rule
+		return p
 	}
 	return nil
 }
@@ -329,7 +393,7 @@ func (a *API) rotateKey(q *asked) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := q.mayGive(k); err != nil {
+	if err := a.mayGive(q, k); err != nil {
 		return nil, err
 	}
 	secret, now := store.NewToken(k.ID), a.now()
@@ -346,7 +410,7 @@ func (a *API) revokeKey(q *asked) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := q.mayGive(k); err != nil {
+	if err := q.mayEnd(k); err != nil {
 		return nil, err
 	}
 	if k, err = a.o.Store.RevokeKey(q.Context(), k.ID, a.now()); err != nil {

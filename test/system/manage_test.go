@@ -161,8 +161,11 @@ func TestManagedKeysOfReplicas(t *testing.T) {
 func TestNobodyGivesMore(t *testing.T) {
 	t.Parallel()
 	c := testenv.Config{More: map[string]any{"auth": map[string]any{"anonymous": "deny"}, "policies": map[string]any{
-		"roles":    map[string]any{"keeper": map[string]any{"manage": []string{"keys:*"}}},
-		"bindings": []any{map[string]any{"group": "keepers", "role": "keeper"}, map[string]any{"subject": "boss", "role": "admin"}},
+		"roles": map[string]any{"keeper": map[string]any{"manage": []string{"keys:*"}}, "careful": map[string]any{"deny": []string{"*__delete_*"}}},
+		"bindings": []any{
+			map[string]any{"group": "keepers", "role": "keeper"}, map[string]any{"subject": "boss", "role": "admin"},
+			map[string]any{"subject": "marked", "role": "careful"},
+		},
 	}}}
 	g := testenv.Serve(t, c)
 	admin := firstKey(t, g)
@@ -184,6 +187,9 @@ func TestNobodyGivesMore(t *testing.T) {
 		`{"name":"keeper/x","scopes":["t"],` + until + `}`:            "scopes",
 		`{"name":"keeper/x","attributes":{"team":"y"},` + until + `}`: "attributes.team",
 		`{"name":"keeper/x","attributes":{"rank":"x"},` + until + `}`: "attributes.rank",
+		`{"name":"keeper/x","groups":["a"],` + until + `}`:            "groups", // something may be forbidden to the others
+		`{"name":"keeper/x","groups":[],` + until + `}`:               "groups",
+		`{"name":"keeper/x","attributes":{},` + until + `}`:           "attributes.team",
 		`{"name":"keeper/x"}`:                                         "expires",
 		`{"name":"keeper/x","expires":"2100-01-02T00:00:00Z"}`:        "expires",
 	} {
@@ -193,6 +199,20 @@ func TestNobodyGivesMore(t *testing.T) {
 		if want == "" && code != 200 || want != "" && (code != 403 || p.Field != want || p.Remedy == "") {
 			t.Errorf("%s: HTTP %d %s, want a refusal of %q", body, code, answer, want)
 		}
+	}
+	_, marked, _ := made(t, g, admin, `{"name":"marked","tenant":"acme","groups":["keepers"]}`)
+	if code, _, answer := made(t, g, marked.Secret, `{"name":"marked/free"}`); code != 403 || !strings.Contains(answer, "could do what you may not") {
+		t.Errorf("a key without the role that denies its maker something: HTTP %d %s", code, answer)
+	}
+	if code, k, answer := made(t, g, marked.Secret, `{"name":"marked/alike","roles":["careful"]}`); code != 200 || len(k.Groups) != 1 || k.Groups[0] != "keepers" {
+		t.Errorf("a key like its maker: HTTP %d %s", code, answer)
+	}
+	_, lesser, _ := made(t, g, admin, `{"name":"marked/lesser","tenant":"acme"}`)
+	if code, body := fetch(t, g, "POST", "/api/v1/keys/"+lesser.ID+"/rotate", `{"overlapSeconds":0}`, bearer(marked.Secret)); code != 403 {
+		t.Errorf("the secret of a key that less is forbidden to: HTTP %d %s", code, body)
+	}
+	if code, body := fetch(t, g, "DELETE", "/api/v1/keys/"+lesser.ID, "", bearer(marked.Secret)); code != 200 {
+		t.Errorf("the end of it: HTTP %d %s", code, body)
 	}
 	_, list := fetch(t, g, "GET", "/api/v1/keys", "", bearer(keeper.Secret))
 	if !strings.Contains(list, `"keeper/one"`) || strings.Contains(list, "foreign") || strings.Contains(list, `"default"`) {
