@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -85,6 +86,9 @@ func (j *journal) write(e *entry) error {
 		j.mu.Lock() // its turn has come
 	}
 	j.leading = true
+	j.mu.Unlock()
+	runtime.Gosched() // whoever else has something to write by now gets in
+	j.mu.Lock()
 	batch := j.pending
 	j.pending, j.spare = j.spare, nil
 	j.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -52,9 +53,24 @@ func withoutCase(s string) string {
 
 var errMany = fmt.Errorf("they have more than %d values where policies look", argsMost)
 
-// arguments reads the arguments of a call, in place.
-func arguments(data []byte, want *wanted) (args, numbers types.Value, err error) {
-	r := &argReader{d: jsontext.NewDecoder(bytes.NewBuffer(data)), want: want}
+// arguments reads the arguments of a call, in place: as they are and, where that is asked for, with every number a decimal.
+func arguments(data []byte, want *wanted, decimals bool) (args, numbers types.Value, err error) {
+	r := readers.Get().(*argReader)
+	r.want, r.decimals = want, decimals
+	r.in = *bytes.NewBuffer(data)
+	r.d.Reset(&r.in)
+	defer func() {
+		r.in = bytes.Buffer{}
+		r.d.Reset(&r.in)
+		r.want, r.n, r.numeric = nil, 0, false
+		readers.Put(r)
+	}()
+	return r.read()
+}
+
+var readers = sync.Pool{New: func() any { return &argReader{d: jsontext.NewDecoder(new(bytes.Buffer))} }}
+
+func (r *argReader) read() (args, numbers types.Value, err error) {
 	if r.d.PeekKind() != '{' {
 		return nil, nil, errors.New("they are not a JSON object")
 	}
@@ -88,9 +104,11 @@ func readable(err error) error {
 }
 
 type argReader struct {
-	d    *jsontext.Decoder
-	want *wanted
-	n    int
+	in       bytes.Buffer
+	d        *jsontext.Decoder
+	want     *wanted
+	decimals bool // are asked for
+	n        int
 	// numeric tells that a number was read: until then, plain and with decimals are the same.
 	numeric bool
 }
@@ -121,9 +139,11 @@ func (r *argReader) value(depth int) (plain, decimals types.Value, err error) {
 	case 'n':
 		plain = null
 	default:
-		r.numeric = true
 		text := token.String()
-		return number(text, false), number(text, true), nil
+		if plain = number(text, false); r.decimals {
+			r.numeric = true
+			return plain, number(text, true), nil
+		}
 	}
 	return plain, plain, nil
 }
@@ -132,7 +152,10 @@ func (r *argReader) object(depth int) (plain, decimals types.Value, err error) {
 	if _, err := r.d.ReadToken(); err != nil {
 		return nil, nil, err
 	}
-	p, d := cedar.RecordMap{}, cedar.RecordMap{}
+	p, d := cedar.RecordMap{}, cedar.RecordMap(nil)
+	if r.decimals {
+		d = cedar.RecordMap{}
+	}
 	for r.d.PeekKind() != '}' {
 		token, err := r.d.ReadToken()
 		if err != nil {
@@ -152,7 +175,9 @@ func (r *argReader) object(depth int) (plain, decimals types.Value, err error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		p[cedar.String(name)], d[cedar.String(name)] = pv, dv
+		if p[cedar.String(name)] = pv; d != nil {
+			d[cedar.String(name)] = dv
+		}
 	}
 	_, err = r.d.ReadToken()
 	if plain = cedar.NewRecord(p); !r.numeric {

@@ -232,10 +232,10 @@ func (f *Facts) context(need needs, args, numbers types.Value) cedar.Record {
 	if a := f.Address.Unmap().WithZone(""); need&needAddress != 0 && a.IsValid() {
 		m["address"] = types.IPAddr(netip.PrefixFrom(a, a.BitLen()))
 	}
-	if args != nil {
+	if need&needArgs != 0 && args != nil {
 		m["args"] = args
 	}
-	if numbers != nil {
+	if need&needNumbers != 0 && numbers != nil {
 		m["numbers"] = numbers
 	}
 	return cedar.NewRecord(m)

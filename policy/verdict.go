@@ -190,7 +190,7 @@ func newTrial(s *scene, kind Kind, f *Facts, want *wanted, need needs) *trial {
 	t := &trial{scene: s, unknown: f.Args == nil && kind != KindResource}
 	args, numbers := types.Value(cedar.Record{}), types.Value(cedar.Record{})
 	if need&needArguments != 0 && kind != KindResource && !t.unknown {
-		args, numbers, t.err = arguments(f.Args, want)
+		args, numbers, t.err = arguments(f.Args, want, need&needNumbers != 0)
 	}
 	if t.unknown || t.err != nil {
 		args, numbers = nil, nil
