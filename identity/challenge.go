@@ -35,7 +35,7 @@ func (v *Verifier) Challenge(err error, r *Request) []string {
 	c := challenge(`Bearer realm="toolcrib"`)
 	if len(v.issuers) > 0 {
 		c.add("resource_metadata", v.metadataURL(r))
-		c.add("scope", strings.Join(v.needs(err), " "))
+		c.add("scope", strings.Join(v.needs(err, r), " "))
 	}
 	switch {
 	case e.Kind == errs.InsufficientScope:
@@ -52,9 +52,12 @@ func (v *Verifier) Challenge(err error, r *Request) []string {
 	return []string{string(c)}
 }
 
-// needs are the scopes that a request takes which failed with err: those that every token has, and those that it lacks.
-func (v *Verifier) needs(err error) []string {
+// needs are the scopes that a request takes which failed with err: those that its issuer is asked for, and those that it lacks.
+func (v *Verifier) needs(err error, r *Request) []string {
 	scopes := v.scopes()
+	if is := v.issuerBehind(r); is != nil {
+		scopes = slices.Clone(is.requested())
+	}
 	if l, ok := errors.AsType[*lacking](err); ok {
 		for _, s := range l.scopes {
 			if !slices.Contains(scopes, s) {
@@ -65,15 +68,28 @@ func (v *Verifier) needs(err error) []string {
 	return scopes
 }
 
-// scopes are those that every issuer's tokens must have: a client asks one issuer for them, and which one is its choice.
+// issuerBehind is the issuer of the token that a request has; nil where it has none that was ever good.
+func (v *Verifier) issuerBehind(r *Request) *issuer {
+	values := r.Header["Authorization"]
+	if len(values) != 1 {
+		return nil
+	}
+	token, _ := bearer(values[0])
+	if k := v.tokens.find(token); k != nil {
+		return k.issuer
+	}
+	return nil
+}
+
+// scopes are those that clients ask every issuer for: a client asks one of them, and which one is its choice.
 func (v *Verifier) scopes() []string {
 	var all []string
 	for i, is := range v.issuers {
 		if i == 0 {
-			all = slices.Clone(is.Scopes)
+			all = slices.Clone(is.requested())
 			continue
 		}
-		all = slices.DeleteFunc(all, func(s string) bool { return !slices.Contains(is.Scopes, s) })
+		all = slices.DeleteFunc(all, func(s string) bool { return !slices.Contains(is.requested(), s) })
 	}
 	return all
 }

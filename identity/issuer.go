@@ -48,6 +48,14 @@ func (a *Authenticator) newIssuer(c *v1.Issuer, revocation time.Duration, was ma
 	return is, err
 }
 
+// requested are the scopes that clients ask the issuer for, to get a token that is accepted.
+func (is *issuer) requested() []string {
+	if is.RequestScopes != nil {
+		return is.RequestScopes
+	}
+	return is.Scopes
+}
+
 // check tells what is wrong with the claims of a token besides its signature and its audience, and makes its principal.
 func (is *issuer) check(c claims, now time.Time) (*Principal, error) {
 	expires, err := is.times(c, now)

@@ -504,6 +504,35 @@ func TestScopes(t *testing.T) {
 	}
 }
 
+// TestRequestedScopes: clients are told what to ask for, which need not be what tokens have; who has a token is told it of that
+// token's issuer, and others what all issuers know.
+func TestRequestedScopes(t *testing.T) {
+	t.Parallel()
+	one, two := testenv.NewIssuer(t, "ES256", ""), testenv.NewIssuer(t, "EdDSA", "")
+	a, b := of(one), of(two)
+	a.Scopes, a.RequestScopes = []string{"mcp"}, []string{"openid", "api://tools/mcp"}
+	b.Scopes = []string{"openid", "tools"}
+	g := newGate(t, a, b)
+	told := func(err error, token, want string) {
+		t.Helper()
+		if got := strings.Join(g.Challenge(err, asking(token, "/mcp")), "|"); !strings.Contains(got, ` scope="`+want+`"`) {
+			t.Errorf("challenge %s, want the scopes %s", got, want)
+		}
+	}
+	told(errs.E("x", errs.Unauthenticated, "no token"), "nonsense", "openid")
+	if got := string(g.Metadata(asking("", "/mcp"))); !strings.Contains(got, `"scopes_supported":["openid"]`) {
+		t.Errorf("metadata %s", got)
+	}
+	without, with := one.Token("alice", resource, nil), one.Token("alice", resource, testenv.Claims{"scp": "mcp"})
+	_, err := g.who(without)
+	told(err, without, "openid api://tools/mcp")
+	g.takes(with)
+	told(identity.Lacking("write"), with, "openid api://tools/mcp write")
+	other := two.Token("alice", resource, testenv.Claims{"scope": "openid tools"})
+	g.takes(other)
+	told(identity.Lacking("write"), other, "openid tools write")
+}
+
 // TestAudience: configured values stand in place of the URL; then tokens of issuers whose tokens all look alike pass.
 func TestAudience(t *testing.T) {
 	t.Parallel()

@@ -231,7 +231,7 @@ func (v *Verifier) stand(k *known, c claims) *standing {
 	}
 	for _, scope := range is.Scopes {
 		if !slices.Contains(st.principal.Scopes, scope) {
-			st.lacks = is.Scopes
+			st.lacks = is.requested()
 		}
 	}
 	st.principal.proof = &proof{digest: k.digest, known: k}

@@ -89,6 +89,9 @@ type Issuer struct {
 	Introspection *Introspection `json:"introspection,omitempty"`
 	// Scopes are the scopes that every token must have; clients are told of them.
 	Scopes []string `json:"scopes,omitempty" example:"mcp"`
+	// RequestScopes are the scopes that clients are told to ask for, in place of scopes:
+	// for an issuer whose tokens have them under other names, or do not have them.
+	RequestScopes []string `json:"requestScopes,omitempty" example:"api://tools/mcp"`
 	// Clients are the ids of the OAuth clients whose tokens are accepted (client_id or
 	// azp). Left out, those of all are.
 	Clients []string `json:"clients,omitzero"`

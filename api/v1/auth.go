@@ -244,6 +244,7 @@ func (k *checker) issuer(path string, is *Issuer) {
 		}
 	}
 	k.scopes(path+".scopes", is.Scopes)
+	k.scopes(path+".requestScopes", is.RequestScopes)
 	k.label(path+".tenant", is.Tenant)
 	for i, tenant := range is.Tenants {
 		k.filled(fmt.Sprintf("%s.tenants[%d]", path, i), tenant)
