@@ -34,12 +34,14 @@ const (
 // TestIdentity runs the gateway with authorization servers that others wrote, and with clients that find them by themselves.
 func TestIdentity(t *testing.T) {
 	t.Parallel()
+	buildDex(t)
 	p := needParts(t)
 	i := startIdentities(t, p)
 	i.groups(t, "alice", "staff")
 	upstream := everythingServer(t, p, true)
 	for name, test := range map[string]func(*testing.T, *parts, *identities, string){
 		"clean": testCleanClients, "step-up": testStepUp, "issuers": testIssuers, "revoked": testRevoked, "group": testGroupLost, "login": testLogin,
+		"dex": testDex,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -56,10 +58,6 @@ func guarded(t *testing.T, upstream string, more map[string]any, issuers ...map[
 }
 
 func guards(upstream string, more map[string]any, issuers ...map[string]any) map[string]any {
-	for _, issuer := range issuers {
-		issuer["claims"] = map[string]any{"groups": "groups"}
-		issuer["scopes"] = []string{"tools"} // the authorization server gives no token without any scope
-	}
 	config := map[string]any{
 		"mcpServers": map[string]any{"everything": map[string]any{"url": upstream}},
 		"auth":       map[string]any{"issuers": issuers, "revocation": revocation.String()},
@@ -69,11 +67,16 @@ func guards(upstream string, more map[string]any, issuers ...map[string]any) map
 	return config
 }
 
-func issuer(url string) map[string]any { return map[string]any{"issuer": url} }
+// issuer is one of identities, which give no token without any scope.
+func issuer(url string) map[string]any {
+	return map[string]any{"issuer": url, "claims": map[string]any{"groups": "groups"}, "scopes": []string{"tools"}}
+}
 
 // introspected is an issuer that is asked about tokens; two opaque ones cannot be told apart.
 func introspected(url string) map[string]any {
-	return map[string]any{"issuer": url, "introspection": map[string]any{"clientID": "gateway", "clientSecret": "a secret of the gateway", "cache": "30s"}}
+	m := issuer(url)
+	m["introspection"] = map[string]any{"clientID": "gateway", "clientSecret": "a secret of the gateway", "cache": "30s"}
+	return m
 }
 
 const (
@@ -90,12 +93,13 @@ type cleanly struct {
 	Scope  string   `json:"scope"`
 }
 
-// journey is what a client is told: the URL, the address of its own document if it has one, and what to call.
+// journey is what a client is told: the URL, the address of its own document or its id if it has one, and what to call.
 type journey struct {
 	URL      string           `json:"url"`
 	Era      string           `json:"era"`
 	Redirect string           `json:"redirect"`
 	Document string           `json:"document,omitempty"`
+	Known    string           `json:"known,omitempty"`
 	Person   string           `json:"browser"`
 	Calls    []map[string]any `json:"calls"`
 }
@@ -185,9 +189,12 @@ func goHandler(t *testing.T, j journey, c *cleanly) auth.OAuthHandler {
 			return &auth.AuthorizationResult{Code: q.Get("code"), State: q.Get("state"), Iss: q.Get("iss")}, nil
 		},
 	}
-	if j.Document != "" {
+	switch {
+	case j.Document != "":
 		config.ClientIDMetadataDocumentConfig = &auth.ClientIDMetadataDocumentConfig{URL: j.Document}
-	} else {
+	case j.Known != "":
+		config.PreregisteredClient = &oauthex.ClientCredentials{ClientID: j.Known}
+	default:
 		config.DynamicClientRegistrationConfig = &auth.DynamicClientRegistrationConfig{Metadata: &oauthex.ClientRegistrationMetadata{
 			ClientName: "toolcrib-real-test", RedirectURIs: []string{j.Redirect}, TokenEndpointAuthMethod: "none", GrantTypes: []string{"authorization_code", "refresh_token"},
 		}}
@@ -388,11 +395,11 @@ func may(c *testenv.Client) bool { return c.Tool(plainTool, "{}").Result() != ni
 func testLogin(t *testing.T, _ *parts, i *identities, upstream string) {
 	t.Run("registration", func(t *testing.T) {
 		t.Parallel()
-		loginAndOut(t, i, guarded(t, upstream, nil, issuer(i.rsa)))
+		loginAndOut(t, i, guarded(t, upstream, nil, issuer(i.rsa)), "alice")
 	})
 	t.Run("document", func(t *testing.T) {
 		t.Parallel()
-		loginAndOut(t, i, guardedTLS(t, i, upstream))
+		loginAndOut(t, i, guardedTLS(t, i, upstream), "alice")
 	})
 }
 
@@ -428,12 +435,12 @@ func guardedTLS(t *testing.T, i *identities, upstream string) string {
 
 var shownAddress = regexp.MustCompile(`(?m)^ +(https?://\S+)$`)
 
-// loginAndOut logs in on a terminal, uses it, and logs out.
-func loginAndOut(t *testing.T, i *identities, base string) {
+// loginAndOut logs alice in on a terminal, uses it, and logs out.
+func loginAndOut(t *testing.T, i *identities, base, subject string, flags ...string) {
 	t.Helper()
 	env := append(os.Environ(), "XDG_CONFIG_HOME="+t.TempDir(), "SSL_CERT_FILE="+i.cert)
-	out := command(t, env, "login", base, "--no-browser")
-	if !strings.Contains(out, " as alice ") {
+	out := command(t, env, append([]string{"login", base, "--no-browser"}, flags...)...)
+	if !strings.Contains(out, " as "+subject+" ") {
 		t.Errorf("login: %s", out)
 	}
 	if out := command(t, env, "whoami", "--url", base); !strings.Contains(out, "staff") ||

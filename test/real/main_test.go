@@ -1,10 +1,11 @@
 // Package real_test runs the gateway between parts that others wrote: the
 // official conformance suite, the reference servers from npm and from the Go
-// SDK, the official clients in Go and TypeScript, the Inspector, and the
-// receiver of the OpenTelemetry Collector.
+// SDK, the official clients in Go and TypeScript, the Inspector, the
+// authorization servers oidc-provider and Dex, and the receiver of the
+// OpenTelemetry Collector.
 //
-// The parts are pinned in npm/package.json and the go.mod in fixtures. They are
-// installed once into a folder outside the repository, keyed by those pins:
+// The parts are pinned in npm/package.json and in each go.mod of fixtures. They
+// are installed once into a folder outside the repository, keyed by those pins:
 // $TOOLCRIB_TEST_CACHE, or toolcrib-test in the user's cache folder. Needed on
 // the machine: Go, npm (with any Node.js from version 20 on; a Node.js that is
 // too old for the suite is supplemented by one from npm), python3 and chromium.

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"html"
 	"io"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -164,8 +165,9 @@ func exchange(t *testing.T, c *http.Client, req *http.Request) (int, string) {
 }
 
 var (
+	pageForm   = regexp.MustCompile(`(?s)<form.*?</form>`) // the first one goes on, others go back
 	formAction = regexp.MustCompile(`<form[^>]*\saction="([^"]*)"`)
-	formPrompt = regexp.MustCompile(`name="prompt" value="(\w+)"`)
+	formHidden = regexp.MustCompile(`<input type="hidden" name="(\w+)" value="([^"]*)"`)
 )
 
 // logIn does what a person does in a browser, without one: it logs in, consents, and ends where the address begins with end. It
@@ -207,23 +209,37 @@ func logIn(ctx context.Context, address, name, end string) (string, error) {
 		}
 		page, err := io.ReadAll(res.Body)
 		_ = res.Body.Close()
-		action := formAction.FindSubmatch(page)
 		if err != nil {
 			return "", err
 		}
-		if res.StatusCode != http.StatusOK || action == nil {
+		next, fields, err := submission(res.Request.URL, page)
+		if res.StatusCode != http.StatusOK || err != nil {
 			return "", fmt.Errorf("%s: HTTP %d: no page with a form: %s", res.Request.URL, res.StatusCode, clip(string(page)))
 		}
-		next, err := res.Request.URL.Parse(html.UnescapeString(string(action[1])))
-		if err != nil {
-			return "", err
-		}
-		address, form = next.String(), url.Values{"login": {name}, "password": {"password"}}
-		if prompt := formPrompt.FindSubmatch(page); prompt != nil {
-			form.Set("prompt", string(prompt[1]))
-		}
+		address, form = next, fields
+		form.Set("login", name)
+		form.Set("password", "password")
 	}
 	return "", errors.New("the login does not end")
+}
+
+// submission is where the form of a page goes, and what it sends besides what a person types.
+func submission(at *url.URL, page []byte) (address string, fields url.Values, err error) {
+	form := pageForm.Find(page)
+	if form == nil {
+		return "", nil, errors.New("no form")
+	}
+	next := at
+	if action := formAction.FindSubmatch(form); action != nil {
+		if next, err = at.Parse(html.UnescapeString(string(action[1]))); err != nil {
+			return "", nil, err
+		}
+	}
+	fields = url.Values{}
+	for _, hidden := range formHidden.FindAllSubmatch(form, -1) {
+		fields.Set(string(hidden[1]), html.UnescapeString(string(hidden[2])))
+	}
+	return next.String(), fields, nil
 }
 
 // tokens are what somebody holds after a login.
@@ -233,32 +249,40 @@ type tokens struct {
 	Scope   string `json:"scope"`
 }
 
-// login gets tokens for somebody, for a resource, at an authorization server: as its client test.
+// login gets tokens for somebody, for a resource, at one of identities: as its client test.
 func login(t *testing.T, issuer, name, resource string) tokens {
+	t.Helper()
+	return loginAs(t, issuer, name, url.Values{"client_id": {"test"}, "resource": {resource}, "scope": {"openid offline_access tools"}, "prompt": {"consent"}})
+}
+
+// loginAs gets tokens for somebody as the client that asks.
+func loginAs(t *testing.T, issuer, name string, asks url.Values) tokens {
 	t.Helper()
 	verifier := rand.Text() + rand.Text()
 	sum := sha256.Sum256([]byte(verifier))
 	q := url.Values{
-		"client_id": {"test"}, "response_type": {"code"}, "redirect_uri": {callback}, "resource": {resource}, "scope": {"openid offline_access tools"}, "prompt": {"consent"},
-		"code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
+		"response_type": {"code"}, "redirect_uri": {callback}, "code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
 	}
+	maps.Copy(q, asks)
 	end, err := logIn(t.Context(), issuer+"/auth?"+q.Encode(), name, callback)
 	if err != nil {
 		t.Fatal(err)
 	}
 	u, err := url.Parse(end)
-	if err != nil || u.Query().Get("code") == "" {
-		t.Fatalf("the login ends at %s", end)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return tokensFor(t, issuer, url.Values{
-		"grant_type": {"authorization_code"}, "code": u.Query()["code"], "redirect_uri": {callback}, "code_verifier": {verifier}, "resource": {resource},
-	})
+	form := url.Values{"grant_type": {"authorization_code"}, "code": u.Query()["code"], "redirect_uri": {callback}, "code_verifier": {verifier}}
+	for _, name := range []string{"client_id", "resource"} {
+		form[name] = asks[name]
+	}
+	return tokensFor(t, issuer, form)
 }
 
 // refresh gets tokens in place of those that somebody holds.
 func (k tokens) refresh(t *testing.T, issuer string) tokens {
 	t.Helper()
-	return tokensFor(t, issuer, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {k.Refresh}})
+	return tokensFor(t, issuer, url.Values{"client_id": {"test"}, "grant_type": {"refresh_token"}, "refresh_token": {k.Refresh}})
 }
 
 func tokensFor(t *testing.T, issuer string, form url.Values) (k tokens) {
@@ -273,14 +297,13 @@ func tokensFor(t *testing.T, issuer string, form url.Values) (k tokens) {
 // revoke has an authorization server end a token.
 func (k tokens) revoke(t *testing.T, issuer string) {
 	t.Helper()
-	if status, body := submit(t, issuer+"/token/revocation", url.Values{"token": {k.Access}}); status != http.StatusOK {
+	if status, body := submit(t, issuer+"/token/revocation", url.Values{"client_id": {"test"}, "token": {k.Access}}); status != http.StatusOK {
 		t.Fatalf("not revoked: HTTP %d %s", status, body)
 	}
 }
 
 func submit(t *testing.T, address string, form url.Values) (int, string) {
 	t.Helper()
-	form.Set("client_id", "test")
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, address, strings.NewReader(form.Encode()))
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 // What both generations of the TypeScript client do to get from a URL to a tool: follow what the answers say, have
-// the person log in, go on. A job is {url, era, redirect, document, browser, calls: [{name, arguments}]}; browser is
-// where an address is posted to, and answers the address that the person ends at.
+// the person log in, go on. A job is {url, era, redirect, document, known, browser, calls: [{name, arguments}]};
+// document is the address of the client's metadata, known the id that it was given, and browser is where an address is
+// posted to, which answers the address that the person ends at.
 import { randomBytes } from 'node:crypto';
 
 export const job = JSON.parse(process.argv[2]);
@@ -10,6 +11,7 @@ export class Person {
 
   constructor() {
     this.clientMetadataUrl = job.document;
+    if (job.known) this.client = { client_id: job.known };
   }
 
   get redirectUrl() {
