@@ -16,6 +16,7 @@ import (
 const (
 	refusedKept = 10 * time.Second // that a token is not active
 	refusedMost = 4096             // such tokens, of which twice as many are known at most
+	awayTold    = 10 * time.Second // between two lines of the log that say that the issuer is away
 	askedMost   = 32               // questions to an issuer at one time, and as many about tokens that were seen before
 	waitingMost = 1024             // questions about tokens that nobody has seen, with those that wait for their turn
 )
@@ -36,6 +37,7 @@ type introspector struct {
 	mu           sync.Mutex
 	asked        map[digest]*question
 	refused, old map[digest]time.Time // until when
+	told         time.Time            // that the issuer is away
 }
 
 // question is one that is under way.
@@ -165,7 +167,14 @@ func (i *introspector) post(ctx context.Context, k *known) (claims, error) {
 
 // away logs why the issuer cannot be asked, which callers are not told.
 func (i *introspector) away(err error) error {
-	if i.a.ctx.Err() == nil {
+	i.mu.Lock()
+	now := i.a.now()
+	tell := i.a.ctx.Err() == nil && (i.told.IsZero() || now.Sub(i.told) >= awayTold)
+	if tell {
+		i.told = now
+	}
+	i.mu.Unlock()
+	if tell {
 		i.a.log.Warn("an issuer cannot be asked about tokens", "issuer", i.source.issuer, "error", err)
 	}
 	return &awayError{i.source.issuer}
@@ -190,13 +199,16 @@ func (i *introspector) judge(k *known, c claims) error {
 
 // endpoint is where the issuer is asked, and whether the credential goes into the body.
 func (i *introspector) endpoint(ctx context.Context) (at string, inBody bool, err error) {
-	p, err := i.source.metadata(ctx)
-	switch {
-	case i.url == "" && err != nil:
-		return "", false, err
-	case err != nil:
-		p = &provider{} // it need not have any
+	var p *provider
+	if i.url == "" {
+		p, err = i.source.metadata(ctx)
+	} else {
+		p = i.source.anyMetadata(ctx) // it need not have any
 	}
+	if err != nil {
+		return "", false, err
+	}
+	p = cmp.Or(p, &provider{})
 	if at = cmp.Or(i.url, p.Introspection); at == "" {
 		return "", false, errors.New("its metadata name no introspection_endpoint; set introspection.url")
 	}

@@ -144,6 +144,56 @@ func TestIntrospectionAway(t *testing.T) {
 	}
 }
 
+// TestMetadataAway: many tokens of an issuer whose metadata cannot be had share one search for them, and its failure for a while.
+func TestMetadataAway(t *testing.T) {
+	t.Parallel()
+	const at = "/.well-known/oauth-authorization-server"
+	i := testenv.NewIssuer(t, "ES256", "")
+	hold := make(chan struct{})
+	i.Instead(func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.HasPrefix(r.URL.Path, "/.well-known/") {
+			<-hold
+			w.WriteHeader(http.StatusBadGateway)
+			return true
+		}
+		return false
+	})
+	g := newGate(t, asked(i, false))
+	c := asked(i, false)
+	c.Introspection.URL = i.URL + testenv.IssuerIntrospect
+	direct := newGate(t, c) // seeks for itself, and can do without
+	var wg sync.WaitGroup
+	for n := range 40 {
+		token := i.Opaque("opaque-token-0123456789-"+strconv.Itoa(n), i.Claims("alice", resource, nil))
+		wg.Go(func() {
+			if _, err := g.who(token); errs.Of(err) == nil || errs.Of(err).Kind != errs.Unavailable {
+				t.Errorf("without metadata: got %v", err)
+			}
+		})
+		wg.Go(func() {
+			if _, err := direct.who(token); err != nil {
+				t.Errorf("introspection.url is enough: %v", err)
+			}
+		})
+	}
+	testenv.Eventually(t, "both seek", func() bool { return i.Asked(at) == 2 })
+	close(hold)
+	wg.Wait()
+	failed := time.Now()
+	for n := range 20 {
+		g.refuses("not sought again at once", i.Opaque("later-token-0123456789-"+strconv.Itoa(n), i.Claims("alice", resource, nil)), "cannot be reached")
+	}
+	if n, most := i.Asked(at), 2+int(time.Since(failed)/time.Second); n > most {
+		t.Errorf("sought %d times by two, want at most %d", n, most)
+	}
+	if n := strings.Count(g.log.String(), "an issuer cannot be asked about tokens"); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+	i.Instead(nil)
+	g.clock.move(3 * time.Second)
+	g.takes(i.Opaque("last-token-0123456789", i.Claims("alice", resource, nil)))
+}
+
 // TestAskedOnce: many who come with the same new token share one question.
 func TestAskedOnce(t *testing.T) {
 	t.Parallel()

@@ -47,8 +47,11 @@ type source struct {
 	began    time.Time     // the last fetch
 	asked    time.Time     // of the last fetch that an unknown key asked for
 	err      error         // of the last fetch
+	finding  chan struct{} // as running, of metadata
 	provider *provider
 	read     time.Time // when the metadata were
+	sought   time.Time // when they could not be, with lacking
+	lacking  error     // why; nil once they could
 }
 
 // keySet are the keys of an issuer at one time.
@@ -166,7 +169,10 @@ func (s *source) candidates(ctx context.Context, kid, alg string) ([]*key, error
 	return found, nil
 }
 
-var errKeysAway = errors.New("the keys of the issuer cannot be had now")
+var (
+	errKeysAway  = errors.New("the keys of the issuer cannot be had now")
+	errSearching = errors.New("its metadata are not here yet")
+)
 
 // triesMost is how many keys a signature is tried with that does not name its key.
 const triesMost = 4
@@ -238,27 +244,6 @@ func (s *source) keys(ctx context.Context) ([]*key, time.Duration, error) {
 		return nil, 0, fmt.Errorf("%s has no key that signatures can be verified with", at)
 	}
 	return keys, freshFor(header.Get("Cache-Control")), nil
-}
-
-// metadata are the issuer's, from not long ago. One fetch at a time asks for them.
-func (s *source) metadata(ctx context.Context) (*provider, error) {
-	s.mu.Lock()
-	p, read := s.provider, s.read
-	s.mu.Unlock()
-	if p != nil && s.a.now().Sub(read) < metadataKept {
-		return p, nil
-	}
-	found, err := s.fetch.discover(ctx, s.issuer)
-	if err != nil {
-		if p != nil {
-			return p, nil // what was known may still be right
-		}
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.provider, s.read = found, s.a.now()
-	return found, nil
 }
 
 // freshFor is how long an answer may be used, within bounds (RFC 9111 section 5.2.2.1).
