@@ -53,7 +53,7 @@ func (s *server) handler() http.Handler {
 			return
 		}
 		if err := front.CheckOrigin(r, s.gw.Plan().Config, s.loopback); err != nil && (s.loopback || managed) {
-			http.Error(w, err.Error(), http.StatusForbidden)
+			http.Error(w, err.Error(), errs.Of(err).Kind.HTTP())
 			return
 		}
 		if managed {

@@ -1,8 +1,8 @@
 package front
 
 import (
-	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -13,9 +13,13 @@ import (
 
 // CheckOrigin refuses requests that a browser was tricked into (DNS rebinding, cross-site requests): a Host that this
 // gateway does not go by, and an Origin that is not allowed. On an address that is not loopback, Host is checked once
-// publicURL or allowedHosts say what it should be.
+// publicURL or allowedHosts say what it should be; what is no host at all is refused everywhere.
 func CheckOrigin(r *http.Request, c *v1.Config, loopback bool) error {
-	if (loopback || c.PublicURL != "" || len(c.AllowedHosts) > 0) && !hostAllowed(r.Host, c) {
+	host := parseHost(r.Host)
+	switch {
+	case host == nil && r.Host != "":
+		return errs.E("front", errs.BadRequest, "Host %.100q is not host or host:port", r.Host)
+	case (loopback || c.PublicURL != "" || len(c.AllowedHosts) > 0) && !hostAllowed(host, c):
 		return errs.E("front", errs.Forbidden, "Host %.100q is not one of this gateway; add it to allowedHosts or set publicURL", r.Host)
 	}
 	origins := r.Header["Origin"]
@@ -28,28 +32,37 @@ func CheckOrigin(r *http.Request, c *v1.Config, loopback bool) error {
 	return nil
 }
 
-func hostAllowed(host string, c *v1.Config) bool {
-	name := hostname(host)
-	if isLoopback(name) || slices.Contains(c.AllowedHosts, host) || slices.Contains(c.AllowedHosts, name) {
+// parseHost takes a Host header for what a client takes an authority for, so that localhost:80@example.com is not localhost; nil for
+// what is not just a host, with a port or without.
+func parseHost(host string) *url.URL {
+	u, err := url.Parse("//" + host)
+	if err != nil || u.Host != host || u.Hostname() == "" {
+		return nil
+	}
+	literal := strings.HasPrefix(host, "[")
+	if _, err := netip.ParseAddr(u.Hostname()); literal && err != nil || literal != strings.Contains(u.Hostname(), ":") {
+		return nil
+	}
+	return u
+}
+
+func hostAllowed(host *url.URL, c *v1.Config) bool {
+	if host == nil {
+		return false
+	}
+	name := host.Hostname()
+	if isLoopback(name) || slices.ContainsFunc(c.AllowedHosts, func(allowed string) bool {
+		return strings.EqualFold(allowed, host.Host) || strings.EqualFold(strings.Trim(allowed, "[]"), name)
+	}) {
 		return true
 	}
 	u, err := url.Parse(c.PublicURL)
-	return err == nil && u.Host != "" && (strings.EqualFold(u.Host, host) || strings.EqualFold(u.Hostname(), name))
-}
-
-func hostname(host string) string {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		return name
-	}
-	return strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return err == nil && u.Host != "" && strings.EqualFold(u.Hostname(), name)
 }
 
 func isLoopback(name string) bool {
-	if name == "localhost" || name == "127.0.0.1" {
-		return true
-	}
-	ip := net.ParseIP(name)
-	return ip != nil && ip.IsLoopback()
+	ip, err := netip.ParseAddr(name)
+	return strings.EqualFold(name, "localhost") || err == nil && ip.IsLoopback()
 }
 
 func originAllowed(origin string, c *v1.Config) bool {
@@ -57,7 +70,7 @@ func originAllowed(origin string, c *v1.Config) bool {
 		return true
 	}
 	u, err := url.Parse(origin)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+	if err != nil || parseHost(u.Host) == nil || u.Scheme != "http" && u.Scheme != "https" || !strings.EqualFold(origin, u.Scheme+"://"+u.Host) {
 		return false
 	}
 	if isLoopback(u.Hostname()) {
