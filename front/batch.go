@@ -44,28 +44,33 @@ func (v *visit) element(ctx context.Context, s *session, body []byte, out *batch
 	e.sink.open(rec)
 	e.sink.timer.Stop() // the batch as a whole is kept alive
 	e.note, e.outer = out.notify, v.stream()
-	gw := v.h.o.Gateway
-	err := gw.Admit(ctx, &e.x)
-	if err == nil {
-		c := e.x.Plan().Config
-		e.x.In.Body = body
-		if se := e.x.In.Scan(mcp.Limits{Bytes: int(c.Messages.MaxBytes), Depth: c.Messages.MaxDepth}); se != nil {
-			err = scanError(se)
-		} else if e.x.In.Kind == mcp.KindBatch {
-			err = errs.E("front", errs.BadRequest, "a batch inside a batch")
-		} else {
-			err = e.message(ctx, s)
-		}
-	}
+	err := e.within(ctx, s, body)
 	if err != nil {
 		e.refuse(err)
 	}
-	gw.Finish(&e.x, err)
+	v.h.o.Gateway.Finish(&e.x, err)
 	id := append([]byte(nil), e.x.In.ID.Of(body)...)
 	e.x.In.Body = nil
 	e.x.Reset()
 	e.sink.close()
 	out.add(id, rec.body)
+}
+
+// within admits and serves the message of an element.
+func (v *visit) within(ctx context.Context, s *session, body []byte) (err error) {
+	defer v.h.survive(&err)
+	if err := v.h.o.Gateway.Admit(ctx, &v.x); err != nil {
+		return err
+	}
+	c := v.x.Plan().Config
+	v.x.In.Body = body
+	if e := v.x.In.Scan(mcp.Limits{Bytes: int(c.Messages.MaxBytes), Depth: c.Messages.MaxDepth}); e != nil {
+		return scanError(e)
+	}
+	if v.x.In.Kind == mcp.KindBatch {
+		return errs.E("front", errs.BadRequest, "a batch inside a batch")
+	}
+	return v.message(ctx, s)
 }
 
 // recorder takes the answer to one element instead of a connection.

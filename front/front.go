@@ -78,8 +78,20 @@ func (h *Handler) SetRing(r *seal.Ring) { h.ring.Store(r) }
 // contain is deferred by what serves a message on a goroutine of its own: its panic costs no others, as in net/http.
 func (h *Handler) contain() {
 	if p := recover(); p != nil {
-		h.o.Log.Error("panic while a message was served", "panic", p, "stack", string(debug.Stack()))
+		h.panicked(p)
 	}
+}
+
+// survive is deferred by what serves a message: its panic becomes an error, which is answered and put on record as any other.
+func (h *Handler) survive(err *error) {
+	if p := recover(); p != nil {
+		h.panicked(p)
+		*err = errs.E("front", errs.Internal, "the gateway failed while it served the request; its log tells why")
+	}
+}
+
+func (h *Handler) panicked(p any) {
+	h.o.Log.Error("panic while a message was served", "panic", p, "stack", string(debug.Stack()))
 }
 
 // visit is one HTTP request with its exchange; visits are pooled.
@@ -172,8 +184,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		out := new(sink)
 		out.open(w)
 		out.streaming = streaming
+		defer out.close() // also where it panics: its timer must not write to a connection that is gone
 		after(out)
-		out.close()
 	}
 }
 
@@ -224,30 +236,33 @@ func takes(d door, r *http.Request) bool {
 
 // admitted walks the corridor and answers whatever comes of it.
 func (v *visit) admitted(r *http.Request) {
-	gw := v.h.o.Gateway
-	err := gw.Admit(r.Context(), &v.x)
-	var st *stream
-	if err == nil {
-		switch {
-		case v.door == doorStream:
-			st, err = v.openStream(r)
-		case v.door == doorMessage:
-			err = v.posted(r)
-		case r.Method == http.MethodDelete:
-			err = v.endSession(r)
-		case r.Method == http.MethodGet:
-			err = v.hear(r)
-		default:
-			err = v.post(r)
-		}
-	}
+	st, err := v.walk(r)
 	if err != nil {
 		v.refuse(err)
 	}
-	gw.Finish(&v.x, err)
+	v.h.o.Gateway.Finish(&v.x, err)
 	if st != nil {
 		st.serve() // without the exchange: a stream must not keep an old plan from ending
 	}
+}
+
+// walk serves a request by its door and method; the stream is that which it opened.
+func (v *visit) walk(r *http.Request) (st *stream, err error) {
+	defer v.h.survive(&err)
+	if err := v.h.o.Gateway.Admit(r.Context(), &v.x); err != nil {
+		return nil, err
+	}
+	switch {
+	case v.door == doorStream:
+		return v.openStream(r)
+	case v.door == doorMessage:
+		return nil, v.posted(r)
+	case r.Method == http.MethodDelete:
+		return nil, v.endSession(r)
+	case r.Method == http.MethodGet:
+		return nil, v.hear(r)
+	}
+	return nil, v.post(r)
 }
 
 // turnAway refuses a request that no endpoint takes.

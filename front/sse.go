@@ -163,22 +163,28 @@ func (st *stream) exchange(ctx context.Context, v *visit, w *streamCall) error {
 	defer v.sink.close()
 	v.sink.timer.Stop() // the stream as a whole is kept alive
 	v.sink.streaming = true
-	gw := st.h.o.Gateway
-	err := gw.Admit(ctx, &v.x)
+	err := st.walk(ctx, v)
+	if err != nil && (v.x.In.Kind == mcp.KindRequest || v.x.In.Kind == mcp.KindBatch) {
+		v.refuse(err)
+	}
+	st.h.o.Gateway.Finish(&v.x, err)
+	v.x.Reset()
+	return err
+}
+
+// walk admits and serves a message.
+func (st *stream) walk(ctx context.Context, v *visit) (err error) {
+	defer st.h.survive(&err)
+	err = st.h.o.Gateway.Admit(ctx, &v.x)
 	switch {
 	case err == nil && v.x.Principal.Key() == st.principal:
-		err = st.message(ctx, v)
+		return st.message(ctx, v)
 	case err == nil:
 		err = errStreamGone
 		fallthrough
 	case errs.Of(err).Kind == errs.Unauthenticated:
 		st.end(err) // the credential that the stream was opened with is not good any more
 	}
-	if err != nil && (v.x.In.Kind == mcp.KindRequest || v.x.In.Kind == mcp.KindBatch) {
-		v.refuse(err)
-	}
-	gw.Finish(&v.x, err)
-	v.x.Reset()
 	return err
 }
 
