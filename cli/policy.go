@@ -71,7 +71,7 @@ be allowed. See docs/policies.md for all keys.
     - {principal: ann, tool: search__find, expect: allow}
     - {principal: ann, tool: pay__transfer, arguments: {amount: 5000}, expect: deny, rule: amount-limit}
 
-Exit codes: 0 all cases pass, 1 some do not, 2 a file cannot be read.
+Exit codes: 0 all cases pass, 1 some do not or a file has problems, 2 a file cannot be read.
 `
 }
 
@@ -81,7 +81,9 @@ func (c *policyTestCmd) Run(sys *system) error {
 		return usagef("%w", err)
 	}
 	cases, err := policy.ParseCases(data)
-	if err != nil {
+	if problems, ok := errors.AsType[v1.Problems](err); ok {
+		return failf("%s has %s:\n%w", c.File, count(len(problems), "problem"), err)
+	} else if err != nil {
 		return failf("%s: %w", c.File, err)
 	}
 	config := c.Config

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"reflect"
 	"strings"
 	"time"
 
@@ -34,8 +34,7 @@ type Case struct {
 	Program   string    `yaml:"client"`
 	Version   string    `yaml:"version"`
 	Address   string    `yaml:"address"`
-	// Expect is allow, deny or step-up.
-	Expect string `yaml:"expect"`
+	Expect    string    `yaml:"expect" one:"allow, deny or step-up"`
 	// Rule is a part of what decides.
 	Rule string `yaml:"rule"`
 }
@@ -57,31 +56,32 @@ func (n *Named) UnmarshalYAML(node *yaml.Node) error {
 }
 
 const (
-	casesMost   = 4 << 20
 	expectAllow = "allow"
 	expectDeny  = "deny"
 	expectMore  = "step-up"
 )
 
-// ParseCases reads a file of cases.
+// ParseCases reads a file of cases. Its error is all that is wrong with it: v1.Problems.
 func ParseCases(data []byte) (*Cases, error) {
-	if len(data) > casesMost {
-		return nil, fmt.Errorf("has more than %d bytes", casesMost)
+	root, problem := v1.Document(data)
+	if problem != nil {
+		return nil, v1.Problems{*problem}
 	}
 	var c Cases
-	if err := yaml.Load(data, &c, yaml.WithKnownFields()); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+	if root != nil {
+		if problems := misfits(root, reflect.TypeFor[Cases](), ""); len(problems) > 0 {
+			return nil, problems
+		}
+		if err := root.Decode(&c); err != nil {
+			return nil, v1.Problems{{Message: "cannot be read: " + err.Error()}}
+		}
 	}
 	if len(c.Cases) == 0 {
-		return nil, errors.New("holds no cases; write them under cases")
+		return nil, v1.Problems{{Path: "cases", Message: "holds none; write {principal: …, tool: …, expect: allow} for each"}}
 	}
 	for i := range c.Cases {
-		one := &c.Cases[i]
-		if one.Name == "" {
-			one.Name = fmt.Sprintf("case %d", i+1)
-		}
-		if one.Expect != expectAllow && one.Expect != expectDeny && one.Expect != expectMore {
-			return nil, fmt.Errorf("%s: expect is %q; write %s, %s or %s", one.Name, one.Expect, expectAllow, expectDeny, expectMore)
+		if c.Cases[i].Name == "" {
+			c.Cases[i].Name = fmt.Sprintf("case %d", i+1)
 		}
 	}
 	return &c, nil
@@ -164,13 +164,13 @@ func (j *JSON) UnmarshalYAML(node *yaml.Node) error {
 // toJSON writes a YAML node as JSON, with numbers digit by digit.
 func toJSON(b *bytes.Buffer, n *yaml.Node, depth int) error {
 	if depth > argsDeepest {
-		return fmt.Errorf("nest deeper than %d", argsDeepest)
+		return fmt.Errorf("has values nested deeper than %d", argsDeepest)
 	}
 	switch n.Kind {
 	case yaml.MappingNode, yaml.SequenceNode:
 		return listJSON(b, n, depth)
 	case yaml.AliasNode:
-		return errors.New("have an alias; write the value out")
+		return errors.New("has an alias (*name); write the value out")
 	}
 	switch tag := n.ShortTag(); {
 	case tag == "!!null":

@@ -3,6 +3,7 @@ package policy_test
 import (
 	"testing"
 
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/policy"
 )
 
@@ -46,6 +47,19 @@ forbid(principal, action, resource) when { context.args has x && context.args.x.
 		v := s.View(alice)
 		if d := v.May(o, facts); d.Allowed != s.Reference(alice, o, facts) {
 			t.Fatalf("%s: %+v", text, d)
+		}
+	})
+}
+
+func FuzzCases(f *testing.F) {
+	f.Add("config: a.yaml\nprincipals: {ann: {subject: ann, attributes: {a: [1]}}}\ntools: {a__b: {readOnly: true}}\n" +
+		"cases:\n- {principal: ann, tool: a__b, arguments: {a: 1}, at: 2026-11-20T10:00:00Z, expect: allow}")
+	f.Add("cases: &a\n- {principal: &b {groups: [*b]}, tool: *a, expect: deny}")
+	f.Fuzz(func(t *testing.T, text string) {
+		if _, err := policy.ParseCases([]byte(text)); err != nil {
+			if _, ok := err.(v1.Problems); !ok { //nolint:errorlint // that it is one is the point
+				t.Fatalf("%T: %v", err, err)
+			}
 		}
 	})
 }

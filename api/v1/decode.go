@@ -277,6 +277,9 @@ func wanted(v reflect.Value) string {
 	return "text"
 }
 
+// KindOf says what a node is, for messages.
+func KindOf(n *yaml.Node) string { return kindOf(n) }
+
 // kindOf says what a node is, for messages.
 func kindOf(n *yaml.Node) string {
 	switch n.Kind {

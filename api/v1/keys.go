@@ -86,6 +86,9 @@ func (d *decoder) merge(entries []entry, n *yaml.Node, path string, seen map[str
 	return entries
 }
 
+// ChildPath appends a key to the path of a problem.
+func ChildPath(path, key string) string { return childPath(path, key) }
+
 // childPath appends a key to a path: a.b, or a["b.c"] when it needs quotes.
 func childPath(path, key string) string {
 	plain := key != ""

@@ -95,6 +95,9 @@ func read(data []byte, opts Options) (*decoder, *Config, *Problem) {
 	return d, c, nil
 }
 
+// Document reads a file in YAML or JSON, as Parse does, without looking at what it holds. The node is nil for an empty one.
+func Document(data []byte) (*yaml.Node, *Problem) { return load(data) }
+
 // load returns the root node, nil for an empty document.
 func load(data []byte) (*yaml.Node, *Problem) {
 	if len(data) > MaxFile {
@@ -117,7 +120,7 @@ func load(data []byte) (*yaml.Node, *Problem) {
 	}
 	switch err := loader.Load(&second); {
 	case err == nil:
-		return nil, &Problem{Line: second.Line, Message: "holds a second document; one file is one configuration"}
+		return nil, &Problem{Line: second.Line, Message: "holds a second document; one file holds one"}
 	case !errors.Is(err, io.EOF):
 		return nil, syntaxProblem(err, data, format)
 	case doc.Kind == yaml.DocumentNode && len(doc.Content) == 1:
