@@ -3,6 +3,7 @@ package policy
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -15,53 +16,78 @@ import (
 )
 
 // misfits finds all of a document that does not fit a type, in words for whoever wrote it.
-func misfits(n *yaml.Node, t reflect.Type, path string) (problems v1.Problems) {
+func misfits(n *yaml.Node, t reflect.Type, path string) v1.Problems {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
-	fail := func(format string, args ...any) {
-		problems = append(problems, v1.Problem{Path: path, Line: n.Line, Message: fmt.Sprintf(format, args...)})
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
 	}
-	if n.ShortTag() == "!!null" && t.Kind() != reflect.Interface && t != reflect.TypeFor[JSON]() {
+	if n.ShortTag() == "!!null" && t != reflect.TypeFor[JSON]() {
 		return nil // a key without a value is a key left out
 	}
-	switch {
-	case t.Kind() == reflect.Pointer:
-		return misfits(n, t.Elem(), path)
-	case t == reflect.TypeFor[Named]() && n.Kind == yaml.ScalarNode, t.Kind() == reflect.Interface:
-	case t == reflect.TypeFor[Named]():
-		return misfits(n, reflect.TypeFor[Who](), path)
-	case t == reflect.TypeFor[JSON]():
-		if err := toJSON(new(bytes.Buffer), n, 0); err != nil {
-			fail("%v", err)
+	switch t {
+	case reflect.TypeFor[Named]():
+		if n.Kind == yaml.ScalarNode {
+			return nil
 		}
-	case t == reflect.TypeFor[time.Time]():
-		var at time.Time
-		if n.Kind != yaml.ScalarNode || n.Decode(&at) != nil {
-			fail("is no time; write it as 2026-11-20T10:00:00Z")
-		}
-	case t.Kind() == reflect.Struct, t.Kind() == reflect.Map:
+		t = reflect.TypeFor[Who]()
+	case reflect.TypeFor[JSON](), reflect.TypeFor[time.Time]():
+		return misfit(n, path, valueMisfit(n, t))
+	}
+	switch t.Kind() {
+	case reflect.Interface:
+		return nil
+	case reflect.Struct, reflect.Map:
 		if n.Kind != yaml.MappingNode {
-			fail("is %s; must be an object of keys and values", v1.KindOf(n))
-			break
+			return misfit(n, path, "must be an object of keys and values")
 		}
 		return members(n, t, path)
-	case t.Kind() == reflect.Slice:
+	case reflect.Slice:
 		if n.Kind != yaml.SequenceNode {
-			fail("is %s; must be a list, like [a, b]", v1.KindOf(n))
-			break
+			return misfit(n, path, "must be a list, like [a, b]")
 		}
+		var problems v1.Problems
 		for i, e := range n.Content {
 			problems = append(problems, misfits(e, t.Elem(), path+"["+strconv.Itoa(i)+"]")...)
 		}
-	case t.Kind() == reflect.Bool:
-		if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" {
-			fail("is %s; must be true or false", v1.KindOf(n))
+		return problems
+	case reflect.Bool:
+		if n.ShortTag() != "!!bool" {
+			return misfit(n, path, "must be true or false")
 		}
-	case n.Kind != yaml.ScalarNode:
-		fail("is %s; must be text", v1.KindOf(n))
+	default:
+		if n.Kind != yaml.ScalarNode {
+			return misfit(n, path, "must be text")
+		}
 	}
-	return problems
+	return nil
+}
+
+// misfit is what a node must be, if anything, as a problem.
+func misfit(n *yaml.Node, path, must string) v1.Problems {
+	if must == "" {
+		return nil
+	}
+	if strings.HasPrefix(must, "must") {
+		must = "is " + v1.KindOf(n) + "; " + must
+	}
+	return v1.Problems{{Path: path, Line: n.Line, Message: must}}
+}
+
+// valueMisfit is what is wrong with a value that has rules of its own.
+func valueMisfit(n *yaml.Node, t reflect.Type) string {
+	if t == reflect.TypeFor[JSON]() {
+		if err := toJSON(new(bytes.Buffer), n, 0); err != nil {
+			return err.Error()
+		}
+		return ""
+	}
+	var at time.Time
+	if n.Kind != yaml.ScalarNode || n.Decode(&at) != nil {
+		return "is no time; write it as 2026-11-20T10:00:00Z"
+	}
+	return ""
 }
 
 // members finds what does not fit of the keys and values of an object.
@@ -133,9 +159,7 @@ func fieldsOf(t reflect.Type) map[string]field {
 	for f := range t.Fields() {
 		name, inline, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		if inline == "inline" {
-			for name, of := range fieldsOf(f.Type) {
-				fields[name] = of
-			}
+			maps.Copy(fields, fieldsOf(f.Type))
 			continue
 		}
 		fields[name] = field{f.Type, f.Tag.Get("one")}
