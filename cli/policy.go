@@ -124,8 +124,11 @@ type policyDiffCmd struct {
 
 func (*policyDiffCmd) Help() string {
 	return `Compares for everybody of whom either file speaks: in bindings, keys, roles and
-the groups of Cedar policies. Tools are those of --tools or --ask; without them
-those that the policies themselves name, each without annotations.
+whom Cedar policies name. Tools are those of --tools or --ask; without them those
+that the policies themselves name, each without annotations, and where they name
+no single tool a pattern: search__* stands for whatever the server search has, and
+a note names what could not be compared tool by tool. Prompts, resources and what
+roles permit at toolsets are not compared.
 
 Examples:
 
@@ -144,20 +147,28 @@ func (c *policyDiffCmd) Run(ctx context.Context, sys *system) error {
 	if err != nil {
 		return err
 	}
-	objects, err := c.objects(ctx, sys, before.config, after.config)
+	objects, patterns, err := c.objects(ctx, sys, before.config, after.config)
 	if err != nil {
 		return err
+	}
+	if len(patterns) > 0 {
+		_, _ = fmt.Fprintf(sys.stderr, "note: which tools these stand for only the servers know, so they were compared as a whole and without annotations;"+
+			" give --ask or --tools FILE to compare each tool: %s\n", printable(strings.Join(patterns, ", ")))
 	}
 	changes := policy.Diff(before.set, after.set, policy.Subjects(before.config, after.config), objects)
 	if c.Output == "json" {
 		return writeJSON(sys.stdout, append([]policy.Change{}, changes...))
 	}
-	return changesText(sys.stdout, changes, len(objects))
+	compared := count(len(objects), "tool")
+	if len(patterns) > 0 {
+		compared += " and patterns"
+	}
+	return changesText(sys.stdout, changes, compared)
 }
 
-func changesText(out io.Writer, changes []policy.Change, compared int) error {
+func changesText(out io.Writer, changes []policy.Change, compared string) error {
 	if len(changes) == 0 {
-		_, err := fmt.Fprintf(out, "nobody gains or loses any of %s\n", count(compared, "tool"))
+		_, err := fmt.Fprintf(out, "nobody gains or loses any of %s\n", compared)
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -168,23 +179,23 @@ func changesText(out io.Writer, changes []policy.Change, compared int) error {
 	return w.Flush()
 }
 
-// objects are the tools that are compared.
-func (c *policyDiffCmd) objects(ctx context.Context, sys *system, configs ...*v1.Config) ([]*policy.Object, error) {
+// objects are the tools that are compared, and the patterns whose tools nobody asked for.
+func (c *policyDiffCmd) objects(ctx context.Context, sys *system, configs ...*v1.Config) (all []*policy.Object, patterns []string, err error) {
 	switch {
 	case c.Tools != "":
 		data, err := os.ReadFile(c.Tools)
 		if err != nil {
-			return nil, usagef("%w", err)
+			return nil, nil, usagef("%w", err)
 		}
-		return toolObjects(configs[1], data)
+		all, err = toolObjects(configs[1], data)
+		return all, nil, err
 	case c.Ask:
-		var all []*policy.Object
 		seen := map[string]bool{}
 		for i, file := range []string{c.Old, c.New} {
 			for _, name := range configs[i].ServerNames() {
 				tools, err := askTools(ctx, sys, file, name)
 				if err != nil {
-					return nil, err
+					return nil, nil, err
 				}
 				for _, t := range tools {
 					if o := t.object(configs[i], name); !seen[o.Shown] {
@@ -194,9 +205,10 @@ func (c *policyDiffCmd) objects(ctx context.Context, sys *system, configs ...*v1
 				}
 			}
 		}
-		return all, nil
+		return all, nil, nil
 	}
-	return policy.NamedTools(configs...), nil
+	all, patterns = policy.NamedTools(configs...)
+	return all, patterns, nil
 }
 
 // listed is what of a tool's definition policies can ask for.

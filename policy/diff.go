@@ -3,8 +3,12 @@ package policy
 import (
 	"cmp"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/x/exp/ast"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/identity"
@@ -16,9 +20,9 @@ type Change struct {
 	Who string `json:"who"`
 	// Object is the tool, prompt or resource, by the name that it has at /mcp.
 	Object string `json:"object"`
-	// Kind is gains, loses or differs: it is permitted for other arguments, at other times or for other reasons.
+	// Kind is gains, loses or differs: it is permitted for other arguments, at other times or to other clients.
 	Kind string `json:"change"`
-	// Before and After are what decides.
+	// Before and After are what decides, never the same.
 	Before string `json:"before"`
 	After  string `json:"after"`
 }
@@ -58,9 +62,7 @@ func Subjects(configs ...*v1.Config) []Subject {
 		for _, name := range slices.Sorted(maps.Keys(c.Policies.Roles)) {
 			add("role "+name, c, Who{Roles: []string{name}})
 		}
-		for _, group := range cedarGroups(&c.Policies) {
-			add("group "+group, c, Who{Groups: []string{group}})
-		}
+		addNamed(add, c)
 	}
 	list := make([]Subject, 0, len(all))
 	for _, who := range slices.Sorted(maps.Keys(all)) {
@@ -75,17 +77,18 @@ func Diff(before, after *Set, subjects []Subject, objects []*Object) (changes []
 		old, next := before.View(s.Principal), after.View(s.Principal)
 		for _, o := range objects {
 			was, is := old.outlook(o), next.outlook(o)
-			if was.allowed == is.allowed && was.rule == is.rule {
-				continue
-			}
-			c := Change{Who: s.Who, Object: o.Shown, Kind: "differs", Before: was.rule, After: is.rule}
+			c := Change{Who: s.Who, Object: o.Shown, Kind: "differs", Before: was.full, After: is.full}
 			switch {
-			case is.allowed && !was.allowed:
-				c.Kind = "gains"
-			case was.allowed && !is.allowed:
-				c.Kind = "loses"
-			case was.always && is.always || !was.allowed:
-				continue // for another reason alone
+			case was.allowed == is.allowed && (!is.allowed || was.when == is.when):
+				continue // perhaps for another reason
+			case was.allowed == is.allowed:
+			case is.allowed:
+				c.Kind, c.Before, c.After = "gains", was.rule, is.rule
+			default:
+				c.Kind, c.Before, c.After = "loses", was.rule, is.rule
+			}
+			if c.Before == c.After { // a role that has the tool under both allow and deny
+				c.Before, c.After = was.verb()+was.rule, is.verb()+is.rule
 			}
 			changes = append(changes, c)
 		}
@@ -96,69 +99,171 @@ func Diff(before, after *Set, subjects []Subject, objects []*Object) (changes []
 	return changes
 }
 
-// outlook is whether an object is permitted ever, and whether always.
+// outlook is whether an object is permitted ever, by which rules, and under which conditions of a call: none for always.
 type outlook struct {
-	allowed, always bool
-	rule            string
+	allowed          bool
+	rule, full, when string // full is the rules with what they ask of a call
+}
+
+func (o *outlook) verb() string {
+	if o.allowed {
+		return "permitted by "
+	}
+	return "forbidden by "
 }
 
 func (v *View) outlook(o *Object) outlook {
 	c, kept := v.set.classOf(o)
 	d := v.verdict(c, kept, o)
 	if d.needs == 0 {
-		return outlook{d.decision.Allowed, true, d.decision.Rule}
+		return outlook{allowed: d.decision.Allowed, rule: d.decision.Rule, full: d.decision.Rule}
 	}
-	listed := d.listed
+	out := outlook{allowed: d.listed.Allowed, rule: d.listed.Rule, full: d.listed.Rule}
+	if len(d.permits) > 0 {
+		out.rule, out.full, out.when = outlooks(d.permits)
+	}
 	if len(d.forbids) > 0 {
-		listed.Rule += ", unless " + d.forbids[0].name
+		rule, full, when := outlooks(d.forbids)
+		out.rule, out.full, out.when = out.rule+", unless "+rule, out.full+", unless "+full, out.when+" unless "+when
 	}
-	return outlook{listed.Allowed, false, listed.Rule}
+	return out
 }
 
-// cedarGroups are the groups that the scopes of Cedar policies name.
-func cedarGroups(p *v1.Policies) (groups []string) {
+// outlooks are the names of rules, those with what they ask of a call, and that alone: the same in any order.
+func outlooks(rules []*rule) (names, full, when string) {
+	all, both, conditions := make([]string, 0, len(rules)), make([]string, 0, len(rules)), make([]string, 0, len(rules))
+	for _, r := range rules {
+		parts := make([]string, 0, len(r.call))
+		for _, c := range r.call {
+			parts = append(parts, strings.Join(strings.Fields(textOf(c.node)), " "))
+		}
+		condition := strings.Join(parts, " && ")
+		all, both, conditions = append(all, r.name), append(both, r.name+" ("+condition+")"), append(conditions, condition)
+	}
+	slices.Sort(conditions)
+	return strings.Join(all, " or "), strings.Join(both, " or "), strings.Join(slices.Compact(conditions), " or ")
+}
+
+// named are the entities that the Cedar policies of a configuration name: some are of whom they are about.
+func named(p *v1.Policies) (all []cedar.EntityUID) {
 	for _, f := range p.Files {
 		list, _ := parse(f)
 		for _, one := range list {
+			node := toAST(one)
 			var s scopes
-			s.add(toAST(one).Principal, 0)
-			for uid := range s.of {
-				if uid.Type == "Group" {
-					groups = append(groups, string(uid.ID))
-				}
+			s.add(node.Principal, 0)
+			s.add(node.Resource, 0)
+			all = slices.AppendSeq(all, maps.Keys(s.of))
+			for _, c := range node.Conditions {
+				ast.Inspect(ast.NewNode(c.Body), func(n ast.IsNode) bool {
+					if v, ok := n.(ast.NodeValue); ok {
+						if uid, ok := v.Value.(cedar.EntityUID); ok {
+							all = append(all, uid)
+						}
+					}
+					return true
+				})
 			}
 		}
 	}
-	return groups
+	return all
 }
 
-// NamedTools are the tools that the roles and the Cedar policies of configurations name, as tools without annotations.
-func NamedTools(configs ...*v1.Config) (all []*Object) {
+// addNamed adds the principals that the Cedar policies of a configuration name.
+func addNamed(add func(string, *v1.Config, Who), c *v1.Config) {
+	for _, uid := range named(&c.Policies) {
+		if who, w := subjectOf(uid); who != "" {
+			add(who, c, w)
+		}
+	}
+}
+
+// subjectOf is the principal that an entity of a policy stands for, if it stands for some.
+func subjectOf(uid cedar.EntityUID) (who string, w Who) {
+	id := string(uid.ID)
+	switch uid.Type {
+	case "Group":
+		return "group " + id, Who{Groups: []string{id}}
+	case "Role":
+		return "role " + id, Who{Roles: []string{id}}
+	case "Tenant":
+		return "tenant " + id, Who{Tenant: id}
+	case "User":
+		return "user " + id, userOf(id)
+	}
+	return "", Who{}
+}
+
+// userOf is whom User::"tenant/subject", or User::"tenant/subject/issuer" of tokens, names.
+func userOf(id string) Who {
+	parts := strings.SplitN(id, "/", 3)
+	for i, p := range parts {
+		if text, err := url.PathUnescape(p); err == nil {
+			parts[i] = text
+		}
+	}
+	switch len(parts) {
+	case 2:
+		return Who{Tenant: parts[0], Subject: parts[1], Method: string(identity.MethodAPIKey)}
+	case 3:
+		return Who{Tenant: parts[0], Subject: parts[1], Issuer: parts[2], Method: string(identity.MethodToken)}
+	}
+	return Who{Method: string(identity.MethodAnonymous)}
+}
+
+// NamedTools are the tools that the roles and the Cedar policies of configurations name, as tools without annotations. What
+// names no single tool stands for those of a server that it could be about: search__* for whatever it has. Patterns are
+// those that stand for tools which only servers know: of roles, and the places of policies.
+func NamedTools(configs ...*v1.Config) (tools []*Object, patterns []string) {
 	seen := map[string]bool{}
 	add := func(c *v1.Config, shown string) {
-		if o, err := (&What{Tool: shown}).Object(c); err == nil && !v1.IsPattern(shown) && !seen[shown] {
+		if o, err := (&What{Tool: shown}).Object(c); err == nil && !seen[shown] {
 			seen[shown] = true
-			all = append(all, o)
+			tools = append(tools, o)
+		}
+	}
+	open := func(what string) {
+		if !slices.Contains(patterns, what) {
+			patterns = append(patterns, what)
 		}
 	}
 	for _, c := range configs {
 		for _, name := range slices.Sorted(maps.Keys(c.Policies.Roles)) {
-			for _, shown := range append(slices.Clone(c.Policies.Roles[name].Allow), c.Policies.Roles[name].Deny...) {
+			r := c.Policies.Roles[name]
+			for _, shown := range slices.Concat(r.Allow, r.Deny) {
 				add(c, shown)
+				if v1.IsPattern(shown) {
+					open(shown)
+				}
+			}
+			for _, server := range r.Servers {
+				open(c.PrefixOf(server) + "*")
 			}
 		}
 		for _, f := range c.Policies.Files {
 			list, _ := parse(f)
 			for _, one := range list {
-				var s scopes
-				s.add(toAST(one).Resource, 0)
-				for uid := range s.of {
-					if server, name, ok := strings.Cut(string(uid.ID), "/"); ok && uid.Type == "Tool" && c.MCPServers[server] != nil {
-						add(c, c.PrefixOf(server)+name)
-					}
+				node := toAST(one)
+				if shown, ok := toolOf(c, node.Resource); ok {
+					add(c, shown)
+				} else if actionsOf(actionScope(node))["call"] {
+					open(nameOf(node))
 				}
 			}
 		}
+		for _, server := range c.ServerNames() {
+			add(c, c.PrefixOf(server)+"*")
+		}
 	}
-	return all
+	return tools, patterns
+}
+
+// toolOf is the one tool that the scope of a policy names.
+func toolOf(c *v1.Config, scope ast.IsScopeNode) (shown string, ok bool) {
+	eq, ok := scope.(ast.ScopeTypeEq)
+	if !ok || eq.Entity.Type != "Tool" {
+		return "", false
+	}
+	server, name, _ := strings.Cut(string(eq.Entity.ID), "/")
+	return c.PrefixOf(server) + name, c.MCPServers[server] != nil
 }
