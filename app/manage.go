@@ -8,6 +8,7 @@ import (
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/control"
 	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/gateway"
 	"github.com/toolcrib/toolcrib/policy"
 )
 
@@ -45,8 +46,7 @@ func (s *server) explain(_ context.Context, question json.RawMessage) (any, erro
 	if err := dec.Decode(&q); err != nil {
 		return nil, errs.E("explain", errs.Invalid, "the question cannot be read: %v", err)
 	}
-	p := s.gw.Plan()
-	e, err := p.Policies.Answer(p.Config, &q)
+	e, err := gateway.Explain(s.gw.Plan(), &q)
 	if err != nil {
 		return nil, errs.E("explain", errs.Invalid, "%v", err)
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/toolcrib/toolcrib/control"
+	"github.com/toolcrib/toolcrib/gateway"
+	"github.com/toolcrib/toolcrib/plan"
 	"github.com/toolcrib/toolcrib/policy"
 )
 
@@ -28,12 +30,12 @@ type explainCmd struct {
 	Attribute map[string]string `help:"Attribute of who calls. May be repeated." placeholder:"NAME=VALUE"`
 	Method    string            `help:"How the caller was identified: api_key, token, client_certificate, trusted_proxy or anonymous."`
 
-	Tool     string `help:"The tool, by its name at /mcp."`
+	Tool     string `help:"The tool, by its name at /mcp, or with --toolset there."`
 	Prompt   string `help:"The prompt, by its name at /mcp."`
 	Resource string `help:"The resource, by its URI."`
 	Manage   string `help:"What is managed, as keys:write."`
 	Server   string `help:"The server of the resource."`
-	Toolset  string `help:"The toolset at whose endpoint it is asked for."`
+	Toolset  string `help:"The toolset at whose endpoint it is asked for; arguments that it fixes are among those decided by."`
 
 	ReadOnly    *bool `help:"Annotation readOnlyHint of the tool." negatable:""`
 	Destructive *bool `help:"Annotation destructiveHint of the tool." negatable:""`
@@ -86,7 +88,7 @@ func (c *explainCmd) Run(ctx context.Context, sys *system) error {
 			return err
 		}
 	}
-	e, err := p.set.Answer(p.config, q)
+	e, err := gateway.Explain(p, q)
 	if err != nil {
 		return usagef("%w", err)
 	}
@@ -154,8 +156,15 @@ func (c *explainCmd) question(sys *system) (*policy.Question, error) {
 }
 
 // hints asks the server of the tool for its annotations.
-func (c *explainCmd) hints(ctx context.Context, sys *system, p *compiled) (policy.Hinted, error) {
-	server, own := p.config.OwnerOf(c.Tool)
+func (c *explainCmd) hints(ctx context.Context, sys *system, p *plan.Plan) (policy.Hinted, error) {
+	server, own := p.Config.OwnerOf(c.Tool)
+	if t := p.Toolset(c.Toolset); t != nil {
+		s, name, _ := t.FindTool([]byte(c.Tool))
+		if s == nil {
+			return policy.Hinted{}, nil // which the answer says
+		}
+		server, own = s.Name, string(name)
+	}
 	tools, err := askTools(ctx, sys, c.File, server)
 	if err != nil {
 		return policy.Hinted{}, err
@@ -192,6 +201,9 @@ func explained(out io.Writer, e *policy.Explanation) error {
 		}
 	}
 	line("%-10s %s", o.Kind, cmp.Or(o.Shown, o.Name))
+	if o.Toolset != "" {
+		line("  toolset  %s", o.Toolset)
+	}
 	if o.Kind == "tool" {
 		line("  server   %s", o.Server)
 		line("  hints    readOnly=%v destructive=%v idempotent=%v openWorld=%v", o.ReadOnly, o.Destructive, o.Idempotent, o.OpenWorld)

@@ -13,7 +13,9 @@ import (
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/app"
+	"github.com/toolcrib/toolcrib/gateway"
 	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/plan"
 	"github.com/toolcrib/toolcrib/policy"
 )
 
@@ -24,23 +26,17 @@ type policyCmd struct {
 	Show policyShowCmd `cmd:"" help:"Show all policies in the Cedar language."`
 }
 
-// compiled is a configuration with its policies.
-type compiled struct {
-	config *v1.Config
-	set    *policy.Set
-}
-
 // readPolicies reads a configuration and compiles its policies.
-func readPolicies(file string) (*compiled, error) {
+func readPolicies(file string) (*plan.Plan, error) {
 	config, err := readConfig(file)
 	if err != nil {
 		return nil, err
 	}
-	set, err := policy.Compile(config, policy.Options{})
+	p, err := plan.Compile(config)
 	if err != nil {
 		return nil, policyError(file, err)
 	}
-	return &compiled{config, set}, nil
+	return p, nil
 }
 
 // policyError tells what is wrong with the policies of a file.
@@ -97,7 +93,7 @@ func (c *policyTestCmd) Run(sys *system) error {
 		return err
 	}
 	failed := 0
-	results := cases.Run(p.set, p.config)
+	results := cases.Run(func(q *policy.Question) (*policy.Explanation, error) { return gateway.Explain(p, q) })
 	for _, r := range results {
 		switch {
 		case r.Problem != "":
@@ -147,7 +143,7 @@ func (c *policyDiffCmd) Run(ctx context.Context, sys *system) error {
 	if err != nil {
 		return err
 	}
-	objects, patterns, err := c.objects(ctx, sys, before.config, after.config)
+	objects, patterns, err := c.objects(ctx, sys, before.Config, after.Config)
 	if err != nil {
 		return err
 	}
@@ -155,7 +151,7 @@ func (c *policyDiffCmd) Run(ctx context.Context, sys *system) error {
 		_, _ = fmt.Fprintf(sys.stderr, "note: which tools these stand for only the servers know, so they were compared as a whole and without annotations;"+
 			" give --ask or --tools FILE to compare each tool: %s\n", printable(strings.Join(patterns, ", ")))
 	}
-	changes := policy.Diff(before.set, after.set, policy.Subjects(before.config, after.config), objects)
+	changes := policy.Diff(before.Policies, after.Policies, policy.Subjects(before.Config, after.Config), objects)
 	if c.Output == "json" {
 		return writeJSON(sys.stdout, append([]policy.Change{}, changes...))
 	}
@@ -274,9 +270,9 @@ func (c *policyShowCmd) Run(sys *system) error {
 	if err != nil {
 		return err
 	}
-	text := strings.TrimSpace(string(p.set.Cedar())) + "\n"
+	text := strings.TrimSpace(string(p.Policies.Cedar())) + "\n"
 	if c.Schema {
-		text = policy.Schema(p.config)
+		text = policy.Schema(p.Config)
 	}
 	_, err = io.WriteString(sys.stdout, text)
 	return err

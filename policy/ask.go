@@ -118,7 +118,7 @@ func (w *What) Object(c *v1.Config) (*Object, error) {
 	case w.Manage != "":
 		return nil, nil //nolint:nilnil // management is no object
 	case w.Toolset != "" && c.Toolsets[w.Toolset] == nil:
-		return nil, fmt.Errorf("there is no toolset %q", w.Toolset)
+		return nil, fmt.Errorf("there is no toolset %q; there are: %s", w.Toolset, cmp.Or(strings.Join(slices.Sorted(maps.Keys(c.Toolsets)), ", "), "none"))
 	case w.Resource != "":
 		return w.resource(c)
 	}

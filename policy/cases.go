@@ -96,20 +96,20 @@ type Result struct {
 	Explanation *Explanation
 }
 
-// Run decides the cases.
-func (cs *Cases) Run(s *Set, c *v1.Config) []Result {
+// Run has the cases decided.
+func (cs *Cases) Run(answer func(*Question) (*Explanation, error)) []Result {
 	results := make([]Result, len(cs.Cases))
 	for i := range cs.Cases {
-		results[i] = cs.run(s, c, &cs.Cases[i])
+		results[i] = cs.run(answer, &cs.Cases[i])
 	}
 	return results
 }
 
-func (cs *Cases) run(s *Set, c *v1.Config, one *Case) Result {
+func (cs *Cases) run(answer func(*Question) (*Explanation, error), one *Case) Result {
 	r := Result{Name: one.Name}
 	q, err := cs.question(one)
 	if err == nil {
-		r.Explanation, err = s.Answer(c, q)
+		r.Explanation, err = answer(q)
 	}
 	if err != nil {
 		r.Problem = err.Error()

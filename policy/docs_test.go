@@ -36,7 +36,7 @@ func TestExamplesOfTheDocumentation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range cases.Run(s, c) {
+	for _, r := range cases.Run(func(q *policy.Question) (*policy.Explanation, error) { return s.Answer(c, q) }) {
 		if r.Problem != "" {
 			t.Errorf("%s: %s", r.Name, r.Problem)
 		}
