@@ -21,6 +21,7 @@ const (
 	datagramMost = 60 << 10  // bytes of a message that is a datagram
 	recentMost   = 256 << 10 // bytes that are sent again over a new connection
 	farewell     = time.Second
+	answerTime   = 5 * time.Millisecond
 )
 
 // syslog is a sink that takes messages of RFC 5424: over TCP and TLS counted by octets (RFC 6587 §3.4.1, RFC 5425), else as
@@ -171,7 +172,7 @@ var errEnded = errors.New("the connection was closed by the other side")
 // arrived waits until the other side's system has what was sent, which it has not when it closed the connection before.
 func (s *syslog) arrived(ctx context.Context) error {
 	if !s.counted {
-		return nil
+		return s.answered()
 	}
 	for wait := 50 * time.Microsecond; ; wait = min(2*wait, 20*time.Millisecond) {
 		some := unsent(s.conn)
@@ -189,6 +190,20 @@ func (s *syslog) arrived(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// answered waits for the word that nobody listens at the other side, which is the answer to a datagram (ICMP).
+func (s *syslog) answered() error {
+	if s.network != "udp" {
+		return nil
+	}
+	if err := s.conn.SetReadDeadline(time.Now().Add(answerTime)); err != nil {
+		return err
+	}
+	if _, err := s.conn.Read(make([]byte, 1)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	return nil
 }
 
 // keep remembers what was sent last.
