@@ -209,7 +209,7 @@ func (x *Exchange) recordAnswer(r *audit.Record, err error) {
 	case err != nil:
 		e := errs.Of(err)
 		r.Outcome, r.Code, r.Detail = e.Kind.Outcome(), e.Kind.Code(), told(e)
-		if e.Kind == errs.Unauthenticated {
+		if e.Kind == errs.Unauthenticated && x.Principal == nil { // else its credential went while it was served
 			r.Kind = audit.Logon
 		}
 	case x.Out.Kind == mcp.KindError:

@@ -207,3 +207,41 @@ func TestArgumentsByName(t *testing.T) {
 		}
 	}
 }
+
+// TestAuditedRevocation: what a stream runs when the key of its client is withdrawn is cancelled, and on record, as is the end of
+// the stream; a call that was posted by itself is finished, and on record as any other.
+func TestAuditedRevocation(t *testing.T) {
+	t.Parallel()
+	h := hold(t, kinds[0])
+	c := testenv.One(h.Server)
+	c.More = map[string]any{"auth": twoKeys}
+	g := testenv.Serve(t, c)
+	single := g.Modern("/mcp")
+	single.Key = aliceKey
+	done := make(chan *testenv.Reply, 1)
+	go func() { done <- single.Call("tools/call", `"name":"one__hold"`) }()
+	<-h.calls
+	stream := g.Stream("/sse", aliceKey)
+	stream.Send("tools/call", `"name":"one__hold"`)
+	call := <-h.calls
+	c.More = map[string]any{"auth": map[string]any{"apiKeys": []map[string]any{{"name": "bob", "key": "another-key-0123456789"}}}}
+	g.Configure(c)
+	<-stream.Ended
+	h.cancelled(t, kinds[0], call)
+	close(h.let)
+	if r := <-done; r.Texts() != "let go" {
+		t.Errorf("%v", r)
+	}
+	g.Stop()
+	all, _ := records(t, g.StateDir)
+	counts := map[string]int{}
+	for _, r := range all {
+		if r.API.Operation == "tools/call" || r.API.Operation == "stream/end" {
+			counts[r.API.Operation+" "+r.Actor.User.Name+" "+r.Outcome+" "+r.Action]++
+		}
+	}
+	want := map[string]int{"tools/call alice ok Allowed": 1, "tools/call alice unauthenticated Allowed": 1, "stream/end alice unauthenticated Denied": 1}
+	if diff := cmp.Diff(want, counts); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
