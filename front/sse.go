@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -57,7 +58,7 @@ func (v *visit) openStream(r *http.Request) (*stream, error) {
 	}
 	c := v.x.Plan().Config
 	st := &stream{
-		h: v.h, out: &v.sink, request: v.x.Request, path: strings.TrimSuffix(strings.TrimSuffix(r.URL.EscapedPath(), "/"), "/sse"),
+		h: v.h, out: &v.sink, request: v.x.Request, path: streamPath(r.URL, c.PublicURL),
 		principal: v.x.Principal.Key(), who: v.x.Principal, endpoint: v.x.Endpoint, ttl: time.Duration(c.Sessions.TTL), calls: map[*streamCall]struct{}{},
 	}
 	if err := v.h.open.enter(st.principal, c.Streams); err != nil {
@@ -73,6 +74,15 @@ func (v *visit) openStream(r *http.Request) (*stream, error) {
 	st.leave = v.h.o.Gateway.Last(&v.x, st.end)
 	v.h.streams.add(st)
 	return st, nil
+}
+
+// streamPath is the path of a stream's endpoint as its clients know it: a proxy may have taken that of publicURL off.
+func streamPath(asked *url.URL, public string) string {
+	path := strings.TrimSuffix(strings.TrimSuffix(asked.EscapedPath(), "/"), "/sse")
+	if u, err := url.Parse(public); err == nil {
+		path = strings.TrimSuffix(u.EscapedPath(), "/") + path
+	}
+	return path
 }
 
 func acceptsEvents(h http.Header) error {
