@@ -25,14 +25,20 @@ func (s *server) searchAudit(ctx context.Context, asked control.AuditQuery) (ite
 		}
 		*field = value
 	}
+	if err := q.Check(); err != nil {
+		return nil, err
+	}
 	var found []json.RawMessage
 	err := s.audit.Search(ctx, q, func(line []byte, _ *audit.Event) bool {
-		if asked.Limit > 0 && len(found) == asked.Limit {
-			found = append(found[:0], found[1:]...)
+		if asked.Limit > 0 && len(found) == 2*asked.Limit { // not at every record: there may be many
+			found = append(found[:0], found[asked.Limit:]...)
 		}
 		found = append(found, bytes.Clone(line))
 		return true
 	})
+	if asked.Limit > 0 {
+		found = found[max(0, len(found)-asked.Limit):]
+	}
 	return func(yield func(json.RawMessage, error) bool) {
 		for _, line := range found {
 			if !yield(line, nil) {

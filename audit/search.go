@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"iter"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
 )
 
@@ -145,6 +149,26 @@ type Query struct {
 	sinceMS, untilMS int64
 }
 
+// outcomes are the words for how something ended; those that gateways refuse with come from their kinds of errors.
+func outcomes() []string {
+	all := append(errs.Outcomes(), "ok", "error", "tool_error", "input_required", "conflict")
+	slices.Sort(all)
+	return all
+}
+
+// Check refuses a query that no record can fit, since it asks for an outcome or a decision that does not exist.
+func (q *Query) Check() error {
+	all := outcomes()
+	if q.Outcome != "" && !slices.ContainsFunc(all, func(is string) bool { return v1.Like(q.Outcome, is) }) {
+		return errs.E("audit", errs.Invalid, "outcome %.40q does not exist; the outcomes are %s", q.Outcome, strings.Join(all, ", "))
+	}
+	switch q.Decision {
+	case "", "allowed", "denied":
+		return nil
+	}
+	return errs.E("audit", errs.Invalid, "decision %.40q does not exist; the decisions are allowed and denied", q.Decision)
+}
+
 // ready makes the query quick to ask.
 func (q *Query) ready() {
 	q.needles = nil
@@ -266,7 +290,43 @@ func searchFile(ctx context.Context, path string, q *Query, f func([]byte, *Even
 	return more, err
 }
 
-// Search is [Search] in this log and those beside it.
+// candidate is a record that a search has found in one of several logs.
+type candidate struct {
+	line []byte
+	e    *Event
+}
+
+// SearchAll is [Search] in several logs at once: what they have is put in the order of time, but for what one log has in another
+// order, which stays. The line is valid until f returns.
+func SearchAll(ctx context.Context, paths []string, q Query, f func(line []byte, e *Event) bool) error {
+	if len(paths) == 1 {
+		return Search(ctx, paths[0], q, f)
+	}
+	failed := make([]error, len(paths))
+	heads, nexts := make([]candidate, len(paths)), make([]func() (candidate, bool), len(paths))
+	for i, path := range paths {
+		next, stop := iter.Pull(func(yield func(candidate) bool) {
+			failed[i] = Search(ctx, path, q, func(line []byte, e *Event) bool { return yield(candidate{line, e}) })
+		})
+		defer stop()
+		nexts[i] = next
+		heads[i], _ = next()
+	}
+	for {
+		first := -1
+		for i, c := range heads {
+			if c.e != nil && (first < 0 || c.e.Time < heads[first].e.Time) {
+				first = i
+			}
+		}
+		if first < 0 || !f(heads[first].line, heads[first].e) {
+			return errors.Join(failed...)
+		}
+		heads[first], _ = nexts[first]()
+	}
+}
+
+// Search is [SearchAll] in this log and those beside it.
 func (l *Log) Search(ctx context.Context, q Query, f func(line []byte, e *Event) bool) error {
 	if l == nil || l.path == "" {
 		return nil
@@ -275,15 +335,5 @@ func (l *Log) Search(ctx context.Context, q Query, f func(line []byte, e *Event)
 	if err != nil {
 		return err
 	}
-	for _, path := range logs {
-		more := true
-		err := Search(ctx, path, q, func(line []byte, e *Event) bool {
-			more = f(line, e)
-			return more
-		})
-		if err != nil || !more {
-			return err
-		}
-	}
-	return nil
+	return SearchAll(ctx, logs, q, f)
 }

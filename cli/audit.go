@@ -18,6 +18,7 @@ import (
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/audit"
 	"github.com/toolcrib/toolcrib/control"
+	"github.com/toolcrib/toolcrib/errs"
 )
 
 // auditCmd are the commands about the audit log.
@@ -209,7 +210,7 @@ type auditSearchCmd struct {
 	Server    string   `placeholder:"NAME" help:"Server."`
 	Tool      string   `placeholder:"NAME" help:"Tool or prompt, by the server's own name."`
 	Operation string   `placeholder:"METHOD" help:"What was asked: tools/call, or of the management interface: keys.create."`
-	Outcome   string   `placeholder:"WORD" help:"How it ended: ok, error, tool_error, denied, unauthenticated, …"`
+	Outcome   string   `placeholder:"WORD" help:"How it ended: ok, error, tool_error, not_found, unauthenticated, …"`
 	Decision  string   `enum:"allowed,denied," default:"" help:"allowed or denied."`
 	Session   string   `placeholder:"HASH" help:"Session, by its hash as records have it."`
 	Text      string   `placeholder:"TEXT" help:"That stands anywhere in the line."`
@@ -222,7 +223,7 @@ type auditSearchCmd struct {
 
 func (*auditSearchCmd) Help() string {
 	return `Shows records of the audit log that fit everything that is given, oldest first,
-over all files of the log.
+over all files of the log, and of the logs beside it that other processes write.
 
 Examples:
 
@@ -261,10 +262,8 @@ func (c *auditSearchCmd) Run(ctx context.Context, sys *system) error {
 	if err != nil {
 		return err
 	}
-	for _, path := range logs {
-		if err := audit.Search(ctx, path, *q, last.add); err != nil {
-			return failf("%w", err)
-		}
+	if err := audit.SearchAll(ctx, logs, *q, last.add); err != nil {
+		return failf("%w", err)
 	}
 	return errors.Join(last.flush(), show.out.Flush())
 }
@@ -329,6 +328,9 @@ func (c *auditSearchCmd) query(now time.Time) (*audit.Query, error) {
 	if c.Lines < 0 {
 		return nil, usagef("--lines must not be less than 0")
 	}
+	if err := q.Check(); err != nil {
+		return nil, usagef("%s", errs.Of(err).Text())
+	}
 	q.Until, err = moment("--until", c.Until, now)
 	return q, err
 }
@@ -368,15 +370,15 @@ func (l *lastRecords) add(line []byte, e *audit.Event) bool {
 		l.err = l.take(line, e)
 		return l.err == nil
 	}
-	if len(l.kept) == l.n {
-		l.kept = append(l.kept[:0], l.kept[1:]...)
+	if len(l.kept) == 2*l.n { // not at every record: there may be many
+		l.kept = append(l.kept[:0], l.kept[l.n:]...)
 	}
 	l.kept = append(l.kept, keptRecord{append([]byte(nil), line...), e})
 	return true
 }
 
 func (l *lastRecords) flush() error {
-	for _, k := range l.kept {
+	for _, k := range l.kept[max(0, len(l.kept)-l.n):] {
 		if l.err == nil {
 			l.err = l.take(k.line, k.event)
 		}

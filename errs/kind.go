@@ -130,5 +130,14 @@ func (k Kind) Code() int64 { return k.facts().code }
 // Outcome is the word for audit records and metric labels, one per kind.
 func (k Kind) Outcome() string { return k.facts().outcome }
 
+// Outcomes are the outcomes of all kinds.
+func Outcomes() []string {
+	all := make([]string, numKinds)
+	for k := range all {
+		all[k] = table[k].outcome
+	}
+	return all
+}
+
 // String is the kind in plain words.
 func (k Kind) String() string { return k.facts().text }

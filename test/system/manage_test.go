@@ -304,6 +304,11 @@ func TestManagementRecords(t *testing.T) {
 	fetch(t, g, "GET", "/api/v1/keys", "", nil)
 	fetch(t, g, "GET", "/api/v1/keys", "", bearer(k.Secret))
 	fetch(t, g, "DELETE", "/api/v1/keys/"+k.ID, "", bearer(admin))
+	for _, wrong := range []string{"outcome=nosuch", "decision=perhaps", "nosuch=x"} {
+		if code, text := fetch(t, g, "GET", "/api/v1/audit?"+wrong, "", bearer(admin)); code < 400 || !strings.Contains(text, "exist") && !strings.Contains(text, "have no") {
+			t.Errorf("%s: %d %s", wrong, code, text)
+		}
+	}
 	b, err := os.ReadFile(filepath.Join(g.StateDir, "audit.jsonl"))
 	if err != nil {
 		t.Fatal(err)
