@@ -293,19 +293,24 @@ func (p *probe) Header() http.Header         { return p.header }
 func (p *probe) Write(b []byte) (int, error) { return len(b), nil }
 func (p *probe) WriteHeader(int)             {}
 
-// problemOf is what an error looks like to the caller.
+// problemOf is what an error looks like to the caller. Of what nobody wrote for callers, such as an error of the database, they
+// learn nothing: it may name paths and addresses.
 func problemOf(err error) *Problem {
 	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
 	}
-	if e, ok := errors.AsType[*errs.Error](err); ok {
+	if errors.Is(err, store.ErrNotFound) { // it was there a moment ago
+		return problem(http.StatusNotFound, "there is no such key").do("toolcrib keys list shows those there are")
+	}
+	if e, ok := errors.AsType[*errs.Error](err); ok && e.Kind != errs.Internal {
 		status := e.Kind.HTTP()
 		if status < http.StatusBadRequest {
 			status = http.StatusBadGateway
 		}
 		return problem(status, "%s", e.Text())
 	}
-	return problem(http.StatusServiceUnavailable, "%s", err).do("try again later; the gateway's log tells more")
+	return problem(http.StatusServiceUnavailable, "something that this takes cannot be used now, such as the store").
+		do("try again later; the gateway's log tells more")
 }
 
 func (a *API) refuse(w http.ResponseWriter, rec *audit.Record, err error) {

@@ -327,6 +327,32 @@ func TestManagementRecords(t *testing.T) {
 	}
 }
 
+// TestStoreAway: without a store callers learn that it is away; where it is and why, only the log tells.
+func TestStoreAway(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "toolcrib.db"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	boss := ofGroup("boss")
+	c := testenv.Config{More: map[string]any{"auth": authOf(boss), "policies": map[string]any{
+		"bindings": []any{map[string]any{"subject": "boss", "role": "admin"}},
+	}}}
+	g := testenv.ServeAt(t, c, dir)
+	for _, ask := range [][3]string{{"GET", "keys"}, {"POST", "keys", `{"name":"ci"}`}, {"DELETE", "keys/aaaaaaaaaaaaaaaa"}} {
+		code, answer := fetch(t, g, ask[0], "/api/v1/"+ask[1], ask[2], bearer(boss.key))
+		if code != 503 || strings.Contains(answer, dir) || strings.Contains(answer, "directory") || !strings.Contains(answer, `"remedy"`) {
+			t.Errorf("%s %s: HTTP %d %s", ask[0], ask[1], code, answer)
+		}
+		if want := `operation=keys.` + map[string]string{"GET": "list", "POST": "create", "DELETE": "revoke"}[ask[0]]; !strings.Contains(g.Log(), want) {
+			t.Errorf("the log has no %s", want)
+		}
+	}
+	if !strings.Contains(g.Log(), filepath.Join(dir, "toolcrib.db")) {
+		t.Error("the log does not tell which file it is about")
+	}
+}
+
 // TestFollowingEnds: lines that are followed over HTTP end with the credential or the right that opened them, and with the gateway.
 func TestFollowingEnds(t *testing.T) {
 	t.Parallel()
