@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/toolcrib/toolcrib/store"
@@ -98,11 +100,11 @@ func (s *DB) Key(ctx context.Context, id string) (*store.Key, error) {
 	return scan(s.db.QueryRowContext(ctx, "SELECT "+columns+" FROM toolcrib_keys WHERE id = $1", id))
 }
 
-// KeysUsed implements store.KeyStore.
+// KeysUsed implements store.KeyStore. Rows are taken in one order, or two replicas could wait for each other.
 func (s *DB) KeysUsed(ctx context.Context, at map[string]time.Time) error {
 	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		for id, t := range at {
-			if _, err := tx.ExecContext(ctx, "UPDATE toolcrib_keys SET used = $1 WHERE id = $2 AND used < $1", micros(t), id); err != nil {
+		for _, id := range slices.Sorted(maps.Keys(at)) {
+			if _, err := tx.ExecContext(ctx, "UPDATE toolcrib_keys SET used = $1 WHERE id = $2 AND used < $1", micros(at[id]), id); err != nil {
 				return err
 			}
 		}

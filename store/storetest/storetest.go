@@ -35,6 +35,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"Rotate", rotate},
 		{"Revoke", revoke},
 		{"Used", used},
+		{"UsedAtOnce", usedAtOnce},
 		{"Revision", revision},
 		{"Concurrent", concurrent},
 		{"Odd", odd},
@@ -232,6 +233,33 @@ func used(t *testing.T, d Database) {
 	}
 	same(t, "used", get(t, s, a.ID).Used, now)
 	same(t, "not used", get(t, s, b.ID).Used, time.Time{})
+}
+
+// usedAtOnce: replicas that tell of the same keys do not wait for each other in a circle.
+func usedAtOnce(t *testing.T, d Database) {
+	stores := []store.Store{open(t, d), open(t, d)}
+	at := map[string]time.Time{}
+	for i := range 30 {
+		at[add(t, stores[0], key(fmt.Sprint(i))).ID] = now
+	}
+	var wg sync.WaitGroup
+	for _, s := range stores {
+		wg.Go(func() {
+			for n := range 20 {
+				later := map[string]time.Time{}
+				for id := range at {
+					later[id] = now.Add(time.Duration(n) * time.Minute)
+				}
+				if err := s.KeysUsed(t.Context(), later); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for id := range at {
+		same(t, "used", get(t, stores[0], id).Used, now.Add(19*time.Minute))
+	}
 }
 
 func revision(t *testing.T, d Database) {
