@@ -2,6 +2,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"embed"
@@ -30,7 +31,8 @@ const (
 	connections = 4
 )
 
-// Open opens the database in a file, which is made, with its folder, where it is missing, for its owner only.
+// Open opens the database in a file, which is made, with its folder, where it is missing, for its owner only. Whoever can write to it
+// makes keys: a file that is open to others is closed to them.
 func Open(ctx context.Context, path string) (store.Store, error) {
 	db, err := open(ctx, path)
 	if err != nil {
@@ -60,6 +62,10 @@ func open(ctx context.Context, path string) (*sqldb.DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := own(path); err != nil {
+		db.Close()
+		return nil, err
+	}
 	s, err := sqldb.Open(ctx, db, &sqldb.Dialect{Schema: sqldb.Schema{Name: sqldb.StoreSchema, Migrations: migrations}, Taken: taken})
 	if err != nil {
 		db.Close()
@@ -83,16 +89,41 @@ func connect(path string) (*sql.DB, error) {
 }
 
 // create makes the file before the driver does, which would leave it to the umask who may read it. SQLite gives the files that
-// it puts beside it the same mode.
+// it puts beside it the same mode. A symbolic link that leads nowhere is not followed to make a file there.
 func create(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		f, err = os.OpenFile(path, os.O_RDWR, 0)
+	}
 	if err != nil {
 		return err
 	}
-	return f.Close()
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return cmp.Or(err, errors.New("is not a regular file"))
+	}
+	return nil
+}
+
+// own takes from others what they may do with a database and the files beside it, as far as they are there.
+func own(path string) error {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+		info, err := os.Stat(name)
+		if err == nil && info.Mode().Perm()&0o077 != 0 {
+			err = os.Chmod(name, info.Mode().Perm()&^0o077)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // dsn has writers take turns from the start of their transactions, so that none fails in the middle, and loses nothing that was

@@ -47,6 +47,63 @@ func TestOwnerOnly(t *testing.T) {
 	}
 }
 
+// TestClosesToOthers: a file that others could write to is closed to them, and what it holds stays.
+func TestClosesToOthers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "toolcrib.db")
+	for range 2 {
+		s, err := sqlite.Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.AddFirstKey(t.Context(), &store.Key{ID: "a", Name: "admin"}); err != nil {
+			t.Fatal(err)
+		}
+		if k, err := s.Key(t.Context(), "a"); err != nil || k.Name != "admin" {
+			t.Error(k, err)
+		}
+		for _, name := range []string{path, path + "-wal", path + "-shm"} {
+			if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("%s: %v %v", name, info, err)
+			}
+			if err := os.Chmod(name, 0o666); err != nil { //nolint:gosec // as by mistake
+				t.Fatal(err)
+			}
+		}
+		defer s.Close() // it stays open, so that the files beside it are there
+	}
+}
+
+// TestLinks: a link to a database is followed; one that leads nowhere makes nothing there.
+func TestLinks(t *testing.T) {
+	dir := t.TempDir()
+	link, target := filepath.Join(dir, "toolcrib.db"), filepath.Join(dir, "elsewhere")
+	if err := os.Symlink(target, link); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := sqlite.Open(t.Context(), link); err == nil || !strings.Contains(err.Error(), link) {
+		t.Errorf("a link that leads nowhere: %v", err)
+		s.Close()
+	}
+	if _, err := os.Lstat(target); err == nil {
+		t.Error("a file was made where the link leads")
+	}
+	if err := os.WriteFile(target, nil, 0o644); err != nil { //nolint:gosec // as by mistake
+		t.Fatal(err)
+	}
+	s, err := sqlite.Open(t.Context(), link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if info, err := os.Stat(target); err != nil || info.Mode().Perm() != 0o600 || info.Size() == 0 {
+		t.Errorf("the database that the link leads to: %v %v", info, err)
+	}
+	if s, err := sqlite.Open(t.Context(), os.DevNull); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("a device: %v", err)
+		s.Close()
+	}
+}
+
 // TestRefuses: what is no database of ours is an error that names the file, and stays as it is.
 func TestRefuses(t *testing.T) {
 	dir := t.TempDir()
