@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"maps"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/control"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/gateway"
 	"github.com/toolcrib/toolcrib/policy"
+	"github.com/toolcrib/toolcrib/upstream"
 )
 
 // management is the management interface of this gateway.
@@ -25,10 +27,17 @@ func (s *server) management() *control.API {
 		Explain:  s.explain,
 		Log:      s.log,
 		Subject:  sight{s},
-		Servers:  func() any { return s.gw.Status() },
+		Servers:  s.statusOf,
 		Drift:    func(ctx context.Context) (any, error) { return s.gw.Survey(ctx) },
 		Approve:  s.approveTool,
 	})
+}
+
+// statusOf is the state of the servers that shown is true for.
+func (s *server) statusOf(shown func(string) bool) any {
+	all := s.gw.Status()
+	maps.DeleteFunc(all, func(name string, _ upstream.Status) bool { return !shown(name) })
+	return all
 }
 
 // keysChanged has a change of keys count here at once; other replicas see it within auth.revocation.

@@ -67,8 +67,8 @@ type Options struct {
 	Audit   *audit.Log
 	Log     *slog.Logger
 	Subject Subject
-	// Servers tells what of each server there is to know.
-	Servers func() any
+	// Servers tells what there is to know of each server that shown is true for.
+	Servers func(shown func(server string) bool) any
 	// Explain, Search, Drift and Approve are served as far as they are there.
 	Explain func(ctx context.Context, question json.RawMessage) (any, error)
 	Search  func(ctx context.Context, q AuditQuery) (iter.Seq2[json.RawMessage, error], error)

@@ -48,9 +48,25 @@ func (a *API) whoami(q *asked) (any, error) {
 	return me, nil
 }
 
-func (a *API) servers(*asked) (any, error) { return map[string]any{"servers": a.o.Servers()}, nil }
+func (a *API) servers(q *asked) (any, error) {
+	return map[string]any{"servers": a.o.Servers(q.seesServer)}, nil
+}
 
-func (a *API) instances(*asked) (any, error) { return a.o.Subject.Report(), nil }
+// seesServer tells whether the caller may know of a server: one that exists for its tenant, unless it is an admin.
+func (q *asked) seesServer(name string) bool { return q.view.Exists(name) || q.admin() }
+
+// instances are those that run for the caller's tenant, or for all of them; an admin sees every one.
+func (a *API) instances(q *asked) (any, error) {
+	r := *a.o.Subject.Report()
+	if q.admin() {
+		return &r, nil
+	}
+	r.Servers = slices.DeleteFunc(r.Servers, func(s Server) bool { return !q.seesServer(s.Name) })
+	r.Instances = slices.DeleteFunc(r.Instances, func(in Instance) bool {
+		return !q.seesServer(in.Server) || in.Tenant != "" && in.Tenant != q.who.Tenant
+	})
+	return &r, nil
+}
 
 // lines streams what a server printed, one JSON object a line.
 func (a *API) lines(q *asked) (any, error) {
@@ -58,7 +74,7 @@ func (a *API) lines(q *asked) (any, error) {
 	ctx, end := context.WithCancel(q.Context())
 	defer end()
 	h := &handler{subject: a.o.Subject, streams: a.streams, life: ctx}
-	if !slices.Contains(h.names(), q.target) {
+	if !slices.Contains(h.names(), q.target) || !q.seesServer(q.target) {
 		return nil, problem(http.StatusNotFound, "no server of that name prints").do("name one of GET %sinstances", Prefix)
 	}
 	var watch sync.WaitGroup

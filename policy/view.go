@@ -201,6 +201,11 @@ func (v *View) verdict(c *class, kept bool, o *Object) *verdict {
 	return d
 }
 
+// Exists tells whether a server exists for the principal's tenant.
+func (v *View) Exists(server string) bool {
+	return v.set.visible(&Object{Server: server}, v.tenant)
+}
+
 // Ambient tells whether some decision depends on the time, the client or its address, so that lists are not kept.
 func (v *View) Ambient() bool { return v.ambient }
 

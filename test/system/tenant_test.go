@@ -1,12 +1,14 @@
 package system_test
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/toolcrib/toolcrib/control"
 	"github.com/toolcrib/toolcrib/internal/testenv"
 )
 
@@ -163,4 +165,65 @@ func TestChangedValue(t *testing.T) {
 	config.More["tenants"] = map[string]any{"acme": map[string]any{"vars": map[string]any{"zone": "moon"}}}
 	g.Configure(config)
 	testenv.Eventually(t, "the new value", func() bool { return strings.Contains(tagsOf(alice.Tool("one__mine", "{}")), "z=moon>") })
+}
+
+// TestSightOfATenant: who may see what runs sees that of its own tenant and of all; an admin sees everything.
+func TestSightOfATenant(t *testing.T) {
+	t.Parallel()
+	echo := testenv.StdioServer(t, testenv.Script{Tools: []string{testenv.Tool("echo")}})
+	key := func(name, tenant string, roles ...string) map[string]any {
+		return map[string]any{"name": name, "key": keyOf(name + tenant), "tenant": tenant, "roles": append(roles, "user")}
+	}
+	c := testenv.Config{
+		Entries: map[string]any{
+			"apart":   echo.Entry(map[string]any{"isolation": "tenant"}),
+			"shared":  echo.Entry(map[string]any{"isolation": "shared"}),
+			"payroll": echo.Entry(map[string]any{"isolation": "tenant", "tenants": []string{"acme"}}),
+		},
+		More: map[string]any{
+			"auth": map[string]any{"apiKeys": []any{
+				key("eve", "acme", "auditor", "logs"), key("gus", "globex", "auditor", "logs"), key("root", "else", "admin"),
+			}},
+			"policies": map[string]any{"roles": map[string]any{"logs": map[string]any{"manage": []string{"servers:write"}}}},
+		},
+	}
+	g := testenv.Serve(t, c)
+	for who, tools := range map[string][]string{"eveacme": {"apart__echo", "shared__echo", "payroll__echo"}, "gusglobex": {"apart__echo", "shared__echo"}} {
+		client := g.Modern("/mcp")
+		client.Key = keyOf(who)
+		for _, tool := range tools {
+			if r := client.Tool(tool, "{}"); r.Result() == nil {
+				t.Fatalf("%s %s: %v", who, tool, r)
+			}
+		}
+	}
+	for who, want := range map[string]string{
+		"eveacme":   "servers [apart payroll shared] instances [apart/acme payroll/acme shared/] logs 200",
+		"gusglobex": "servers [apart shared] instances [apart/globex shared/] logs 404",
+		"rootelse":  "servers [apart payroll shared] instances [apart/acme apart/globex payroll/acme shared/] logs 200",
+	} {
+		r := &control.Remote{Base: g.URL, Token: keyOf(who)}
+		report, err := r.Report(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var servers, instances []string
+		for _, s := range report.Servers {
+			servers = append(servers, s.Name)
+		}
+		for _, in := range report.Instances {
+			if in.Tenant != "" || in.Server == "shared" { // the others are the gateway's own, for lists
+				instances = append(instances, in.Server+"/"+in.Tenant)
+			}
+		}
+		slices.Sort(instances)
+		code, _ := fetch(t, g, "GET", "/api/v1/servers/payroll/logs?lines=1", "", bearer(keyOf(who)))
+		if got := fmt.Sprint("servers ", servers, " instances ", instances, " logs ", code); got != want {
+			t.Errorf("%s sees %s, want %s", who, got, want)
+		}
+		_, states := fetch(t, g, "GET", "/api/v1/servers", "", bearer(keyOf(who)))
+		if strings.Contains(states, "payroll") != strings.Contains(want, "payroll") {
+			t.Errorf("%s sees the states %s", who, states)
+		}
+	}
 }
