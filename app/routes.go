@@ -32,7 +32,7 @@ func (s *server) routes() []Route {
 	return []Route{
 		{"GET /health", Public, s.alive},
 		{"GET /healthz", Public, s.alive},
-		{"GET /health/ready", Public, s.ready}, // reasons and addresses take ServersRead
+		{"GET /health/ready", Public, s.ready}, // all but the status takes ServersRead
 		{"GET /readyz", Public, s.ready},
 		{"GET /.well-known/jwks.json", Public, s.jwks}, // of what servers are told
 		{"GET " + control.ClientDocument, Public, s.client},

@@ -2,6 +2,7 @@ package system_test
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -202,8 +203,8 @@ func TestEncodedBody(t *testing.T) {
 	}
 }
 
-// TestReasonsTakeAKey: why something failed is not for everyone who can reach the port, but how it stands is.
-func TestReasonsTakeAKey(t *testing.T) {
+// TestDetailsTakeAKey: what there is, how it does and why is not for everyone who can reach the port; whether it is ready is.
+func TestDetailsTakeAKey(t *testing.T) {
 	t.Parallel()
 	good := testenv.HTTPServer(t, testenv.Script{})
 	c := testenv.Config{
@@ -220,13 +221,9 @@ func TestReasonsTakeAKey(t *testing.T) {
 	for _, header := range []http.Header{nil, {"Authorization": {"Bearer mallory-0123456789"}}} {
 		for _, path := range []string{"/health/ready", "/readyz"} {
 			code, body := g.Get(path, header)
-			if code != 200 || !strings.Contains(body, `"degraded"`) || !strings.Contains(body, `"failed"`) {
-				t.Errorf("HTTP %d %s", code, body)
-			}
-			for _, hidden := range []string{"no-such-command-here", "secretMistake", "reason"} {
-				if strings.Contains(body, hidden) {
-					t.Errorf("%s tells %q", path, hidden)
-				}
+			var said map[string]any
+			if err := json.Unmarshal([]byte(body), &said); err != nil || code != 200 || said["status"] != "degraded" || len(said) != 1 {
+				t.Errorf("%s: HTTP %d %s, %v; want the status alone", path, code, body, err)
 			}
 		}
 	}

@@ -21,7 +21,7 @@ import (
 var publicRoutes = map[string]string{
 	"GET /health":                           "says that the process lives",
 	"GET /healthz":                          "as /health",
-	"GET /health/ready":                     "says for load balancers whether it can work; reasons take servers:read",
+	"GET /health/ready":                     "says for load balancers whether it can work; all else takes servers:read",
 	"GET /readyz":                           "as /health/ready",
 	"GET /.well-known/toolcrib-client.json": "says who toolcrib login is, to authorization servers",
 	"GET /.well-known/jwks.json":            "has the public keys by which servers know statements of this gateway",
