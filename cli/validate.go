@@ -85,7 +85,7 @@ func policyProblems(file string, c *v1.Config) error {
 		}
 		return failf("%s has %s:\n%w", file, count(len(all), "problem"), all)
 	}
-	c.Warnings = append(c.Warnings, set.Warnings()...)
+	c.Warnings = append(append(c.Warnings, set.Warnings()...), policy.Suspects(c)...)
 	return nil
 }
 
