@@ -88,7 +88,7 @@ func (g *Gateway) mayReach(x *Exchange, m *member) error {
 }
 
 // decide decides about what the request asks of a server. What the list last had does not have, or does not permit, may be in the
-// next: that one is asked for in both cases, so that they take the same time and fail the same way.
+// next: that one is asked for in both cases, so that they take the same time and fail the same way, if the last is not of just now.
 func (g *Gateway) decide(ctx context.Context, x *Exchange, m *member) error {
 	if err := g.mayReach(x, m); err != nil {
 		return err
@@ -97,7 +97,7 @@ func (g *Gateway) decide(ctx context.Context, x *Exchange, m *member) error {
 	o := x.object(m, method, m.lister().catalog.sound(method))
 	x.weigh(o)
 	if x.kind() != policy.KindResource && !x.passes(o) {
-		l, err := g.lists(ctx, m.lister(), method)
+		l, err := g.listsNow(ctx, m.lister(), method)
 		if err == nil {
 			err = l.err
 		}

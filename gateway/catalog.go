@@ -21,6 +21,7 @@ const (
 	itemsMost = 100_000             // elements of one list
 	bytesMost = 64 << 20            // bytes of one list
 	retryList = 2 * time.Second     // how long a failed list counts, and the ttlMs that clients are told then
+	guessList = time.Second         // how long names that a list does not have are unknown without asking anew
 	ttlMost   = 24 * 60 * 60 * 1000 // ms; a server cannot ask for more
 )
 
@@ -51,6 +52,7 @@ type listing struct {
 	dropped bool // some element of the server is not among items
 	drifts  []Drift
 	public  bool
+	had     time.Time // when the server gave it
 	expires time.Time
 	own     bool  // it is one caller's own, which no other may see
 	err     error // the list could not be had; items is empty
@@ -104,7 +106,7 @@ func (c *catalog) age() {
 	for _, s := range c.slots {
 		if s.cur != nil {
 			l := *s.cur
-			l.expires = time.Now()
+			l.had, l.expires = time.Time{}, time.Now()
 			s.cur = &l
 		}
 	}
@@ -193,6 +195,15 @@ func (g *Gateway) lists(ctx context.Context, m *member, method mcp.Method) (*lis
 	}
 }
 
+// listsNow returns a list of a server in which to look for a name that the last one does not have: a fresh one, unless the last
+// was had a moment ago, so that whoever guesses names has no server asked for each of them.
+func (g *Gateway) listsNow(ctx context.Context, m *member, method mcp.Method) (*listing, error) {
+	if l := m.catalog.last(method); l != nil && time.Since(l.had) < guessList {
+		return l, nil
+	}
+	return g.lists(ctx, m, method)
+}
+
 // asleep tells whether a server has no process to ask, and keeps its list good for a while then: it does not change before
 // there is one. The caller holds the lock of the catalog.
 func (m *member) asleep(s *slot) bool {
@@ -213,6 +224,7 @@ func (g *Gateway) refresh(m *member, method mcp.Method, s *slot) {
 		epoch := s.epoch
 		c.mu.Unlock()
 		l := g.fetch(m, method)
+		l.had = time.Now()
 		c.mu.Lock()
 		if s.epoch != epoch && try < 3 {
 			c.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -371,17 +372,52 @@ func TestDeniedAsksAsUnknown(t *testing.T) {
 		answerOf(c, "tools/call", `"name":"`+name+`"`)
 		return len(s.Received("tools/list")) - before
 	}
-	if denied, unknown := asked("one__odd"), asked("one__zzz"); denied != unknown {
-		t.Errorf("the server is asked for its list %d times for a denied tool, %d for an unknown one", denied, unknown)
+	for _, name := range []string{"one__odd", "one__zzz"} {
+		testenv.Eventually(t, "the server is asked for its list for "+name, func() bool { return asked(name) == 1 })
 	}
 	if n := asked("one__look"); n != 0 {
 		t.Errorf("asked %d times for a permitted one", n)
 	}
 	ill.Store(true)
-	denied := answerOf(c, "tools/call", `"name":"one__odd"`)
+	var denied string
+	testenv.Eventually(t, "the server's error is answered", func() bool {
+		denied = answerOf(c, "tools/call", `"name":"one__odd"`)
+		return strings.Contains(denied, "ill")
+	})
 	if unknown := answerOf(c, "tools/call", `"name":"one__zzz"`); denied != unknown {
 		t.Errorf("%s\nwant %s", denied, unknown)
 	}
+}
+
+// TestGuessesAskSeldom: whoever guesses names has a server, whose list is never fresh, asked for it once a second at most, and a
+// tool that the server has by then is found all the same.
+func TestGuessesAskSeldom(t *testing.T) {
+	t.Parallel()
+	var more atomic.Bool
+	s := testenv.HTTPServer(t, testenv.Script{On: map[string]func(*testenv.Call){"tools/list": func(c *testenv.Call) {
+		tools := `{"name":"look","inputSchema":{"type":"object"}}`
+		if more.Load() {
+			tools += `,{"name":"late","inputSchema":{"type":"object"}}`
+		}
+		c.Complete(`"ttlMs":0,"cacheScope":"public","tools":[` + tools + `]`)
+	}}})
+	all := ofGroup("all", "all")
+	g := testenv.Serve(t, testenv.Config{Servers: map[string]*testenv.Server{"one": s}, More: map[string]any{
+		"auth": authOf(all), "policies": grants(map[string]any{"all": map[string]any{"allow": []string{"*"}}}),
+	}})
+	c := speaks(g, testenv.Modern, "/mcp", all)
+	c.Call("tools/list", "")
+	began, before := time.Now(), len(s.Received("tools/list"))
+	for i := range 100 {
+		if r := c.Call("tools/call", fmt.Sprintf(`"name":"one__guess%d"`, i)); r.Result() != nil {
+			t.Fatal(r)
+		}
+	}
+	if n, most := len(s.Received("tools/list"))-before, 1+int(time.Since(began)/time.Second); n > most {
+		t.Errorf("the server is asked for its list %d times for 100 names, want %d at most", n, most)
+	}
+	more.Store(true)
+	testenv.Eventually(t, "the tool that is new is found", func() bool { return c.Call("tools/call", `"name":"one__late"`).Result() != nil })
 }
 
 // TestDeniedOnRecord: what looks unknown to the caller is on record as denied.
