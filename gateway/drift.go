@@ -204,7 +204,8 @@ func (g *Gateway) Quarantined() map[string]int {
 // quarantine remembers which definitions are on record as kept from callers.
 type quarantine struct {
 	mu sync.Mutex
-	m  map[[2]string]string // hash by server and tool
+	m  map[[2]string]map[string]bool // hashes by server and tool: several where lists differ by caller
+	n  int                           // hashes
 }
 
 // quarantineMost bounds what is remembered. Past it, some is recorded again.
@@ -215,20 +216,36 @@ func (q *quarantine) enter(d *Drift) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	k := [2]string{d.Server, d.Tool}
-	if hash, in := q.m[k]; in && hash == d.Hash {
+	if q.m[k][d.Hash] {
 		return false
 	}
-	if q.m == nil || len(q.m) >= quarantineMost {
-		q.m = map[[2]string]string{}
+	if q.m == nil || q.n >= quarantineMost {
+		q.m, q.n = map[[2]string]map[string]bool{}, 0
 	}
-	q.m[k] = d.Hash
+	if q.m[k] == nil {
+		q.m[k] = map[string]bool{}
+	}
+	q.m[k][d.Hash] = true
+	q.n++
 	return true
 }
 
-func (q *quarantine) leave(server, tool string) {
+// leave forgets what was in quarantine of a tool that is as approved, so that it is recorded if it returns. Where lists differ by
+// caller others may still have a definition that is kept back: no other than that with the hash is forgotten then.
+func (q *quarantine) leave(server, tool, hash string, differ bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	delete(q.m, [2]string{server, tool})
+	k := [2]string{server, tool}
+	switch all := q.m[k]; {
+	case !differ:
+		q.n -= len(all)
+		delete(q.m, k)
+	case all[hash]:
+		q.n--
+		if delete(all, hash); len(all) == 0 {
+			delete(q.m, k)
+		}
+	}
 }
 
 // quarantined puts on record that a tool is kept from callers from now on.

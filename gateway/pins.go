@@ -139,7 +139,7 @@ func (g *Gateway) pinned(m *member, it *item) (drift *Drift, ok bool) {
 	now := g.approvals.now.Load()
 	verdict := now.book.Check(m.Name, it.key, d)
 	if verdict == pinning.Same {
-		g.quarantine.leave(m.Name, it.key)
+		g.quarantine.leave(m.Name, it.key, d.Hash, m.kin != nil)
 		return nil, true
 	}
 	drift = &Drift{

@@ -249,3 +249,62 @@ func TestPinSettings(t *testing.T) {
 	g.Configure(pinned(s.Server, "off", filepath.Join(t.TempDir(), "none.lock")))
 	lists("pay", "grown")
 }
+
+// TestPinPerCaller: where lists differ by caller, what is approved counts for each caller's own list, and what is kept from one
+// who has it is on record, once.
+func TestPinPerCaller(t *testing.T) {
+	t.Parallel()
+	for name, start := range map[string]func(testing.TB, testenv.Script) *testenv.Server{"http": testenv.HTTPServer, "stdio": testenv.StdioServer} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, testenv.Script{
+				Tools: []string{paysBills}, Capabilities: `{"tools":{"listChanged":true}}`,
+				On: map[string]func(*testenv.Call){"tools/list": func(c *testenv.Call) {
+					tools := []string{paysBills}
+					if seen := c.Seen(); strings.Contains(seen.User+" "+seen.Env, "bob") {
+						tools = []string{paysYou, grown}
+					}
+					c.Result(`{"resultType":"complete","ttlMs":0,"cacheScope":"private","tools":[` + strings.Join(tools, ",") + `]}`)
+				}},
+			})
+			lock := filepath.Join(t.TempDir(), "toolcrib.lock")
+			approveAt(t, lock, "bank", paysBills)
+			entry := map[string]any{"env": map[string]any{"WHO": "${principal.subject}", "GORACE": "atexit_sleep_ms=0"}}
+			if name == "http" {
+				entry = map[string]any{"headers": map[string]any{"X-User": "${principal.subject}"}}
+			}
+			alice, bob := ofGroup("alice"), ofGroup("bob")
+			g := testenv.Serve(t, testenv.Config{
+				Entries: map[string]any{"bank": s.Entry(entry)},
+				More:    map[string]any{"pin": "strict", "launch": map[string]any{"lock": lock}, "auth": authOf(alice, bob), "audit": map[string]any{}},
+			})
+			lists := func(h holder, names ...string) {
+				t.Helper()
+				c := speaks(g, testenv.Modern, "/servers/bank/mcp", h)
+				testenv.Eventually(t, h.name+" sees "+strings.Join(names, ", "), func() bool {
+					return slices.Equal(c.Call("tools/list", "").Names("tools"), names)
+				})
+				for _, tool := range []string{"pay", "grown"} {
+					if r := c.Tool(tool, "{}"); (r.Result() != nil) != slices.Contains(names, tool) {
+						t.Errorf("%s calls %s: %s", h.name, tool, r)
+					}
+				}
+			}
+			for range 3 {
+				lists(alice, "pay")
+				lists(bob)
+			}
+			approveAt(t, lock, "bank", grown)
+			lists(bob, "grown")
+			lists(alice, "pay")
+			approveAt(t, lock, "bank", paysYou) // one definition of a name is approved, whoever has it
+			lists(bob, "pay", "grown")
+			lists(alice)
+			g.Stop()
+			_, text := records(t, g.StateDir)
+			if n := strings.Count(text, `"quarantine"`); n != 3 { // two of bob's, and then alice's
+				t.Errorf("%d are on record", n)
+			}
+		})
+	}
+}
