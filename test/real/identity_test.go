@@ -6,6 +6,8 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
@@ -14,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,15 +36,15 @@ const (
 
 // TestIdentity runs the gateway with authorization servers that others wrote, and with clients that find them by themselves.
 func TestIdentity(t *testing.T) {
-	t.Parallel()
 	buildDex(t)
+	t.Parallel()
 	p := needParts(t)
 	i := startIdentities(t, p)
 	i.groups(t, "alice", "staff")
 	upstream := everythingServer(t, p, true)
 	for name, test := range map[string]func(*testing.T, *parts, *identities, string){
 		"clean": testCleanClients, "step-up": testStepUp, "issuers": testIssuers, "revoked": testRevoked, "group": testGroupLost, "login": testLogin,
-		"dex": testDex,
+		"dex": testDex, "path": testUnderPath,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -224,6 +227,28 @@ func testCleanClients(t *testing.T, p *parts, i *identities, upstream string) {
 				}
 			})
 		}
+	}
+}
+
+// testUnderPath: the same where a proxy serves the gateway under a path.
+func testUnderPath(t *testing.T, p *parts, i *identities, upstream string) {
+	var gateway atomic.Pointer[url.URL]
+	proxy := &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(gateway.Load()) }}
+	front := httptest.NewServer(http.StripPrefix("/tools", proxy))
+	t.Cleanup(front.Close)
+	u, err := url.Parse(guarded(t, upstream, map[string]any{"publicURL": front.URL + "/tools"}, issuer(i.rsa)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gateway.Store(u)
+	for _, name := range []string{"typescript-1", "typescript-2-auto", "go-modern"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := followers[name](t, p, journey{URL: front.URL + "/tools/mcp", Redirect: callback, Document: i.document, Person: i.person})
+			if !slices.Contains(c.Tools, plainTool) || c.Logins != 1 {
+				t.Errorf("%+v; wanted the tools and one login", c)
+			}
+		})
 	}
 }
 
