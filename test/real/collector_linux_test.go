@@ -7,28 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"testing"
 )
 
 // collectorBinary builds what takes logs with the receiver of the OpenTelemetry Collector.
-var collectorBinary = sync.OnceValues(func() (string, error) {
-	cache, err := cacheDir()
-	if err != nil {
-		return "", err
-	}
-	unlock, err := lock(filepath.Join(cache, "lock-collector"))
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	const folder = "fixtures/collector/"
-	dir, err := once(cache, "collector", []string{folder + "go.mod", folder + "go.sum", folder + "main.go"}, func(dir string) error {
-		_, err := output(folder, "go", "build", "-mod=readonly", "-trimpath", "-o", dir+string(filepath.Separator), ".")
-		return err
-	})
-	return filepath.Join(dir, "collector"), err
-})
+var collectorBinary = buildApart("collector", ".", "main.go")
 
 // collected is a record as the collector has it.
 type collected struct {

@@ -19,23 +19,8 @@ import (
 	"github.com/toolcrib/toolcrib/internal/testenv"
 )
 
-// dexBinary builds Dex, which takes longer than all other parts, and apart from them.
-var dexBinary = sync.OnceValues(func() (string, error) {
-	cache, err := cacheDir()
-	if err != nil {
-		return "", err
-	}
-	unlock, err := lock(filepath.Join(cache, "lock-dex"))
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	dir, err := once(cache, "dex", []string{"fixtures/dex/go.mod", "fixtures/dex/go.sum"}, func(dir string) error {
-		_, err := output("fixtures/dex", "env", "CGO_ENABLED=0", "go", "build", "-mod=readonly", "-trimpath", "-o", dir+string(filepath.Separator), "tool")
-		return err
-	})
-	return filepath.Join(dir, "dex"), err
-})
+// dexBinary builds Dex, which takes longer than all other parts.
+var dexBinary = buildApart("dex", "tool")
 
 // buildDex begins to build Dex, so that the tests that need none of it do not wait.
 func buildDex(t *testing.T) {

@@ -220,6 +220,32 @@ func buildServers(cache string) (string, error) {
 	})
 }
 
+// buildApart builds a program of a module of its own in fixtures on first use, so that only the tests that need it wait for it. pins
+// are the module's own files besides go.mod and go.sum.
+func buildApart(name, what string, pins ...string) func() (string, error) {
+	return sync.OnceValues(func() (string, error) {
+		cache, err := cacheDir()
+		if err != nil {
+			return "", err
+		}
+		unlock, err := lock(filepath.Join(cache, "lock-"+name))
+		if err != nil {
+			return "", err
+		}
+		defer unlock()
+		folder := filepath.Join("fixtures", name)
+		files := []string{filepath.Join(folder, "go.mod"), filepath.Join(folder, "go.sum")}
+		for _, pin := range pins {
+			files = append(files, filepath.Join(folder, pin))
+		}
+		dir, err := once(cache, name, files, func(dir string) error {
+			_, err := output(folder, "env", "CGO_ENABLED=0", "go", "build", "-mod=readonly", "-trimpath", "-o", dir+string(filepath.Separator), what)
+			return err
+		})
+		return filepath.Join(dir, name), err
+	})
+}
+
 // output runs a command to its end. Its error quotes what the command printed.
 func output(dir, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), installTimeout)
