@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -35,9 +36,9 @@ func openStore(c *v1.Config) *store.Lazy {
 // firstKey makes the key with which all others are made, when the store has never had any. It waits for a store that is away. A
 // key that is being made is told of, also when the gateway stops meanwhile.
 func (s *server) firstKey(ctx context.Context) {
+	k, secret := control.FirstKey(time.Now().UTC())
 	for told := false; ; told = true {
-		k, secret := control.FirstKey(time.Now().UTC())
-		made, err := s.store.AddFirstKey(context.WithoutCancel(ctx), k)
+		made, err := s.addFirstKey(context.WithoutCancel(ctx), k, told)
 		switch {
 		case made:
 			s.tellFirstKey(secret)
@@ -52,6 +53,23 @@ func (s *server) firstKey(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// addFirstKey reports whether the store has the key for its first. Where it was tried before, it may have it since then: it is not
+// only what fails that comes without an answer.
+func (s *server) addFirstKey(ctx context.Context, k *store.Key, again bool) (bool, error) {
+	made, err := s.store.AddFirstKey(ctx, k)
+	if made || err != nil || !again {
+		return made, err
+	}
+	switch _, err := s.store.Key(ctx, k.ID); {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, store.ErrNotFound):
+		return false, nil
+	default:
+		return false, err
 	}
 }
 
