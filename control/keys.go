@@ -69,6 +69,7 @@ type Keys struct {
 const (
 	labelMost   = 256 // runes, as in auth.apiKeys
 	listMost    = 64
+	lastYear    = 9999 // that JSON can write
 	overlapMost = 30 * 24 * time.Hour
 	// What the key has that the first start makes.
 	firstName    = "admin"
@@ -268,6 +269,9 @@ func (a *API) check(k *store.Key) error {
 	}
 	if !k.Expires.IsZero() && !k.Expires.After(a.o.Now()) {
 		return wrong("expires", k.Expires.Format(time.RFC3339), "name a time to come", "is past")
+	}
+	if k.Expires.Year() > lastYear {
+		return wrong("expires", k.Expires.Format(time.RFC3339), "leave it out for a key that does not end", "is too far away")
 	}
 	return nil
 }

@@ -100,7 +100,7 @@ func (c *certificates) verify(cert *x509.Certificate, state *tls.ConnectionState
 
 // principal reads a certificate.
 func (c *certificates) principal(cert *x509.Certificate) (*Principal, error) {
-	p := &Principal{Method: MethodCertificate, Tenant: c.spec.Tenant, Expires: cert.NotAfter.Add(time.Second)}
+	p := &Principal{Method: MethodCertificate, Tenant: c.spec.Tenant, Expires: ending(cert.NotAfter.Add(time.Second))}
 	if p.Tenant == "" {
 		p.Tenant = defaultTenant
 	}

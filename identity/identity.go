@@ -92,6 +92,16 @@ func keyOf(tenant, subject string) string {
 	return url.PathEscape(tenant) + "/" + url.PathEscape(subject)
 }
 
+// ending is the end of a credential as principals have it: in UTC, and no later than JSON can write. Certificates without an end
+// have the last second that there is (RFC 5280 section 4.1.2.5).
+func ending(t time.Time) time.Time {
+	last := time.Unix(farthestAt, 0)
+	if t.After(last) {
+		t = last
+	}
+	return t.UTC()
+}
+
 // over reports whether the credential has ended.
 func (p *Principal) over(now time.Time) bool { return !p.Expires.IsZero() && !now.Before(p.Expires) }
 

@@ -89,7 +89,7 @@ func (is *issuer) times(c claims, now time.Time) (expires time.Time, err error) 
 		return exp, err
 	}
 	if !exp.IsZero() {
-		expires = exp.Add(skew)
+		expires = ending(exp.Add(skew))
 	}
 	for _, name := range []string{"nbf", "iat"} {
 		at, err := c.time(name)

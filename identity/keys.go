@@ -63,7 +63,7 @@ func (k *keys) add(c *v1.APIKey) error {
 	case until.IsZero():
 		return fmt.Errorf("previousUntil of %q is missing: say when the previous key ends", p.Subject)
 	case p.Expires.IsZero() || until.Before(p.Expires):
-		before.Expires = until
+		before.Expires = ending(until)
 	}
 	return k.enter(&before, "previous", string(c.Previous))
 }
@@ -79,7 +79,7 @@ func keyPrincipal(c *v1.APIKey) (*Principal, error) {
 	}
 	p := &Principal{
 		Subject: c.Name, Tenant: cmp.Or(c.Tenant, defaultTenant), Groups: slices.Clone(c.Groups), Roles: slices.Clone(c.Roles),
-		Scopes: slices.Clone(c.Scopes), Method: MethodAPIKey, Expires: expires, credentials: maps.Clone(c.Credentials),
+		Scopes: slices.Clone(c.Scopes), Method: MethodAPIKey, Expires: ending(expires), credentials: maps.Clone(c.Credentials),
 	}
 	for name, value := range c.Attributes {
 		p.attribute(name, value)

@@ -132,7 +132,7 @@ func (m *managed) kept(was *managedKey, k *store.Key) *managedKey {
 
 func managedPrincipal(k *store.Key, d store.Digest) *Principal {
 	p := &Principal{
-		Subject: k.Name, Tenant: k.Tenant, Groups: k.Groups, Roles: k.Roles, Scopes: k.Scopes, Method: MethodAPIKey, Expires: k.Ends(d),
+		Subject: k.Name, Tenant: k.Tenant, Groups: k.Groups, Roles: k.Roles, Scopes: k.Scopes, Method: MethodAPIKey, Expires: ending(k.Ends(d)),
 		key: keyOf(k.Tenant, k.Name) + "//managed", proof: &proof{digest: d, managed: k.ID},
 	}
 	for name, value := range k.Attributes {

@@ -24,6 +24,7 @@ import (
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/identity"
+	"github.com/toolcrib/toolcrib/internal/testenv"
 	"github.com/toolcrib/toolcrib/store"
 )
 
@@ -293,6 +294,31 @@ func TestCertificateSubjects(t *testing.T) {
 		p, err := g.Identify(t.Context(), ca.shows(t, &one))
 		if err != nil || p.Subject != want || p.Tenant != "ops" {
 			t.Errorf("%s: got %+v, %v", subject, p, err)
+		}
+	}
+}
+
+// TestFarEnds: credentials that end when no calendar goes on are credentials, also for other replicas.
+func TestFarEnds(t *testing.T) {
+	t.Parallel()
+	ca, i := newAuthority(t), testenv.NewIssuer(t, "ES256", "")
+	last := time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	auth := v1.Auth{
+		ClientCertificates: &v1.ClientCertificates{Subject: "cn", Tenant: "default"}, Issuers: []v1.Issuer{of(i)},
+		APIKeys: []v1.APIKey{{Name: "ci", Key: ciKey, Expires: "9999-12-31T23:59:59-10:00"}},
+	}
+	here, there := newGate(t), newGate(t)
+	here.configure(auth)
+	there.configure(auth)
+	here.a.TrustClients(ca.pool)
+	there.a.TrustClients(ca.pool)
+	certified, err := here.Identify(t.Context(), ca.shows(t, &x509.Certificate{Subject: pkix.Name{CommonName: "alice"}, NotAfter: last}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []*identity.Principal{certified, here.takes(ciKey), here.takes(i.Token("alice", resource, testenv.Claims{"exp": last.Unix()}))} {
+		if q, err := there.Decode(p.Encode()); err != nil || q.Key() != p.Key() || !q.Expires.Equal(last) {
+			t.Errorf("%s: got %+v, %v", p.Method, q, err)
 		}
 	}
 }

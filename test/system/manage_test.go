@@ -270,7 +270,8 @@ func TestOddQuestions(t *testing.T) {
 		`{}`: "name", `{"name":""}`: "name", `{"name":" a"}`: "name", `{"name":"a\n"}`: "name", `{"name":"` + long + `"}`: "name",
 		`{"name":"a\u202eb"}`: "name", `{"name":"a","tenant":"\u0000"}`: "tenant", `{"name":"a","roles":["nope"]}`: "roles",
 		`{"name":"a","groups":[""]}`: "groups", `{"name":"a","expires":"2001-01-01T00:00:00Z"}`: "expires", `{"name":"a","expires":"soon"}`: "the body",
-		`{"name":"a","attributes":{"":"x"}}`: "attributes", `{"name":"a","id":"aaaaaaaaaaaaaaaa"}`: "unknown field",
+		`{"name":"a","expires":"9999-12-31T23:59:59-10:00"}`: "expires",
+		`{"name":"a","attributes":{"":"x"}}`:                 "attributes", `{"name":"a","id":"aaaaaaaaaaaaaaaa"}`: "unknown field",
 		`{"name":"` + strings.Repeat("x", 70<<10) + `"}`:                "more than",
 		`{"name":"a","groups":[` + strings.Repeat(`"g",`, 64) + `"g"]}`: "groups",
 	} {
