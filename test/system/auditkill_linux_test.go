@@ -203,8 +203,13 @@ func TestAuditDiskFull(t *testing.T) {
 	}
 	limit := func(size uint64) {
 		t.Helper()
-		if err := unix.Prlimit(p.Replicas[0].PID, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: size, Max: unix.RLIM_INFINITY}, nil); err != nil {
-			t.Skip(err)
+		var now unix.Rlimit
+		err := unix.Prlimit(p.Replicas[0].PID, unix.RLIMIT_FSIZE, nil, &now)
+		if err == nil {
+			err = unix.Prlimit(p.Replicas[0].PID, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: min(size, now.Max), Max: now.Max}, nil)
+		}
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 	limit(uint64(info.Size()) + 2000)
