@@ -19,8 +19,9 @@ import (
 	"time"
 )
 
-// installTimeout bounds one installation; npm fetches some 200 MB.
-const installTimeout = 8 * time.Minute
+// installTimeout bounds one installation; npm fetches some 200 MB, and Dex takes
+// some four minutes of a processor to compile.
+const installTimeout = 15 * time.Minute
 
 // minNode is the oldest Node.js that the conformance suite and the Inspector run on.
 const minNode = 22
