@@ -12,7 +12,7 @@ import (
 // What is well formed, but can never match anything, is warned of, and nothing else is.
 func TestSuspects(t *testing.T) {
 	c := cedarConfig("p.cedar", `permit(principal, action, resource) when { principal.method == "apikey" || "corp" == principal.issuer };
-forbid(principal, action, resource) when { resource.server == "serach" && resource.toolset != "suport" };
+forbid(principal, action, resource) when { resource.server == "serach" && resource.toolset != "supprt" };
 forbid(principal, action, resource) unless { principal.roles.contains("analist") || resource.shown == "filse__read" };
 permit(principal, action, resource) when {
   principal.method == "token" && principal.issuer == "idp.example" && principal.issuer != "" && resource.server == "pay" &&
@@ -39,7 +39,7 @@ permit(principal, action, resource) when {
 		`p.cedar:1: principal.method is never "apikey"; there are: anonymous, api_key, token, client_certificate, trusted_proxy`,
 		`p.cedar:1: principal.issuer is never "corp"; the names of auth.issuers are: idp.example`,
 		`p.cedar:2: there is no server "serach" in mcpServers`,
-		`p.cedar:2: there is no toolset "suport" in toolsets`,
+		`p.cedar:2: there is no toolset "supprt" in toolsets`,
 		`p.cedar:3: there is no role "analist" in policies.roles`,
 		`p.cedar:3: resource.shown is never "filse__read"` + begin,
 	}

@@ -163,7 +163,8 @@ func TestNobodyGivesMore(t *testing.T) {
 	c := testenv.Config{More: map[string]any{"auth": map[string]any{"anonymous": "deny"}, "policies": map[string]any{
 		"roles": map[string]any{"keeper": map[string]any{"manage": []string{"keys:*"}}, "careful": map[string]any{"deny": []string{"*__delete_*"}}},
 		"bindings": []any{
-			map[string]any{"group": "keepers", "role": "keeper"}, map[string]any{"subject": "boss", "role": "admin"},
+			map[string]any{"group": "keepers", "role": "keeper"},
+			map[string]any{"subject": "boss", "role": "admin"},
 			map[string]any{"subject": "marked", "role": "careful"},
 		},
 	}}}

@@ -126,8 +126,11 @@ func TestPinMembers(t *testing.T) {
 		g := testenv.Serve(t, pinned(s.Server, "strict", lock))
 		c := g.Client(testenv.Modern, "/servers/bank/mcp")
 		for _, change := range [][2]string{
-			{`"maximum":10`, `"maximum":10.0`}, {`"maximum":10`, `"maximum":10,"description":"and your keys"`}, {`"readOnlyHint":true`, `"readOnlyHint":false`},
-			{`,"annotations":{"readOnlyHint":true}`, ``}, {`"type":"object",`, `"type":"object","required":["sum"],`},
+			{`"maximum":10`, `"maximum":10.0`},
+			{`"maximum":10`, `"maximum":10,"description":"and your keys"`},
+			{`"readOnlyHint":true`, `"readOnlyHint":false`},
+			{`,"annotations":{"readOnlyHint":true}`, ``},
+			{`"type":"object",`, `"type":"object","required":["sum"],`},
 		} {
 			s.tools.Store(&[]string{other})
 			testenv.Eventually(t, "the tool is offered", func() bool { return slices.Equal(c.Call("tools/list", "").Names("tools"), []string{"pay"}) })
