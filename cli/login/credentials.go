@@ -11,8 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"syscall"
 	"time"
+
+	"github.com/toolcrib/toolcrib/internal/files"
 )
 
 // Credential is what opens one gateway: an API key, or the tokens of a login.
@@ -59,7 +60,6 @@ func Default() (*File, error) {
 const (
 	fileMost = 4 << 20
 	lockTime = 30 * time.Second
-	lockWait = 20 * time.Millisecond
 	// early is how long before its end a token is replaced.
 	early = time.Minute
 )
@@ -103,16 +103,7 @@ func (f *File) write(c *contents) error {
 	if err != nil {
 		return err
 	}
-	next, err := os.CreateTemp(filepath.Dir(f.Path), ".credentials-*") // of mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(next.Name()) // when it was not renamed
-	_, err = next.Write(append(b, '\n'))
-	if err = errors.Join(err, next.Sync(), next.Close()); err != nil {
-		return err
-	}
-	return os.Rename(next.Name(), f.Path)
+	return files.Replace(f.Path, append(b, '\n'), 0o600)
 }
 
 // change changes the file, one process at a time.
@@ -142,22 +133,7 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	for {
-		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { _ = file.Close() }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			_ = file.Close()
-			return nil, err
-		}
-		select {
-		case <-ctx.Done():
-			_ = file.Close()
-			return nil, fmt.Errorf("%s is in use by another process: %w", path, ctx.Err())
-		case <-time.After(lockWait):
-		}
-	}
+	return files.Lock(ctx, file)
 }
 
 // Put keeps the credential of a gateway.

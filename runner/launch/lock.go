@@ -14,10 +14,9 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"syscall"
-	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/internal/files"
 	"github.com/toolcrib/toolcrib/pinning"
 )
 
@@ -191,7 +190,7 @@ func UpdateLock(ctx context.Context, path string, change func(*Lock) error) erro
 	if err != nil || bytes.Equal(before, after) {
 		return err
 	}
-	if err := replace(path, after); err != nil {
+	if err := files.Replace(path, after, fileMode); err != nil {
 		return fmt.Errorf("lock file %s cannot be written: %w", path, err)
 	}
 	return nil
@@ -207,23 +206,8 @@ func (l *Lock) encode() ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// replace writes a file so that readers see the old content or the new.
-func replace(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // when it was not renamed
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
-
-// retryLock is how often a lock that another process holds is tried.
-const retryLock = 50 * time.Millisecond
+// fileMode is that of what others may read.
+const fileMode = 0o644
 
 // exclusive locks a folder or file against other processes, and waits until ctx ends.
 func exclusive(ctx context.Context, path string) (unlock func(), err error) {
@@ -231,22 +215,7 @@ func exclusive(ctx context.Context, path string) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { _ = f.Close() }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			_ = f.Close()
-			return nil, err
-		}
-		select {
-		case <-ctx.Done():
-			_ = f.Close()
-			return nil, fmt.Errorf("is in use by another process: %w", ctx.Err())
-		case <-time.After(retryLock):
-		}
-	}
+	return files.Lock(ctx, f)
 }
 
 // lockCache reads a lock file again only when it has changed.

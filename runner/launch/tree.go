@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/toolcrib/toolcrib/internal/files"
 )
 
 const (
@@ -94,7 +96,7 @@ func sealTree(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := replace(filepath.Join(dir, listName), list.Bytes()); err != nil {
+	if err := files.Replace(filepath.Join(dir, listName), list.Bytes(), fileMode); err != nil {
 		return "", err
 	}
 	return digestOf(list.Bytes()), nil
