@@ -303,9 +303,9 @@ func ring(c *v1.Config, stateDir string) (*seal.Ring, error) {
 func (s *server) watch(ctx context.Context) {
 	s.task(func() { s.gw.Warm(ctx) })
 	if s.tls != nil {
-		s.task(func() { s.tls.watch(ctx) })
+		s.task(func() { often(ctx, s.tls.look) })
 	}
-	s.task(func() { s.watchApprovals(ctx) })
+	s.task(func() { often(ctx, s.gw.Repin) }) // what is approved meanwhile counts
 	if s.source == nil {
 		return
 	}
@@ -326,8 +326,8 @@ func (s *server) watch(ctx context.Context) {
 	})
 }
 
-// watchApprovals has what is approved meanwhile count.
-func (s *server) watchApprovals(ctx context.Context) {
+// often does what looks for changes, until ctx ends.
+func often(ctx context.Context, look func()) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
@@ -335,15 +335,13 @@ func (s *server) watchApprovals(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			s.gw.Repin()
+			look()
 		}
 	}
 }
 
 func (s *server) task(f func()) {
-	s.tasks.Go(func() {
-		f()
-	})
+	s.tasks.Go(f)
 }
 
 // apply makes a changed configuration the present one, or keeps the old one and says why.

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -84,25 +83,16 @@ func (f *tlsFiles) serving() *tls.Config {
 	}
 }
 
-// watch reads the files again when they change; what cannot be used leaves what was there before.
-func (f *tlsFiles) watch(ctx context.Context) {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		now := f.stamps()
-		if now == f.seen {
-			continue
-		}
-		f.seen = now
-		if err := f.read(); err != nil {
-			f.log.Error("the files of tls changed and cannot be used; what they held before stays", "error", err)
-			continue
-		}
-		f.log.Info("the files of tls changed, and are in use")
+// look reads the files again when they changed; what cannot be used leaves what was there before.
+func (f *tlsFiles) look() {
+	now := f.stamps()
+	if now == f.seen {
+		return
 	}
+	f.seen = now
+	if err := f.read(); err != nil {
+		f.log.Error("the files of tls changed and cannot be used; what they held before stays", "error", err)
+		return
+	}
+	f.log.Info("the files of tls changed, and are in use")
 }
