@@ -2,9 +2,6 @@ package identity_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -12,7 +9,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"maps"
-	"math/big"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -187,54 +183,26 @@ func TestManyStrangers(t *testing.T) {
 
 // authority signs certificates.
 type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+	ca   tls.Certificate
 	pool *x509.CertPool
 }
 
 func newAuthority(t testing.TB) *authority {
 	t.Helper()
 	a := &authority{pool: x509.NewCertPool()}
-	a.cert, a.key = a.sign(t, &x509.Certificate{
+	a.ca = testenv.Certificate(t, &x509.Certificate{
 		Subject: pkix.Name{CommonName: "CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	})
-	a.pool.AddCert(a.cert)
+	}, nil)
+	a.pool.AddCert(a.ca.Leaf)
 	return a
-}
-
-func (a *authority) sign(t testing.TB, c *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.SerialNumber, c.NotBefore = big.NewInt(time.Now().UnixNano()), time.Now().Add(-time.Minute)
-	if c.NotAfter.IsZero() {
-		c.NotAfter = time.Now().Add(time.Hour)
-	}
-	if !c.IsCA {
-		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	}
-	parent, by := a.cert, a.key
-	if parent == nil {
-		parent, by = c, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, parent, key.Public(), by)
-	if err != nil {
-		t.Fatal(err)
-	}
-	made, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return made, key
 }
 
 // shows is a request on a connection with the certificate.
 func (a *authority) shows(t testing.TB, c *x509.Certificate) *identity.Request {
 	t.Helper()
-	made, _ := a.sign(t, c)
-	state := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{made}, VerifiedChains: [][]*x509.Certificate{{made, a.cert}}}
+	c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	made := testenv.Certificate(t, c, &a.ca).Leaf
+	state := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{made}, VerifiedChains: [][]*x509.Certificate{{made, a.ca.Leaf}}}
 	return &identity.Request{Header: http.Header{}, Host: "tools.example.com", Path: "/mcp", TLS: state}
 }
 
