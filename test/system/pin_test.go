@@ -311,3 +311,26 @@ func TestPinPerCaller(t *testing.T) {
 		})
 	}
 }
+
+// TestPinTold: who listens at /mcp is told that an approval changed the lists, also of a server that never tells of changes.
+func TestPinTold(t *testing.T) {
+	t.Parallel()
+	for _, era := range testenv.Eras {
+		t.Run(era.String(), func(t *testing.T) {
+			t.Parallel()
+			s := testenv.HTTPServer(t, testenv.Script{Era: era, Tools: []string{paysBills}, Capabilities: `{"tools":{}}`})
+			lock := filepath.Join(t.TempDir(), "toolcrib.lock")
+			g := testenv.Serve(t, pinned(s, "strict", lock))
+			c := g.Modern("/mcp")
+			testenv.Eventually(t, "quarantine", func() bool {
+				return len(c.Call("tools/list", "").Names("tools")) == 0 && strings.Contains(g.Log(), "tool quarantined")
+			})
+			ear := c.Listen("1", `{"toolsListChanged":true}`)
+			approveAt(t, lock, "bank", paysBills)
+			ear.Await(toolsChanged, 1)
+			if names := c.Call("tools/list", "").Names("tools"); !slices.Equal(names, []string{"bank__pay"}) {
+				t.Errorf("it lists %v", names)
+			}
+		})
+	}
+}
