@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 )
 
 // position is how far a sink has got: it has everything up to Sequence.
@@ -41,13 +42,33 @@ func (r *reader) open() error {
 		if err != nil {
 			return err
 		}
-		for _, file := range files {
-			if ok, err := r.try(file.path); ok || err != nil {
-				return err
-			}
+		if ok, err := r.among(files); ok || err != nil {
+			return err
 		}
 	}
 	return errNoLine
+}
+
+// among opens the file if it is one of these. Where the present one was put aside meanwhile, and another has its name, lines between
+// would be passed over: it is not taken then.
+func (r *reader) among(files []logFile) (bool, error) {
+	for _, file := range files {
+		was := r.pos
+		ok, err := r.try(file.path)
+		if err != nil {
+			return false, err
+		}
+		if !ok {
+			continue
+		}
+		if again, err := filesOf(r.path); err != nil || file.path == r.path && !slices.Equal(files, again) {
+			r.close()
+			r.pos = was
+			return false, err
+		}
+		return true, nil
+	}
+	return false, nil
 }
 
 // try opens a file if it is the first, in their order, from which there is more to come.

@@ -223,6 +223,24 @@ func TestFollowerGoesOn(t *testing.T) {
 	}
 }
 
+// TestFollowedOverFiles: a sink gets all lines also while files are put aside all the time.
+func TestFollowedOverFiles(t *testing.T) {
+	k := &taker{}
+	audit.SetSink(t, "webhook", k)
+	c := config(t, v1.AuditSink{File: logName, Rotate: 1 << 10}, v1.AuditSink{Webhook: "http://127.0.0.1:1"})
+	l := open(t, c, audit.Options{})
+	for range 20 {
+		writeSome(t, l, 20)
+		eventually(t, "all that was written", func() bool { return l.Status().Sinks[0].Behind == 0 })
+	}
+	shut(t, l)
+	for i, seq := range k.all() {
+		if seq != uint64(i+1) {
+			t.Fatalf("record %d came as number %d", seq, i+1)
+		}
+	}
+}
+
 // TestLag: while a sink is behind by more than it may be, calls wait, and are refused after a while; then they go on.
 func TestLag(t *testing.T) {
 	k := &taker{}
