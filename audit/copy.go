@@ -21,7 +21,7 @@ type duplicate struct {
 }
 
 func newCopy(spec *v1.AuditSink, stateDir string) (Follower, error) {
-	path, lock, err := claim(pathOf(spec.File, stateDir))
+	path, lock, err := claim(pathOf(spec.File, stateDir), "")
 	if err != nil {
 		return nil, err
 	}

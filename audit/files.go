@@ -59,13 +59,15 @@ func slot(path string, n int) string {
 	return strings.TrimSuffix(path, ext) + "-" + strconv.Itoa(n+1) + ext
 }
 
-// claim takes the first log of that name that nobody else writes.
-func claim(path string) (own string, lock *os.File, err error) {
+// claim takes the first log of that name that nobody else writes, or only the one that is given.
+func claim(path, only string) (own string, lock *os.File, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", nil, err
 	}
 	for n := range slotsMost {
-		own = slot(path, n)
+		if own = slot(path, n); only != "" && own != only {
+			continue
+		}
 		lock, err = os.OpenFile(own+".lock", os.O_RDWR|os.O_CREATE, 0o600)
 		if err != nil {
 			return "", nil, err

@@ -53,6 +53,7 @@ type Log struct {
 	j           *journal   // nil until the first configuration with sinks
 	lock        *os.File
 	asked, path string // the file of the first configuration, and that which is written
+	only        string // the one file that may be written; empty for the first that is free
 	id          string // names the log
 	fresh       bool   // it begins now
 	from        atomic.Uint64
@@ -82,17 +83,22 @@ func Open(c *v1.Config, o Options) (*Log, error) {
 	if o.Stdout == nil {
 		o.Stdout = io.Discard
 	}
-	l := &Log{o: o, stateDir: c.StateDir, finish: make(chan struct{}), tended: make(chan struct{})}
-	l.life, l.end = context.WithCancel(context.Background())
-	l.keeper.wake = make(chan struct{}, 1)
-	l.follow.Store(&[]*runner{})
-	l.rules.Store(&rules{})
+	l := newLog(c.StateDir, o)
 	if err := l.Configure(c); err != nil {
 		_ = l.Close(l.life)
 		l.end()
 		return nil, err
 	}
 	return l, nil
+}
+
+func newLog(stateDir string, o Options) *Log {
+	l := &Log{o: o, stateDir: stateDir, finish: make(chan struct{}), tended: make(chan struct{})}
+	l.life, l.end = context.WithCancel(context.Background())
+	l.keeper.wake = make(chan struct{}, 1)
+	l.follow.Store(&[]*runner{})
+	l.rules.Store(&rules{})
+	return l
 }
 
 // sinksOf are the sinks of a configuration; those that go without saying too.
@@ -185,8 +191,11 @@ func (l *Log) Configure(c *v1.Config) error {
 	l.configured(c, primary, signer)
 	l.made.Store(now)
 	l.rules.Store(now)
-	if !began {
+	switch {
+	case !began:
 		l.announce(was, old, &c.Audit)
+	case l.only == "":
+		l.adopt(c, sinks)
 	}
 	return nil
 }

@@ -155,6 +155,66 @@ func TestShared(t *testing.T) {
 	}
 }
 
+// kill has a log be as it is when the process that writes it is killed.
+func kill(t *testing.T, l *audit.Log, c *v1.Config, name string) {
+	t.Helper()
+	kept := map[string][]byte{}
+	files, err := filepath.Glob(filepath.Join(c.StateDir, name+"*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if kept[f], err = os.ReadFile(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end, cancel := context.WithCancel(t.Context())
+	cancel() // nor does it wait for its sinks
+	if err := l.Close(end); err != nil {
+		t.Fatal(err)
+	}
+	for f, b := range kept {
+		replace(t, filepath.Dir(f), filepath.Base(f), b)
+	}
+}
+
+// TestOrphan: the log of a process that was killed is finished by the next one that starts, although that writes another: all of it
+// is signed, and sinks get what they lack. Then it stays as it is.
+func TestOrphan(t *testing.T) {
+	k := &taker{}
+	audit.SetSink(t, "webhook", k)
+	k.fail.Store(true)
+	const second = "audit-2.jsonl"
+	c := config(t, v1.AuditSink{File: logName}, v1.AuditSink{Webhook: "http://127.0.0.1:1"})
+	path, orphan := filepath.Join(c.StateDir, logName), filepath.Join(c.StateDir, second)
+	one, two := open(t, c, audit.Options{}), open(t, c, audit.Options{})
+	writeSome(t, two, 5)
+	kill(t, two, c, second)
+	kill(t, one, c, logName)
+	if r := good(t, c, orphan); r.Unsigned != 6 {
+		t.Fatalf("%+v", r)
+	}
+	k.fail.Store(false)
+	l := open(t, c, audit.Options{})
+	eventually(t, "the end of the log that was left", func() bool {
+		text, err := os.ReadFile(orphan)
+		return err == nil && bytes.Count(text, []byte(`"closed":true`)) == 1 && len(k.all()) >= 8+2 // and the two starts of the other
+	})
+	shut(t, l)
+	r := good(t, c, orphan)
+	if r.Unsigned != 0 || r.Last != 8 { // start, five, start, stop
+		t.Errorf("%+v", r)
+	}
+	if got, want := len(k.all()), int(good(t, c, path).Last+r.Last); got != want {
+		t.Errorf("the sink got %d of %d", got, want)
+	}
+	l = open(t, c, audit.Options{})
+	shut(t, l)
+	if again := good(t, c, orphan); again.Hash != r.Hash {
+		t.Errorf("%+v, before %+v", again, r)
+	}
+}
+
 // taker is a sink that can be made to take nothing.
 type taker struct {
 	mu   sync.Mutex

@@ -24,7 +24,7 @@ type found struct {
 
 // open begins or continues the log at path, or, where another process has that, at one beside it.
 func (l *Log) open(path string, rotate int64, s *rules) error {
-	own, lock, err := claim(path)
+	own, lock, err := claim(path, l.only)
 	if err != nil {
 		return err
 	}
