@@ -391,7 +391,8 @@ func (a *API) rotateKey(q *asked) (any, error) {
 	}
 	overlap := time.Duration(how.OverlapSeconds) * time.Second
 	if how.OverlapSeconds < 0 || how.OverlapSeconds > int64(overlapMost/time.Second) {
-		return nil, wrong("overlapSeconds", strconv.FormatInt(how.OverlapSeconds, 10), "take 30 days or less", "is not from 0 to %d", int64(overlapMost/time.Second))
+		return nil, wrong("overlapSeconds", strconv.FormatInt(how.OverlapSeconds, 10), "take 30 days or less",
+			"is not from 0 to %d", int64(overlapMost/time.Second))
 	}
 	k, err := a.key(q)
 	if err != nil {

@@ -65,7 +65,7 @@ func TestClosesToOthers(t *testing.T) {
 			if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
 				t.Errorf("%s: %v %v", name, info, err)
 			}
-			if err := os.Chmod(name, 0o666); err != nil { //nolint:gosec // as by mistake
+			if err := os.Chmod(name, 0o666); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -87,7 +87,7 @@ func TestLinks(t *testing.T) {
 	if _, err := os.Lstat(target); err == nil {
 		t.Error("a file was made where the link leads")
 	}
-	if err := os.WriteFile(target, nil, 0o644); err != nil { //nolint:gosec // as by mistake
+	if err := os.WriteFile(target, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	s, err := sqlite.Open(t.Context(), link)
