@@ -240,6 +240,20 @@ func TestTamperedFiles(t *testing.T) {
 		{"middle file gone", func(dir string) { remove(t, dir, w.names[1]) }, o, "missing", "are missing"},
 		{"last file gone", func(dir string) { remove(t, dir, logName) }, o, "truncated", "at the end"},
 		{"all files gone", func(dir string) { remove(t, dir, w.names...) }, o, "truncated", "lines 1 to"},
+		{"two files changed about", func(dir string) {
+			replace(t, dir, w.names[0], w.files[w.names[1]])
+			replace(t, dir, w.names[1], w.files[w.names[0]])
+		}, o, "missing", "at the beginning"},
+		{"a file twice", func(dir string) { replace(t, dir, w.names[1], w.files[w.names[0]]) }, o, "out of order", "comes again"},
+		{"older state of the last file", func(dir string) {
+			b := w.files[logName]
+			replace(t, dir, logName, b[:bytes.IndexByte(b, 0x0a)+1])
+		}, o, "truncated", "at the end"},
+		{"all of another log, and its head", func(dir string) {
+			for name, b := range other.files {
+				replace(t, dir, name, b)
+			}
+		}, o, "signature", "not given"},
 		{"head gone", func(dir string) { remove(t, dir, head) }, o, "head", "is missing"},
 		{"head of another log", func(dir string) { replace(t, dir, head, other.files[head]) }, o, "", "head"},
 		{"other key", func(string) {}, audit.VerifyOptions{Keys: other.keys}, "signature", "not given"},
