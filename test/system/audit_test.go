@@ -93,6 +93,9 @@ func TestAudited(t *testing.T) {
 	c.Post([]byte(`{"jsonrpc":`))
 	g.Modern("/servers/none/mcp").Call("tools/list", "")
 	g.Get("/nowhere", nil)
+	for _, method := range []string{http.MethodOptions, http.MethodPut} { // ask nothing of anyone
+		fetch(t, g, method, "/mcp", "", nil)
+	}
 	g.Modern("/mcp").Do(testenv.Request{Method: "tools/list", Header: http.Header{"Origin": {"https://evil.example"}}})
 	l := g.LegacyOf("/mcp", testenv.LegacyVersion, aliceKey)
 	l.Tool("one__tool0001", `{}`)
