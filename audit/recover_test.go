@@ -301,6 +301,17 @@ func TestFollowedOverFiles(t *testing.T) {
 	}
 }
 
+// TestCheckpoint: what was written is signed as often as audit.checkpoint says, while the log is open.
+func TestCheckpoint(t *testing.T) {
+	c := config(t, v1.AuditSink{File: logName})
+	c.Audit.Checkpoint = v1.Duration(10 * time.Millisecond)
+	l := open(t, c, audit.Options{})
+	for n := range 3 {
+		writeSome(t, l, 5)
+		eventually(t, "a checkpoint", func() bool { r := good(t, c, filepath.Join(c.StateDir, logName)); return r.Checkpoints > n && r.Signed >= uint64(5*(n+1)) })
+	}
+}
+
 // TestLag: while a sink is behind by more than it may be, calls wait, and are refused after a while; then they go on.
 func TestLag(t *testing.T) {
 	k := &taker{}
