@@ -308,7 +308,10 @@ func TestCheckpoint(t *testing.T) {
 	l := open(t, c, audit.Options{})
 	for n := range 3 {
 		writeSome(t, l, 5)
-		eventually(t, "a checkpoint", func() bool { r := good(t, c, filepath.Join(c.StateDir, logName)); return r.Checkpoints > n && r.Signed >= uint64(5*(n+1)) })
+		eventually(t, "a checkpoint", func() bool {
+			r := good(t, c, filepath.Join(c.StateDir, logName))
+			return r.Checkpoints > n && r.Signed >= uint64(5*(n+1))
+		})
 	}
 }
 
