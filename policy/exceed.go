@@ -7,7 +7,7 @@ import (
 	"github.com/toolcrib/toolcrib/identity"
 )
 
-// Exceeds names a policy by which p may do what q may not: a permit that concerns p alone, or a forbid that concerns q, and p not or
+// Exceeds names a policy by which p may do what q may not: a permit that concerns p, or a forbid that concerns q, and the other not or
 // in another way. It is empty where there is none.
 func (s *Set) Exceeds(p, q *identity.Principal) string {
 	of, than := s.newViewOf(p), s.newViewOf(q)
@@ -18,11 +18,12 @@ func (s *Set) Exceeds(p, q *identity.Principal) string {
 		}
 	}
 	for j, r := range s.cedar {
-		i := 2*len(s.roles) + j
-		switch {
-		case r.permit && of.fits.has(i) && !than.fits.has(i):
-			return r.name
-		case !r.permit && than.fits.has(i) && (!of.fits.has(i) || !alike(r, p, q, of, than)):
+		i, about := 2*len(s.roles)+j, than
+		if r.permit {
+			about = of
+		}
+		both := of.fits.has(i) && than.fits.has(i) && of.unsure.has(i) == than.unsure.has(i)
+		if about.fits.has(i) && !(both && alike(r, p, q, of, than)) {
 			return r.name
 		}
 	}
