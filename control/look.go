@@ -75,7 +75,7 @@ func (a *API) lines(q *asked) (any, error) {
 	defer end()
 	h := &handler{subject: a.o.Subject, streams: a.streams, life: ctx}
 	if !slices.Contains(h.names(), q.target) || !q.seesServer(q.target) {
-		return nil, problem(http.StatusNotFound, "no server of that name prints").do("name one of GET %sinstances", Prefix)
+		return nil, printsNothing()
 	}
 	var watch sync.WaitGroup
 	var over error
@@ -87,6 +87,10 @@ func (a *API) lines(q *asked) (any, error) {
 	end()
 	watch.Wait()
 	return streamed{}, over
+}
+
+func printsNothing() *Problem {
+	return problem(http.StatusNotFound, "no server of that name prints").do("name one of GET %sinstances", Prefix)
 }
 
 // revocationDefault is auth.revocation where no configuration says it.
@@ -122,13 +126,17 @@ func (a *API) ended(q *asked) *Problem {
 		return &p
 	}
 	now := &asked{who: who, view: a.o.Policies().View(who), at: a.o.Now(), from: q.from}
-	d := now.may(q.what.Action)
-	if d.Allowed {
-		return nil
+	if d := now.may(q.what.Action); !d.Allowed {
+		p := problem(http.StatusForbidden, "%s of tenant %s may not do this any more: it takes %s", who.Subject, who.Tenant, q.what.Action)
+		p.rule = d.Rule
+		return p
 	}
-	p := problem(http.StatusForbidden, "%s of tenant %s may not do this any more: it takes %s", who.Subject, who.Tenant, q.what.Action)
-	p.rule = d.Rule
-	return p
+	if !now.seesServer(q.target) {
+		p := printsNothing()
+		p.rule = "the server is not for the tenant"
+		return p
+	}
+	return nil
 }
 
 // AuditQuery is what is looked for in the audit log.

@@ -2,11 +2,14 @@ package system_test
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/toolcrib/toolcrib/control"
 	"github.com/toolcrib/toolcrib/internal/testenv"
@@ -225,5 +228,43 @@ func TestSightOfATenant(t *testing.T) {
 		if strings.Contains(states, "payroll") != strings.Contains(want, "payroll") {
 			t.Errorf("%s sees the states %s", who, states)
 		}
+	}
+}
+
+// TestFollowingEndsWithTheServer: lines of a server that are followed over HTTP end when it is not for the reader's tenant any more.
+func TestFollowingEndsWithTheServer(t *testing.T) {
+	t.Parallel()
+	echo := testenv.StdioServer(t, testenv.Script{Tools: []string{testenv.Tool("echo")}})
+	with := func(tenants ...string) testenv.Config {
+		return testenv.Config{
+			Entries: map[string]any{"one": echo.Entry(map[string]any{"tenants": tenants})},
+			More: map[string]any{
+				"auth": map[string]any{"revocation": "1s", "apiKeys": []any{
+					map[string]any{"name": "gus", "key": keyOf("gus"), "tenant": "globex", "roles": []string{"logs"}},
+				}},
+				"policies": map[string]any{"roles": map[string]any{"logs": map[string]any{"manage": []string{"servers:write"}}}},
+			},
+		}
+	}
+	g := testenv.Serve(t, with("acme", "globex"))
+	r := &control.Remote{Base: g.URL, Token: keyOf("gus")}
+	body, err := r.Stream(t.Context(), "servers/one/logs", url.Values{"lines": {"10"}, "follow": {"1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	ended := make(chan string, 1)
+	go func() {
+		b, _ := io.ReadAll(body)
+		ended <- string(b)
+	}()
+	g.Configure(with("acme"))
+	select {
+	case text := <-ended:
+		if !strings.Contains(text, `"status":404`) {
+			t.Errorf("the last line is %s", text)
+		}
+	case <-time.After(testenv.Patience):
+		t.Error("the lines go on")
 	}
 }
