@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"maps"
+	"slices"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/control"
@@ -58,6 +59,17 @@ func warned(pin string) string {
 		return v1.PinWarn
 	}
 	return pin
+}
+
+// drift is the survey of the servers that shown is true for.
+func (s *server) drift(ctx context.Context, shown func(string) bool) (any, error) {
+	all, err := s.gw.Survey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all.Servers = slices.DeleteFunc(all.Servers, func(l gateway.Surveyed) bool { return !shown(l.Name) })
+	all.Drifts = slices.DeleteFunc(all.Drifts, func(d Drift) bool { return !shown(d.Server) })
+	return all, nil
 }
 
 // approveTool approves a definition in the lock file of this gateway.

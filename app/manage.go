@@ -28,7 +28,7 @@ func (s *server) management() *control.API {
 		Log:      s.log,
 		Subject:  sight{s},
 		Servers:  s.statusOf,
-		Drift:    func(ctx context.Context) (any, error) { return s.gw.Survey(ctx) },
+		Drift:    s.drift,
 		Approve:  s.approveTool,
 	})
 }

@@ -67,12 +67,12 @@ type Options struct {
 	Audit   *audit.Log
 	Log     *slog.Logger
 	Subject Subject
-	// Servers tells what there is to know of each server that shown is true for.
+	// Servers tells what there is to know of each server that shown is true for, Drift of its definitions.
 	Servers func(shown func(server string) bool) any
 	// Explain, Search, Drift and Approve are served as far as they are there.
 	Explain func(ctx context.Context, question json.RawMessage) (any, error)
 	Search  func(ctx context.Context, q AuditQuery) (iter.Seq2[json.RawMessage, error], error)
-	Drift   func(ctx context.Context) (any, error)
+	Drift   func(ctx context.Context, shown func(server string) bool) (any, error)
 	Approve func(ctx context.Context, what Approval) error
 	// Now is the clock; time.Now when it is nil.
 	Now func() time.Time

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/toolcrib/toolcrib/audit"
+	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
 )
 
@@ -51,6 +52,8 @@ func (a *API) whoami(q *asked) (any, error) {
 func (a *API) servers(q *asked) (any, error) {
 	return map[string]any{"servers": a.o.Servers(q.seesServer)}, nil
 }
+
+const notForTenant = "the server is not for the tenant"
 
 // seesServer tells whether the caller may know of a server: one that exists for its tenant, unless it is an admin.
 func (q *asked) seesServer(name string) bool { return q.view.Exists(name) || q.admin() }
@@ -133,7 +136,7 @@ func (a *API) ended(q *asked) *Problem {
 	}
 	if !now.seesServer(q.target) {
 		p := printsNothing()
-		p.rule = "the server is not for the tenant"
+		p.rule = notForTenant
 		return p
 	}
 	return nil
@@ -241,7 +244,7 @@ func (a *API) drift(q *asked) (any, error) {
 	if a.o.Drift == nil {
 		return nil, absent("drift")
 	}
-	return a.o.Drift(q.Context())
+	return a.o.Drift(q.Context(), q.seesServer)
 }
 
 // Approval names a definition that was reviewed, by its hash.
@@ -267,10 +270,20 @@ func (a *API) approve(q *asked) (any, error) {
 	}
 	q.target = what.Server + "/" + what.Tool
 	q.about = []audit.Fact{{Name: "hash", JSON: string(mcp.AppendString(nil, what.Hash))}}
-	if err := a.o.Approve(q.Context(), what); err != nil {
+	gone := problem(http.StatusNotFound, "tool %.128q of server %.80q is not there to be approved with the hash %.80q", what.Tool, what.Server, what.Hash).
+		do("look at GET %sdrift again", Prefix)
+	if !q.seesServer(what.Server) {
+		gone.rule = notForTenant
+		return nil, gone
+	}
+	switch err := a.o.Approve(q.Context(), what); {
+	case err == nil:
+		return what, nil
+	case errs.Of(err).Kind == errs.NotFound:
+		return nil, gone
+	default:
 		return nil, err
 	}
-	return what, nil
 }
 
 func absent(what string) error {

@@ -171,8 +171,7 @@ func (g *Gateway) Approve(server, tool, hash string) (*pinning.Definition, error
 			return d.definition, nil
 		}
 	}
-	return nil, errs.E("gateway", errs.NotFound, "tool %.128q of server %.80q is not there to be approved with the hash %.80q; look at drift again",
-		tool, server, hash)
+	return nil, errs.E("gateway", errs.NotFound, "tool %.128q of server %.80q is not there to be approved", tool, server)
 }
 
 // Quarantined counts the tools that are kept from callers now, by server. It has every server that some may be kept of.

@@ -1,6 +1,7 @@
 package system_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/toolcrib/toolcrib/control"
+	"github.com/toolcrib/toolcrib/gateway"
 	"github.com/toolcrib/toolcrib/internal/testenv"
 )
 
@@ -266,5 +268,53 @@ func TestFollowingEndsWithTheServer(t *testing.T) {
 		}
 	case <-time.After(testenv.Patience):
 		t.Error("the lines go on")
+	}
+}
+
+// TestDriftOfATenant: definitions of a server that is not for a tenant are neither shown to it nor approved by it, as if there were none.
+func TestDriftOfATenant(t *testing.T) {
+	t.Parallel()
+	echo := testenv.StdioServer(t, testenv.Script{Tools: []string{testenv.Tool("echo")}})
+	key := func(name, tenant string, roles ...string) map[string]any {
+		return map[string]any{"name": name, "key": keyOf(name), "tenant": tenant, "roles": roles}
+	}
+	g := testenv.Serve(t, testenv.Config{
+		Entries: map[string]any{"payroll": echo.Entry(map[string]any{"tenants": []string{"acme"}}), "shared": echo.Entry(nil)},
+		More: map[string]any{
+			"pin":      "strict",
+			"auth":     map[string]any{"apiKeys": []any{key("eve", "acme", "approver"), key("gus", "globex", "approver"), key("root", "else", "admin")}},
+			"policies": map[string]any{"roles": map[string]any{"approver": map[string]any{"manage": []string{"definitions:*"}}}},
+		},
+	})
+	survey := func(who string) (found gateway.Survey) {
+		code, answer := fetch(t, g, "GET", "/api/v1/drift", "", bearer(keyOf(who)))
+		if err := json.Unmarshal([]byte(answer), &found); code != 200 || err != nil {
+			t.Fatalf("%s: HTTP %d %s %v", who, code, answer, err)
+		}
+		return found
+	}
+	testenv.Eventually(t, "both servers are known", func() bool { return len(survey("root").Drifts) == 2 })
+	for who, want := range map[string]int{"eve": 2, "gus": 1, "root": 2} {
+		if found := survey(who); len(found.Servers) != want || len(found.Drifts) != want {
+			t.Errorf("%s sees %+v", who, found)
+		}
+	}
+	approve := func(who, server, hash string) (int, string) {
+		return fetch(t, g, "POST", "/api/v1/approve", `{"server":"`+server+`","tool":"echo","hash":"`+hash+`"}`, bearer(keyOf(who)))
+	}
+	hashes := map[string]string{}
+	for _, d := range survey("root").Drifts {
+		hashes[d.Server] = d.Hash
+	}
+	code, hidden := approve("gus", "payroll", hashes["payroll"])
+	_, unknown := approve("gus", "nowhere", hashes["payroll"])
+	if code != 404 || strings.ReplaceAll(hidden, "payroll", "nowhere") != unknown {
+		t.Errorf("what is hidden: HTTP %d %s, what is not there: %s", code, hidden, unknown)
+	}
+	for who, server := range map[string]string{"eve": "payroll", "gus": "shared"} {
+		survey(who) // which has the gateway ask for the lists that an approval before made it forget
+		if code, answer := approve(who, server, hashes[server]); code != 200 {
+			t.Errorf("%s and %s: HTTP %d %s", who, server, code, answer)
+		}
 	}
 }
