@@ -222,6 +222,9 @@ func (a *API) openness() string {
 }
 
 func taken(k *store.Key, err error) error {
+	if errors.Is(err, store.ErrFull) {
+		return problem(http.StatusConflict, "there are %d keys, and no more can be kept", store.KeysMost).do("revoke those that nobody uses any more")
+	}
 	if !errors.Is(err, store.ErrTaken) {
 		return err
 	}

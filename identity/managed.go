@@ -10,10 +10,9 @@ import (
 )
 
 const (
-	managedMost = 100_000                // keys that are kept in memory
-	readTime    = 5 * time.Second        // for the store to answer
-	readAgain   = 200 * time.Millisecond // between two readings that unknown keys ask for
-	usedEvery   = time.Minute            // when a key was used is told to about this
+	readTime  = 5 * time.Second        // for the store to answer
+	readAgain = 200 * time.Millisecond // between two readings that unknown keys ask for
+	usedEvery = time.Minute            // when a key was used is told to about this
 )
 
 // managed are the keys of the store. They are all in memory, and read again when they changed.
@@ -100,9 +99,9 @@ func (m *managed) readLocked(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(all) > managedMost {
-		m.a.log.Error("too many managed keys; those beyond the bound do not work", "keys", len(all), "most", managedMost)
-		all = all[:managedMost]
+	if len(all) > store.KeysMost {
+		m.a.log.Error("too many managed keys; those beyond the bound do not work", "keys", len(all), "most", store.KeysMost)
+		all = all[:store.KeysMost]
 	}
 	was, next := m.keys.Load(), &managedKeys{make(map[string]*managedKey, len(all)), make(map[string]*managedKey, len(all))}
 	for _, key := range all {

@@ -12,7 +12,12 @@ var (
 	ErrNotFound = errors.New("no such key")
 	// ErrTaken: a key that is not revoked has that name in that tenant.
 	ErrTaken = errors.New("a key of that name exists")
+	// ErrFull: there are KeysMost keys that are not revoked.
+	ErrFull = errors.New("there are as many keys as can be")
 )
+
+// KeysMost is how many keys that are not revoked there can be: who keeps them has room for so many.
+const KeysMost = 100_000
 
 // KeyStore is what identity reads of a store. Its methods may be called from any goroutine.
 type KeyStore interface {
@@ -30,7 +35,7 @@ type KeyStore interface {
 // Store is a database. Its methods may be called from any goroutine, and what one replica wrote the others read at once.
 type Store interface {
 	KeyStore
-	// AddKey keeps a new key; ErrTaken when another has its name.
+	// AddKey keeps a new key; ErrTaken when another has its name, ErrFull when there is no room for it.
 	AddKey(ctx context.Context, k *Key) error
 	// AddFirstKey keeps the key when the store has never had any, and reports whether it did. Of several replicas that try
 	// at once one does.

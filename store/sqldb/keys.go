@@ -118,6 +118,13 @@ func (s *DB) AddKey(ctx context.Context, k *store.Key) error {
 		if err := advance(ctx, tx); err != nil {
 			return err
 		}
+		n := 0
+		if err := tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM toolcrib_keys WHERE revoked = 0").Scan(&n); err != nil {
+			return err
+		}
+		if n >= store.KeysMost {
+			return store.ErrFull
+		}
 		return s.insert(ctx, tx, k)
 	})
 }

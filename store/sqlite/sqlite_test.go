@@ -3,10 +3,12 @@ package sqlite_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -129,5 +131,37 @@ func TestRefuses(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v, want %q", path, err, want)
 		}
+	}
+}
+
+// TestFull: a key is refused for which there is no room, and room is made by revoking another.
+func TestFull(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "toolcrib.db")
+	s, err := sqlite.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+		INSERT INTO toolcrib_keys SELECT 'k' || i, i, 'acme', '{}', zeroblob(32), zeroblob(32), 0, 1, 'test', 0, 0, 0, 0 FROM n`, store.KeysMost-1); err != nil {
+		t.Fatal(err)
+	}
+	add := func(id string) error { return s.AddKey(t.Context(), &store.Key{ID: id, Name: id, Tenant: "acme"}) }
+	if err := add("last"); err != nil {
+		t.Error(err)
+	}
+	if err := add("more"); !errors.Is(err, store.ErrFull) {
+		t.Errorf("one key more: %v", err)
+	}
+	if _, err := s.RevokeKey(t.Context(), "k1", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := add("more"); err != nil {
+		t.Errorf("after another was revoked: %v", err)
 	}
 }
