@@ -148,7 +148,7 @@ func TestFull(t *testing.T) {
 	}
 	defer db.Close()
 	if _, err := db.ExecContext(t.Context(), `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
-		INSERT INTO toolcrib_keys SELECT 'k' || i, i, 'acme', '{}', zeroblob(32), zeroblob(32), 0, 1, 'test', 0, 0, 0, 0 FROM n`, store.KeysMost-1); err != nil {
+		INSERT INTO toolcrib_keys SELECT 'k' || i, 'ci' || i, 'acme', '{}', randomblob(32), zeroblob(32), 0, 1, 'test', 0, 0, 0, 0 FROM n`, store.KeysMost-1); err != nil {
 		t.Fatal(err)
 	}
 	add := func(id string) error { return s.AddKey(t.Context(), &store.Key{ID: id, Name: id, Tenant: "acme"}) }
