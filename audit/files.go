@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +20,15 @@ import (
 type logFile struct {
 	path  string
 	first uint64 // by its name; 0 for the present file
+	f     *os.File
+}
+
+// open opens the file, unless it is open.
+func (l *logFile) open() (*os.File, error) {
+	if l.f != nil {
+		return l.f, nil
+	}
+	return os.Open(l.path)
 }
 
 // filesOf are the files of the log at path that there are, in their order, the present one last.
@@ -37,7 +47,7 @@ func filesOf(path string) ([]logFile, error) {
 			continue
 		}
 		if first, err := strconv.ParseUint(number, 10, 64); err == nil {
-			all = append(all, logFile{filepath.Join(filepath.Dir(path), n.Name()), first})
+			all = append(all, logFile{path: filepath.Join(filepath.Dir(path), n.Name()), first: first})
 		}
 	}
 	slices.SortFunc(all, func(a, b logFile) int { return cmp.Compare(a.first, b.first) })
@@ -45,6 +55,41 @@ func filesOf(path string) ([]logFile, error) {
 		all = append(all, logFile{path: path})
 	}
 	return all, nil
+}
+
+// held are the files of the log at path with the present one open, so that it is read although it is put aside meanwhile.
+func held(path string) (all []logFile, release func(), err error) {
+	for range 10 { // files may be put aside while they are looked at
+		f, err := os.Open(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, err
+		}
+		release = func() { _ = f.Close() } // nothing is open where there is none
+		all, err = filesOf(path)
+		there := len(all) > 0 && all[len(all)-1].path == path
+		switch {
+		case err != nil:
+			release()
+			return nil, nil, err
+		case f == nil && !there:
+			return all, release, nil
+		case f != nil && there && isAt(f, path):
+			all[len(all)-1].f = f
+			return all, release, nil
+		}
+		release()
+	}
+	return nil, nil, fmt.Errorf("files of %s are put aside faster than they can be read", path)
+}
+
+// isAt tells whether an open file is still the one at path.
+func isAt(f *os.File, path string) bool {
+	was, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	is, err := os.Stat(path)
+	return err == nil && os.SameFile(was, is)
 }
 
 // slotsMost bounds how many logs of one name there are: processes that share a state directory each have their own.

@@ -231,16 +231,18 @@ func Search(ctx context.Context, path string, q Query, f func(line []byte, e *Ev
 	q.ready()
 	files := []logFile{{path: path}}
 	if _, aside := asideOf(path); !aside {
-		var err error
-		if files, err = filesOf(path); err != nil {
+		all, release, err := held(path)
+		if err != nil {
 			return err
 		}
+		defer release()
+		files = all
 	}
 	for i := range files {
 		if i+1 < len(files) && !q.Since.IsZero() && begun(files[i+1].path).Before(q.Since.Add(-slack)) {
 			continue
 		}
-		more, err := searchFile(ctx, files[i].path, &q, f)
+		more, err := searchFile(ctx, &files[i], &q, f)
 		if err != nil || !more {
 			return err
 		}
@@ -265,10 +267,10 @@ func begun(path string) time.Time {
 	return at
 }
 
-func searchFile(ctx context.Context, path string, q *Query, f func([]byte, *Event) bool) (more bool, err error) {
-	file, err := os.Open(path)
+func searchFile(ctx context.Context, at *logFile, q *Query, f func([]byte, *Event) bool) (more bool, err error) {
+	file, err := at.open()
 	if os.IsNotExist(err) {
-		return true, nil // it was put aside meanwhile, or is not kept any longer
+		return true, nil // it is not kept any longer
 	}
 	if err != nil {
 		return false, err

@@ -100,16 +100,17 @@ func Verify(ctx context.Context, path string, o VerifyOptions) (*Report, error) 
 		v.head = head // before the files: what is written meanwhile comes behind
 	}
 	writing := inUse(path)
-	files, err := verifyFiles(path, o.Part, head != nil)
+	files, release, err := verifyFiles(path, o.Part, head != nil)
 	if err != nil {
 		return nil, err
 	}
+	defer release()
 	for i := range files {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		v.r.Files++
-		if err := v.read(files[i], i == len(files)-1 && writing); err != nil {
+		if err := v.read(&files[i], i == len(files)-1 && writing); err != nil {
 			return nil, err
 		}
 		if v.r.Fault != nil {
@@ -126,22 +127,15 @@ func Verify(ctx context.Context, path string, o VerifyOptions) (*Report, error) 
 	return v.r, nil
 }
 
-func verifyFiles(path string, part, headed bool) ([]string, error) {
+func verifyFiles(path string, part, headed bool) (files []logFile, release func(), err error) {
 	if _, aside := asideOf(path); aside && part {
-		return []string{path}, nil
+		return []logFile{{path: path}}, func() {}, nil
 	}
-	files, err := filesOf(path)
-	if err != nil {
-		return nil, err
+	files, release, err = held(path)
+	if err == nil && len(files) == 0 && !headed {
+		err = fmt.Errorf("%s: there is no such audit log", path)
 	}
-	var all []string
-	for _, f := range files {
-		all = append(all, f.path)
-	}
-	if len(all) == 0 && !headed {
-		return nil, fmt.Errorf("%s: there is no such audit log", path)
-	}
-	return all, nil
+	return files, release, err
 }
 
 // inUse tells whether a gateway writes the log.
@@ -164,13 +158,13 @@ func (v *verifier) fault(what string, seq uint64, format string, args ...any) {
 	}
 }
 
-func (v *verifier) read(path string, growing bool) error {
-	f, err := os.Open(path)
+func (v *verifier) read(file *logFile, growing bool) error {
+	f, err := file.open()
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	v.file, v.line = path, 0
+	v.file, v.line = file.path, 0
 	return eachLine(f, func(line []byte, whole bool) bool {
 		v.line++
 		switch {
