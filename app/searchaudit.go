@@ -11,6 +11,9 @@ import (
 	"github.com/toolcrib/toolcrib/errs"
 )
 
+// foundMost bounds the bytes of records that are found: a record may hold the arguments of a call.
+const foundMost = 64 << 20
+
 // searchAudit finds the last records of this replica's audit log that fit a query.
 func (s *server) searchAudit(ctx context.Context, asked control.AuditQuery) (iter.Seq2[json.RawMessage, error], error) {
 	q := audit.Query{Since: asked.Since, Until: asked.Until, Tenant: asked.Tenant, ExactTenant: asked.Tenant != ""}
@@ -29,16 +32,15 @@ func (s *server) searchAudit(ctx context.Context, asked control.AuditQuery) (ite
 		return nil, err
 	}
 	var found []json.RawMessage
+	size := 0
 	err := s.audit.Search(ctx, q, func(line []byte, _ *audit.Event) bool {
-		if asked.Limit > 0 && len(found) == 2*asked.Limit { // not at every record: there may be many
-			found = append(found[:0], found[asked.Limit:]...)
+		found, size = append(found, bytes.Clone(line)), size+len(line)
+		for len(found) > asked.Limit || size > foundMost && len(found) > 1 {
+			size -= len(found[0])
+			found[0], found = nil, found[1:]
 		}
-		found = append(found, bytes.Clone(line))
 		return true
 	})
-	if asked.Limit > 0 {
-		found = found[max(0, len(found)-asked.Limit):]
-	}
 	return func(yield func(json.RawMessage, error) bool) {
 		for _, line := range found {
 			if !yield(line, nil) {
