@@ -7,8 +7,10 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/app"
@@ -52,6 +54,7 @@ func serve(ctx context.Context, sys *system, o app.Options) error {
 		return err
 	}
 	defer runner.ReapOrphans()()
+	defer outlivePipes()()
 	o.Guard, o.Confine = guardCommand(), confineCommand()
 	o.Version = version()
 	o.Stdout, o.Stderr = sys.stdout, sys.stderr
@@ -70,6 +73,15 @@ func serve(ctx context.Context, sys *system, o app.Options) error {
 		welcome(out, sys.program, reachable(baseURL, c), !c.Auth.Open())
 	}
 	return fileError(app.Serve(ctx, o))
+}
+
+// outlivePipes has a write to standard output or error whose reader is gone fail, rather than end the program: the gateway goes on
+// without its log, and the audit log keeps what the sink stdout cannot take. The signal is caught and not ignored, for what is
+// ignored stays ignored in the commands of servers.
+func outlivePipes() (undo func()) {
+	gone := make(chan os.Signal, 1)
+	signal.Notify(gone, syscall.SIGPIPE)
+	return func() { signal.Stop(gone) }
 }
 
 // welcome tells how to use the gateway at baseURL; keyed says that it wants a
