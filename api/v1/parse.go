@@ -134,13 +134,18 @@ func load(data []byte) (*yaml.Node, *Problem) {
 // emptied by mistake, must not take every server away.
 func unfit(root *yaml.Node) *Problem {
 	switch {
-	case root == nil || root.Kind == yaml.ScalarNode && root.ShortTag() == "!!null",
-		root.Kind == yaml.MappingNode && len(root.Content) == 0:
+	case empty(root):
 		return &Problem{Message: "the file is empty: name servers under mcpServers; to serve none, write mcpServers: {}"}
 	case root.Kind == yaml.MappingNode:
 		return stateFile(root)
 	}
 	return nil
+}
+
+// empty tells whether a document has no keys, as one has that is read while it is written.
+func empty(root *yaml.Node) bool {
+	return root == nil || root.Kind == yaml.ScalarNode && root.ShortTag() == "!!null" ||
+		root.Kind == yaml.MappingNode && len(root.Content) == 0
 }
 
 // idle warns of what is valid but serves nobody.

@@ -28,6 +28,7 @@ func options() v1.Options {
 		"/etc/fixtures/policies/b.cedar": "forbid(principal, action, resource);\n",
 		"/etc/fixtures/next.yaml":        "bindings: [{role: user, everyone: true}]\ncedar: [policies/b.cedar]\n",
 		"/etc/fixtures/wrong.yaml":       "shadow: next.yaml\nbindings:\n- {role: nobody, group: staff}\ncedar: [c.cedar]\nroels: {}\n",
+		"/etc/fixtures/later.yaml":       "# nothing yet\n",
 		"/etc/fixtures/token":            "\n  sekrit-from-a-file \n",
 		"/etc/fixtures/seal.keys":        "# newest first\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n\nHx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA= \n# old\n",
 	}
@@ -88,6 +89,23 @@ func golden(t *testing.T, file, got string) {
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Errorf("%s (-want +got), -update writes it anew:\n%s", file, diff)
+	}
+}
+
+// A file that is read while it is written, or that was emptied, has no policies to compare with.
+func TestEmptyShadowIsRefused(t *testing.T) {
+	for name, text := range map[string]string{
+		"nothing": "", "comments": "# later\n\n", "byte order mark": "\ufeff", "marker": "---\n", "null": "null\n", "object": "{}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options()
+			o.ReadFile = func(string) ([]byte, error) { return []byte(text), nil }
+			c, problems := v1.Parse([]byte("mcpServers: {}\npolicies:\n  shadow: next.yaml\n"), o)
+			const want = "line 3: policies.shadow: next.yaml: the file is empty: write roles, bindings or cedar into it, or remove policies.shadow"
+			if got := problems.Error(); c != nil || got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		})
 	}
 }
 
