@@ -23,6 +23,9 @@ func cedarConfig(name, text string) *v1.Config {
 func cedarSet(t testing.TB, text string, change ...func(*v1.Config)) *policy.Set {
 	t.Helper()
 	c := cedarConfig("p.cedar", text)
+	if text == "" {
+		c.Policies.Files = nil
+	}
 	for _, f := range change {
 		f(c)
 	}

@@ -85,6 +85,9 @@ func parse(f v1.PolicyFile) (all []*cedar.Policy, problems Problems) {
 	if problem != nil {
 		problem.File = f.Name
 		problems = append(problems, *problem)
+	} else if len(chunks) == 0 {
+		// Files are read while they are written: without its policies what they forbid would be permitted.
+		return nil, Problems{{f.Name, 1, "holds no policy; write one, or remove the file from policies.cedar"}}
 	}
 	for _, c := range chunks {
 		list, err := cedar.NewPolicyListFromBytes(f.Name, []byte(c.text))
