@@ -48,7 +48,7 @@ type journal struct {
 	mu             sync.Mutex
 	pending, spare []*entry
 	leading        bool
-	led            sync.Cond // that nobody leads
+	turns          []chan struct{} // of those who want to lead without an entry
 
 	// What follows is the leader's.
 	f    *os.File
@@ -105,27 +105,34 @@ func (j *journal) write(e *entry) error {
 	return err
 }
 
-// handOn has the first of those who came meanwhile write.
+// handOn has the first of those who came meanwhile lead; who has nothing to write comes first, or would wait while others write.
 func (j *journal) handOn(spare []*entry) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.spare = spare
-	if len(j.pending) == 0 {
+	switch {
+	case len(j.turns) > 0:
+		close(j.turns[0])
+		j.turns = j.turns[1:]
+	case len(j.pending) > 0:
+		j.pending[0].wake <- struct{}{}
+	default:
 		j.leading = false
-		j.led.Broadcast()
-		return
 	}
-	j.pending[0].wake <- struct{}{}
 }
 
 // lead runs f as the leader.
 func (j *journal) lead(f func()) {
 	j.mu.Lock()
-	for j.leading {
-		j.led.Wait()
+	turn := make(chan struct{})
+	if j.leading {
+		j.turns = append(j.turns, turn)
+	} else {
+		j.leading = true
+		close(turn)
 	}
-	j.leading = true
 	j.mu.Unlock()
+	<-turn
 	f()
 	j.handOn(nil)
 }

@@ -163,7 +163,6 @@ func (l *Log) resume(path string, w *found) error {
 		return err
 	}
 	j := &journal{path: path, log: l.o.Log, f: f, size: w.size, seq: w.seq, sum: w.sum}
-	j.led.L = &j.mu
 	l.id = newLogID()
 	l.from.Store(1)
 	if w.head != nil {
