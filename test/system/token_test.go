@@ -158,7 +158,9 @@ func TestTokenSessions(t *testing.T) {
 }
 
 // reset tells whether a connection was ended with something of it unread.
-func reset(err error) bool { return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) }
+func reset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
 
 // TestVerdictOfRawRequests: however the target, Host and Authorization are written, nobody gets in without a credential.
 func TestVerdictOfRawRequests(t *testing.T) {
