@@ -3,6 +3,7 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -206,11 +207,14 @@ func (j *journal) rotateFile() {
 }
 
 func (j *journal) begin() error {
+	if !isAt(j.f, j.path) {
+		return errors.New("it was removed or replaced")
+	}
 	aside := asideName(j.path, j.first.Load())
 	if _, err := os.Lstat(aside); err == nil {
 		return fmt.Errorf("%s is there already", aside)
 	}
-	next, err := os.OpenFile(j.path+".next", os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+	next, err := j.next()
 	if err != nil {
 		return err
 	}
@@ -231,6 +235,37 @@ func (j *journal) begin() error {
 	j.first.Store(j.seq + 1)
 	j.aside(old)
 	return nil
+}
+
+// next is the file that is to take the place of the present one.
+func (j *journal) next() (*os.File, error) {
+	return os.OpenFile(j.path+".next", os.O_RDWR|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+}
+
+// restore puts the file back if it was removed or replaced while it was written: all that is in it can still be read. It tells
+// whether there was need to. What stands in its place keeps its content, under another name.
+func (j *journal) restore() (was bool, err error) {
+	if j.f == nil || isAt(j.f, j.path) {
+		return false, nil
+	}
+	next, err := j.next()
+	if err != nil {
+		return true, err
+	}
+	_, err = io.Copy(next, io.NewSectionReader(j.f, 0, j.size))
+	if _, e := os.Lstat(j.path); err == nil && e == nil {
+		_, err = setAside(j.path, &tail{seq: j.seq})
+	}
+	if err == nil {
+		err = os.Rename(j.path+".next", j.path)
+	}
+	if err != nil {
+		return true, errors.Join(err, next.Close(), os.Remove(j.path+".next"))
+	}
+	old := j.f
+	j.f = next
+	j.aside(old)
+	return true, nil
 }
 
 // asideName is the name of a file of the log that was put aside: audit.jsonl becomes audit.00000000000000000001.jsonl, after its

@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -14,9 +15,10 @@ import (
 // keeper does what is to be done for the log aside from writing records: checkpoints, files that were put aside, and records that
 // could not be written.
 type keeper struct {
-	keep   atomic.Int64  // files that were put aside
-	wake   chan struct{} // there is something to do
-	marked atomic.Uint64 // the last checkpoint's sequence
+	keep   atomic.Int64           // files that were put aside
+	wake   chan struct{}          // there is something to do
+	marked atomic.Uint64          // the last checkpoint's sequence
+	astray atomic.Pointer[string] // why the file is not where it belongs
 
 	mu    sync.Mutex
 	aside []*os.File // to be synced and closed
@@ -181,6 +183,7 @@ func (l *Log) tend(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			l.restore()
 			l.checkpointed(false)
 			if now := l.config.Load().Checkpoint.D(); now != every {
 				every = now
@@ -296,6 +299,26 @@ func (l *Log) tidy() {
 	l.drop()
 }
 
+// restore sees that the file is where it belongs: somebody may have removed or replaced it, and what is written would be lost.
+func (l *Log) restore() {
+	var was bool
+	var err error
+	l.j.lead(func() { was, err = l.j.restore() })
+	switch {
+	case err != nil:
+		why := fmt.Sprintf("%s was removed or replaced, and cannot be put back: %v", l.path, err)
+		l.keeper.astray.Store(&why)
+		l.o.Log.Error("audit log: its file was removed or replaced, and cannot be put back; records are lost when the gateway ends",
+			"file", l.path, "error", err)
+	case was:
+		l.keeper.astray.Store(nil)
+		l.o.Log.Error("audit log: its file was removed or replaced while it was written; it is put back", "file", l.path)
+		l.note("restore", "the file of the log was removed or replaced while it was written, and is put back", fact("file", l.path))
+	default:
+		l.keeper.astray.Store(nil)
+	}
+}
+
 // drop removes the oldest files, as far as no more are to be kept and no sink needs them. First a checkpoint says so.
 func (l *Log) drop() {
 	keep := int(l.keeper.keep.Load())
@@ -395,6 +418,7 @@ func (l *Log) Close(ctx context.Context) error {
 	l.stopTending()
 	<-l.tended
 	l.pay()
+	l.restore()
 	l.tidy()
 	err := l.checkpoint(true)
 	close(l.finish)
@@ -427,6 +451,9 @@ func (l *Log) Status() *Status {
 		return nil
 	}
 	s := &Status{File: l.path, Sequence: l.j.last.Load()}
+	if why := l.keeper.astray.Load(); why != nil {
+		s.Error = *why
+	}
 	l.fault.mu.Lock()
 	if l.fault.err != nil {
 		s.Error = l.fault.err.Error()

@@ -158,7 +158,7 @@ func (l *Log) facts(w *found) []Fact {
 // resume opens the file to go on in. Where the head knows of more than there is, the log goes on from the head, so that the gap
 // stays to be seen.
 func (l *Log) resume(path string, w *found) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
