@@ -105,8 +105,10 @@ func (l *httpLink) reasoned(f *flight, refused *errs.Error) error {
 	f.resp.SetTimeout(reasonTime)
 	body, err := io.ReadAll(io.LimitReader(&f.resp, reasonMost))
 	var said struct {
-		Error  struct{ Message string }
-		Detail string
+		Error struct {
+			Message string `json:"message"`
+		} `json:"error"`
+		Detail string `json:"detail"`
 	}
 	if err != nil || json.Unmarshal(body, &said) != nil {
 		return refused
