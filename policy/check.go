@@ -259,7 +259,7 @@ func (k *checker) known(n ast.IsNode) (names []string, what string) {
 const comparedMost = 1000
 
 // contradictions warns of permits that never permit, because a forbid covers each.
-func contradictions(s *Set) (warnings []string) {
+func contradictions(c *v1.Config, p *v1.Policies, s *Set) (warnings []string) {
 	for _, p := range s.cedar {
 		if !p.permit || len(s.cedar) > comparedMost {
 			continue
@@ -272,11 +272,9 @@ func contradictions(s *Set) (warnings []string) {
 		}
 	}
 	for _, r := range s.roles {
-		if slices.Contains(r.Deny, "*") && len(r.Allow)+len(r.Prompts) > 0 {
-			warnings = append(warnings, fmt.Sprintf("policies.roles.%s: allows tools or prompts, of which its deny leaves none", r.name))
-		}
+		warnings = append(warnings, r.denied()...)
 	}
-	return warnings
+	return append(warnings, s.mootRoles(c, p)...)
 }
 
 // covers tells whether a policy applies wherever another does.

@@ -93,3 +93,43 @@ forbid(principal, action in [Action::"call", Action::"use"], resource in Server:
 		t.Error(diff)
 	}
 }
+
+func TestRolesThatPermitNothingAreWarnedOf(t *testing.T) {
+	const never = ": never permits anything, because "
+	roles := map[string]v1.Role{
+		"own":     {Allow: []string{"pay__*", "search__*", "files__read"}, Deny: []string{"pay__*", "files*"}, Prompts: []string{"search__x"}},
+		"empty":   {Allow: []string{"pay__*"}, Deny: []string{"pay*"}},
+		"readers": {Allow: []string{"files__*", "files__x", "search__*", "*"}, Servers: []string{"search", "files"}, ReadOnly: true},
+	}
+	for name, test := range map[string]struct {
+		cedar string
+		roles map[string]v1.Role
+		want  []string
+	}{
+		"by their own deny": {"", roles, []string{
+			"policies.roles.empty: allows tools or prompts, of which its deny leaves none",
+			"policies.roles.own.allow[0]" + never + "deny[0] covers all of it", "policies.roles.own.allow[2]" + never + "deny[1] covers all of it",
+		}},
+		"by a forbid of everything": {`forbid(principal, action, resource);`, map[string]v1.Role{"a": {Allow: []string{"*"}, Manage: []string{"*"}}}, []string{
+			"policies.roles.a.allow[0]" + never + "p.cedar:1 forbids all of it", "role reader" + never + "p.cedar:1 forbids all of it",
+		}},
+		"by a forbid of a server": {`forbid(principal, action, resource in Server::"files") when { resource.readOnly };`, map[string]v1.Role{"readers": roles["readers"]}, []string{
+			"policies.roles.readers.allow[0]" + never + "p.cedar:1 forbids all of it", "policies.roles.readers.allow[1]" + never + "p.cedar:1 forbids all of it",
+			"policies.roles.readers.servers[1]" + never + "p.cedar:1 forbids all of it",
+		}},
+		"by a forbid of prompts of a role": {
+			`forbid(principal in Role::"reader", action, resource is Prompt);`, nil, []string{"role reader prompts[0]" + never + "p.cedar:1 forbids all of it"},
+		},
+		"not by what forbids some": {
+			`forbid(principal in Group::"a", action, resource); forbid(principal, action, resource) when { resource.destructive };`, nil, nil,
+		},
+	} {
+		s := cedarSet(t, test.cedar, func(c *v1.Config) {
+			c.Names.Separator = "__"
+			c.Policies.Roles, c.Policies.Bindings = test.roles, []v1.Binding{{Everyone: true, Role: "reader"}}
+		})
+		if diff := cmp.Diff(test.want, s.Warnings()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}

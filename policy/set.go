@@ -82,7 +82,7 @@ func compile(c *v1.Config, p *v1.Policies) (*Set, error) {
 		s.who.add(r.about.Principal, len(s.cedar))
 		s.cedar = append(s.cedar, r)
 	}
-	s.warnings = contradictions(s)
+	s.warnings = contradictions(c, p, s)
 	if s.digest, err = digest(c, p); err != nil {
 		return nil, err
 	}
