@@ -121,9 +121,10 @@ type policyDiffCmd struct {
 func (*policyDiffCmd) Help() string {
 	return `Compares for everybody of whom either file speaks: in bindings, keys, roles and
 whom Cedar policies name. Tools are those of --tools or --ask; without them those
-that the policies themselves name, each without annotations, and where they name
-no single tool a pattern: search__* stands for whatever the server search has, and
-a note names what could not be compared tool by tool. Prompts, resources and what
+that the policies themselves name, each without annotations, or where that makes
+no difference as one that is readOnly, which is said. Where they name no single
+tool a pattern is compared: search__* stands for whatever the server search has,
+and a note names what could not be compared tool by tool. Prompts, resources and what
 roles permit at toolsets are not compared.
 
 Examples:
@@ -151,7 +152,7 @@ func (c *policyDiffCmd) Run(ctx context.Context, sys *system) error {
 		_, _ = fmt.Fprintf(sys.stderr, "note: which tools these stand for only the servers know, so they were compared as a whole and without annotations;"+
 			" give --ask or --tools FILE to compare each tool: %s\n", printable(strings.Join(patterns, ", ")))
 	}
-	changes := policy.Diff(before.Policies, after.Policies, policy.Subjects(before.Config, after.Config), objects)
+	changes := policy.Diff(before.Policies, after.Policies, policy.Subjects(before.Config, after.Config), objects, !c.Ask && c.Tools == "")
 	if c.Output == "json" {
 		return writeJSON(sys.stdout, append([]policy.Change{}, changes...))
 	}
@@ -170,7 +171,11 @@ func changesText(out io.Writer, changes []policy.Change, compared string) error 
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(w, "WHO\tCHANGE\tTOOL\tBEFORE\tAFTER")
 	for _, c := range changes {
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", printable(c.Who), c.Kind, printable(c.Object), printable(c.Before), printable(c.After))
+		object := printable(c.Object)
+		if c.ReadOnly {
+			object += " (readOnly)"
+		}
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", printable(c.Who), c.Kind, object, printable(c.Before), printable(c.After))
 	}
 	return w.Flush()
 }

@@ -20,6 +20,8 @@ type Change struct {
 	Who string `json:"who"`
 	// Object is the tool, prompt or resource, by the name that it has at /mcp.
 	Object string `json:"object"`
+	// ReadOnly tells that it is so only if the tool is read-only, which nobody said of it.
+	ReadOnly bool `json:"readOnly,omitempty"`
 	// Kind is gains, loses or differs: it is permitted for other arguments, at other times or to other clients.
 	Kind string `json:"change"`
 	// Before and After are what decides, never the same.
@@ -71,32 +73,54 @@ func Subjects(configs ...*v1.Config) []Subject {
 	return list
 }
 
-// Diff compares what two sets decide about objects for principals.
-func Diff(before, after *Set, subjects []Subject, objects []*Object) (changes []Change) {
+// Diff compares what two sets decide about objects for principals. Those that are unknown are tools whose annotations nobody
+// said: they are compared as they are without any, and where that finds nothing, as read-only ones.
+func Diff(before, after *Set, subjects []Subject, objects []*Object, unknown bool) (changes []Change) {
+	var readers []*Object
+	for _, o := range objects {
+		if unknown {
+			yes := true
+			readers = append(readers, &Object{
+				Kind: o.Kind, Server: o.Server, Toolset: o.Toolset, Name: o.Name, Shown: o.Shown, Labels: o.Labels, Hints: HintsOf(&yes, nil, nil, nil),
+			})
+		}
+	}
 	for _, s := range subjects {
 		old, next := before.View(s.Principal), after.View(s.Principal)
-		for _, o := range objects {
-			was, is := old.outlook(o), next.outlook(o)
-			c := Change{Who: s.Who, Object: o.Shown, Kind: "differs", Before: was.full, After: is.full}
-			switch {
-			case was.allowed == is.allowed && (!is.allowed || was.when == is.when):
-				continue // perhaps for another reason
-			case was.allowed == is.allowed:
-			case is.allowed:
-				c.Kind, c.Before, c.After = "gains", was.rule, is.rule
-			default:
-				c.Kind, c.Before, c.After = "loses", was.rule, is.rule
+		for i, o := range objects {
+			c, differs := change(old, next, o)
+			if !differs && unknown {
+				c, differs = change(old, next, readers[i])
+				c.ReadOnly = true
 			}
-			if c.Before == c.After { // a role that has the tool under both allow and deny
-				c.Before, c.After = was.verb()+was.rule, is.verb()+is.rule
+			if c.Who = s.Who; differs {
+				changes = append(changes, c)
 			}
-			changes = append(changes, c)
 		}
 	}
 	slices.SortStableFunc(changes, func(a, b Change) int {
 		return cmp.Or(strings.Compare(a.Who, b.Who), strings.Compare(b.Kind, a.Kind), strings.Compare(a.Object, b.Object))
 	})
 	return changes
+}
+
+// change is how what two views decide about an object differs.
+func change(old, next *View, o *Object) (c Change, differs bool) {
+	was, is := old.outlook(o), next.outlook(o)
+	c = Change{Object: o.Shown, Kind: "differs", Before: was.full, After: is.full}
+	switch {
+	case was.allowed == is.allowed && (!is.allowed || was.when == is.when):
+		return c, false // perhaps for another reason
+	case was.allowed == is.allowed:
+	case is.allowed:
+		c.Kind, c.Before, c.After = "gains", was.rule, is.rule
+	default:
+		c.Kind, c.Before, c.After = "loses", was.rule, is.rule
+	}
+	if c.Before == c.After { // a role that has the tool under both allow and deny
+		c.Before, c.After = was.verb()+was.rule, is.verb()+is.rule
+	}
+	return c, true
 }
 
 // outlook is whether an object is permitted ever, by which rules, and under which conditions of a call: none for always.
