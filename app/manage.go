@@ -1,9 +1,7 @@
 package app
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"maps"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
@@ -48,14 +46,8 @@ func (s *server) keysChanged(ctx context.Context) {
 }
 
 // explain answers what the command explain asks, by the policies that count now.
-func (s *server) explain(_ context.Context, question json.RawMessage) (any, error) {
-	dec := json.NewDecoder(bytes.NewReader(question))
-	dec.DisallowUnknownFields()
-	var q policy.Question
-	if err := dec.Decode(&q); err != nil {
-		return nil, errs.E("explain", errs.Invalid, "the question cannot be read: %v", err)
-	}
-	e, err := gateway.Explain(s.gw.Plan(), &q)
+func (s *server) explain(_ context.Context, q *policy.Question) (any, error) {
+	e, err := gateway.Explain(s.gw.Plan(), q)
 	if err != nil {
 		return nil, errs.E("explain", errs.Invalid, "%v", err)
 	}

@@ -4,10 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"iter"
 	"log/slog"
-	"mime"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -70,7 +68,7 @@ type Options struct {
 	// Servers tells what there is to know of each server that shown is true for, Drift of its definitions.
 	Servers func(shown func(server string) bool) any
 	// Explain, Search, Drift and Approve are served as far as they are there.
-	Explain func(ctx context.Context, question json.RawMessage) (any, error)
+	Explain func(ctx context.Context, question *policy.Question) (any, error)
 	Search  func(ctx context.Context, q AuditQuery) (iter.Seq2[json.RawMessage, error], error)
 	Drift   func(ctx context.Context, shown func(server string) bool) (any, error)
 	Approve func(ctx context.Context, what Approval) error
@@ -370,29 +368,6 @@ func unrecorded(rec *audit.Record, err error) *Problem {
 func (a *API) record(rec *audit.Record) error {
 	rec.Took = a.o.Now().Sub(rec.Time)
 	return a.o.Audit.Write(rec)
-}
-
-// decode reads the body into v, which has all members there may be. An empty body is an empty object where that will do.
-func (q *asked) decode(v any) error {
-	if ct, _, err := mime.ParseMediaType(q.Header.Get("Content-Type")); err != nil || ct != "application/json" {
-		return problem(http.StatusUnsupportedMediaType, "Content-Type is %.80q", q.Header.Get("Content-Type")).do("send application/json")
-	}
-	control := http.NewResponseController(q.w)
-	_ = control.SetReadDeadline(time.Now().Add(bodyTime))
-	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
-	body, err := io.ReadAll(http.MaxBytesReader(q.w, q.Body, bodyMost))
-	if err != nil {
-		return problem(http.StatusBadRequest, "the body did not arrive whole, or has more than %d bytes: %v", bodyMost, err)
-	}
-	dec := json.NewDecoder(strings.NewReader(string(body)))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		return problem(http.StatusBadRequest, "the body is not what this takes: %v", err).do("docs/management.md says what it takes")
-	}
-	if dec.More() {
-		return problem(http.StatusBadRequest, "the body goes on after its object")
-	}
-	return nil
 }
 
 // admin tells whether the caller may do all of management.

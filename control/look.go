@@ -16,6 +16,7 @@ import (
 	"github.com/toolcrib/toolcrib/audit"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/policy"
 )
 
 // Whoami is who the caller is, and what it may do here.
@@ -233,11 +234,11 @@ func (a *API) explain(q *asked) (any, error) {
 	if a.o.Explain == nil {
 		return nil, absent("explain")
 	}
-	var question json.RawMessage
+	var question policy.Question
 	if err := q.decode(&question); err != nil {
 		return nil, err
 	}
-	return a.o.Explain(q.Context(), question)
+	return a.o.Explain(q.Context(), &question)
 }
 
 func (a *API) drift(q *asked) (any, error) {

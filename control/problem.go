@@ -42,11 +42,15 @@ func problem(status int, format string, args ...any) *Problem {
 // wrong is a problem with a field of what was sent.
 func wrong(field, value, remedy, format string, args ...any) *Problem {
 	p := problem(http.StatusBadRequest, format, args...)
-	if len(value) > valueMost {
-		value = value[:valueMost] + "…"
-	}
-	p.Field, p.Value, p.Remedy = field, value, remedy
+	p.Field, p.Value, p.Remedy = field, clip(value), remedy
 	return p
+}
+
+func clip(value string) string {
+	if len(value) > valueMost {
+		return value[:valueMost] + "…"
+	}
+	return value
 }
 
 func (p *Problem) do(remedy string, args ...any) *Problem {

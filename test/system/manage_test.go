@@ -267,7 +267,7 @@ func TestOddQuestions(t *testing.T) {
 	admin := firstKey(t, g)
 	long := strings.Repeat("x", 300)
 	for body, want := range map[string]string{
-		`{`: "the body", `[]`: "the body", `{"name":"a"} {}`: "goes on", `{"name":"a","admin":true}`: "unknown field",
+		`{`: "the body", `[]`: "the body", `{"name":"a"} {}`: "after top-level", `{"name":"a","admin":true}`: "unknown field",
 		`{}`: "name", `{"name":""}`: "name", `{"name":" a"}`: "name", `{"name":"a\n"}`: "name", `{"name":"` + long + `"}`: "name",
 		`{"name":"a\u202eb"}`: "name", `{"name":"a","tenant":"\u0000"}`: "tenant", `{"name":"a","roles":["nope"]}`: "roles",
 		`{"name":"a","groups":[""]}`: "groups", `{"name":"a","expires":"2001-01-01T00:00:00Z"}`: "expires", `{"name":"a","expires":"soon"}`: "the body",
@@ -279,6 +279,25 @@ func TestOddQuestions(t *testing.T) {
 		code, _, answer := made(t, g, admin, body)
 		if code != 400 || !strings.Contains(answer, want) || len(answer) > 1000 {
 			t.Errorf("%.80s: HTTP %d %.300s, want %q", body, code, answer, want)
+		}
+	}
+	for body, want := range map[string]string{
+		`{"name":"a1","name":"a2"}`: `"field":"name"`, `{"Name":"a"}`: `"field":"Name"`, `{"name":"a","Tenant":"x","TENANT":"y"}`: `"field":"Tenant"`,
+		`{"name":"a","tenant":"x","Tenant":"y"}`:                  `"field":"Tenant"`,
+		`{"name":"a","attributes":{"team":"x","team":"y"}}`:       `"field":"attributes.team"`,
+		`{"name":"a","` + strings.Repeat("y", 300) + `":"admin"}`: `"field":"yyyy`,
+		`{"name":"a","admin":true}`:                               `"field":"admin"`,
+		`{"name":"a","\u006eame":"b"}`:                            `"field":"name"`,
+	} {
+		if code, _, answer := made(t, g, admin, body); code != 400 || !strings.Contains(answer, want) || len(answer) > 1000 {
+			t.Errorf("%.80s: HTTP %d %.300s, want %s", body, code, answer, want)
+		}
+	}
+	ask := bearer(admin)
+	ask.Set("Content-Type", "application/json")
+	for _, body := range []string{`{"group":["a"]}`, `{"Groups":["a"],"tool":"one__x"}`, `{"tool":"one__x","tool":"two__x"}`} {
+		if code, answer := fetch(t, g, "POST", "/api/v1/explain", body, ask); code != 400 || !strings.Contains(answer, `"field":"`) {
+			t.Errorf("explain %s: HTTP %d %s", body, code, answer)
 		}
 	}
 	for _, ct := range []string{"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"} {
