@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -18,7 +19,8 @@ const nameMost = 64
 type view struct {
 	gen     uint64
 	expires time.Time
-	raw     mcp.Raw // the whole answer, with any id and ttlMs
+	most    time.Duration // that a client is told it stays as it is
+	raw     mcp.Raw       // the whole answer, with any id and ttlMs
 }
 
 type viewKey struct {
@@ -27,6 +29,10 @@ type viewKey struct {
 	modern   bool
 	rights   *policy.View // of whom it is for; nil for all
 }
+
+// rightsMost is how long a client is told that a list stays as it is that shows what the caller may see, or nothing: with other
+// rights it is another one, and no notification says so.
+const rightsMost = 5 * time.Second
 
 // viewsMost bounds the bytes of the views of a world.
 const viewsMost = 64 << 20
@@ -104,7 +110,7 @@ func list(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	x.Out.Body, x.Out.Message = v.raw.Body, v.raw.Message
 	x.Out.Edits.Replace(v.raw.ID, x.In.ID.Of(x.In.Body))
 	if ttl := v.raw.Get(mcp.KeyTTLMs); ttl.Present() {
-		left := strconv.AppendInt(x.scratch[:0], max(v.expires.Sub(now).Milliseconds(), 0), 10)
+		left := strconv.AppendInt(x.scratch[:0], max(min(v.expires.Sub(now), v.most).Milliseconds(), 0), 10)
 		x.Out.Edits.Replace(ttl, left)
 	}
 	return true, nil
@@ -118,7 +124,10 @@ func (g *Gateway) join(ctx context.Context, x *Exchange, k viewKey, own bool) (*
 		return nil, err
 	}
 	gen := w.gen.Load()
-	v := &view{gen: gen, expires: time.Now().Add(time.Duration(ttlMost) * time.Millisecond)}
+	v := &view{gen: gen, expires: time.Now().Add(time.Duration(ttlMost) * time.Millisecond), most: rightsMost}
+	if x.view == nil && slices.ContainsFunc(parts, func(l *listing) bool { return l != nil }) {
+		v.most = time.Duration(ttlMost) * time.Millisecond // the servers' lists say it
+	}
 	for i, l := range parts {
 		if l == nil {
 			continue

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,6 +16,37 @@ import (
 
 	"github.com/toolcrib/toolcrib/internal/testenv"
 )
+
+// TestListsOfRightsEndSoon: a client that keeps lists for as long as it is told sees what it may see a moment after it may, also
+// where it could see nothing before, and where the servers say that their lists are good for long.
+func TestListsOfRightsEndSoon(t *testing.T) {
+	t.Parallel()
+	long := testenv.HTTPServer(t, testenv.Script{On: map[string]func(*testenv.Call){"tools/list": func(c *testenv.Call) {
+		c.Complete(`"ttlMs":3600000,"cacheScope":"public","tools":[{"name":"look","inputSchema":{"type":"object"}}]`)
+	}}})
+	config := testenv.Config{Servers: map[string]*testenv.Server{"one": long}}
+	few, none := ofGroup("few", "few"), ofGroup("none", "none")
+	open := testenv.Serve(t, config)
+	config.More = map[string]any{"auth": authOf(few, none), "policies": grants(map[string]any{"few": map[string]any{"allow": []string{"one__look"}}})}
+	g := testenv.Serve(t, config)
+	empty := testenv.Serve(t, testenv.Config{})
+	for name, c := range map[string]struct {
+		client *testenv.Client
+		tools  int
+		most   int
+	}{
+		"some":      {speaks(g, testenv.Modern, "/mcp", few), 1, 5000},
+		"none":      {speaks(g, testenv.Modern, "/mcp", none), 0, 5000},
+		"nothing":   {empty.Modern("/mcp"), 0, 5000},
+		"unguarded": {open.Modern("/mcp"), 1, 3600000},
+	} {
+		r := c.client.Do(testenv.Request{Method: "tools/list"})
+		ttl, err := strconv.Atoi(r.Member("ttlMs"))
+		if err != nil || ttl > c.most || c.most > 5000 && ttl <= 5000 || len(r.Names("tools")) != c.tools {
+			t.Errorf("%s: %.300v", name, r)
+		}
+	}
+}
 
 // TestDeniedIsUnknown: what is denied is answered byte for byte as what does not exist, at all endpoints, in both eras.
 func TestDeniedIsUnknown(t *testing.T) {
