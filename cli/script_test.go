@@ -124,6 +124,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	select {
 	case u := <-url:
 		ts.Setenv("URL", u)
+		ts.Setenv("ADDRESS", strings.TrimSuffix(strings.TrimPrefix(u, "http://"), "/mcp"))
 	case <-s.read:
 		ts.Fatalf("ended before it served:\n%s", s.output)
 	case <-time.After(startTimeout):

@@ -22,13 +22,14 @@ import (
 
 const (
 	defaultURL  = "http://127.0.0.1:8080/mcp"
+	urlVariable = "TOOLCRIB_URL"
 	keyVariable = "TOOLCRIB_API_KEY" // may be set always, so it is no error where it has no use
 )
 
 // target names the MCP server that a command talks to: one that runs at a URL,
 // one of a file, or one that is started for the occasion.
 type target struct {
-	URL     string        `help:"Talk to the server at URL (${url} when no target is given)." placeholder:"URL"`
+	URL     string        `help:"Talk to the server at URL (with no target given: TOOLCRIB_URL, else ${url})." placeholder:"URL"`
 	Config  string        `help:"Talk to a server of this configuration file." placeholder:"FILE"`
 	Server  string        `help:"Which server of the file; needed when it has several." placeholder:"NAME"`
 	APIKey  string        `name:"api-key" env:"TOOLCRIB_API_KEY" help:"Bearer token for --url; others can see flags, not the variable." placeholder:"KEY"`
@@ -44,7 +45,9 @@ type target struct {
 const targetHelp = `
 Which server: --url talks to one that runs already, --config to one of a file,
 and a command after -- is started and spoken to over its standard input and
-output. Without any of them it is the gateway at ` + defaultURL + `.
+output. Without any of them it is the gateway that the variable TOOLCRIB_URL
+names, else the one at ` + defaultURL + `. The variable may have
+a path; without one, as in https://tools.example.com, it is /mcp.
 `
 
 // server returns the server that the flags name.
@@ -66,6 +69,24 @@ func (t *target) server(sys *system) (name string, s *v1.Server, err error) {
 	}
 	s.SetDefaults()
 	return name, s, nil
+}
+
+// gatewayURL is the endpoint of the gateway that the environment names; empty where it names none.
+func gatewayURL() (string, error) {
+	text := os.Getenv(urlVariable)
+	if text == "" {
+		return "", nil
+	}
+	origin, err := originOf(text)
+	if err != nil {
+		return "", usagef(urlVariable+": %w", err)
+	}
+	_, rest, has := strings.Cut(text, "://")
+	if !has {
+		rest = text
+	}
+	_, path, _ := strings.Cut(rest, "/")
+	return origin + "/" + cmp.Or(path, "mcp"), nil
 }
 
 // remote is the server at --url, which goes by its address.
@@ -187,7 +208,12 @@ func faults(sys *system) *slog.Logger {
 }
 
 // with connects to the target, does f and disconnects.
-func (t *target) with(ctx context.Context, sys *system, f func(context.Context, *app.Conn) error) error {
+func (t *target) with(ctx context.Context, sys *system, f func(context.Context, *app.Conn) error) (err error) {
+	if t.URL == "" && t.Config == "" && len(t.Command) == 0 {
+		if t.URL, err = gatewayURL(); err != nil {
+			return err
+		}
+	}
 	if t.Config == "" && len(t.Command) == 0 && t.APIKey == "" {
 		if origin, err := login.Origin(cmp.Or(t.URL, defaultURL)); err == nil { // others get no credential
 			if t.token, err = tokenFor(ctx, origin); err != nil {
