@@ -80,7 +80,7 @@ func (s *otlp) record(l Line) []byte {
 		{"toolcrib.outcome", e.Outcome},
 		{"toolcrib.decision", e.Decision},
 		{"toolcrib.tenant", e.Metadata.Tenant},
-		{"toolcrib.server", e.API.Service.Name},
+		{"toolcrib.server", e.Server()},
 		{"toolcrib.target", target},
 		{"user.name", e.Subject()},
 	} {

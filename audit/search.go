@@ -75,6 +75,8 @@ type Event struct {
 	} `json:"trace"`
 	Unmapped struct {
 		Operation string `json:"operation"`
+		Server    string `json:"server"`
+		Tool      string `json:"tool"`
 		Replica   string `json:"replica"`
 		Took      int64  `json:"took_us"`
 		Chain     struct {
@@ -113,12 +115,23 @@ func (e *Event) Operation() string {
 	return e.Unmapped.Operation
 }
 
-// Target is what it was asked of: the sort, and the name.
-func (e *Event) Target() (kind, name string) {
-	if len(e.Resources) == 0 {
-		return "", ""
+// Server is the one that it was asked of, or that the log tells of.
+func (e *Event) Server() string {
+	if e.API.Service.Name != "" {
+		return e.API.Service.Name
 	}
-	return e.Resources[0].Type, e.Resources[0].Name
+	return e.Unmapped.Server
+}
+
+// Target is what it was asked of, or what the log tells of: the sort, and the name.
+func (e *Event) Target() (kind, name string) {
+	switch {
+	case len(e.Resources) > 0:
+		return e.Resources[0].Type, e.Resources[0].Name
+	case e.Unmapped.Tool != "":
+		return "tool", e.Unmapped.Tool
+	}
+	return "", ""
 }
 
 // When is the time at which it began.
@@ -210,7 +223,7 @@ func (q *Query) fits(line []byte) (e *Event, ok bool) {
 	for _, p := range [...]struct{ pattern, is string }{
 		{q.Subject, e.Subject()},
 		{q.Tenant, e.Metadata.Tenant},
-		{q.Server, e.API.Service.Name},
+		{q.Server, e.Server()},
 		{q.Tool, name},
 		{q.Operation, e.Operation()},
 		{q.Outcome, e.Outcome},

@@ -126,7 +126,7 @@ func (t *table) values(lines []Line) []any {
 		_, target := e.Target()
 		all = append(all, t.log, int64(l.Sequence), e.Time)
 		for _, s := range [...]string{
-			e.Metadata.Tenant, e.Subject(), e.Operation(), e.API.Service.Name, target, e.Outcome, e.Decision, e.Rule(), string(l.Raw),
+			e.Metadata.Tenant, e.Subject(), e.Operation(), e.Server(), target, e.Outcome, e.Decision, e.Rule(), string(l.Raw),
 		} {
 			all = append(all, storable(s))
 		}

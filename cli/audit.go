@@ -19,6 +19,7 @@ import (
 	"github.com/toolcrib/toolcrib/audit"
 	"github.com/toolcrib/toolcrib/control"
 	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/pinning"
 )
 
 // auditCmd are the commands about the audit log.
@@ -400,20 +401,13 @@ func (t *recordTable) row(_ []byte, e *audit.Event) error {
 	_, name := e.Target()
 	took := time.Duration(e.Unmapped.Took) * time.Microsecond
 	_, err := fmt.Fprintf(t.out, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Metadata.Sequence, e.When().Format("2006-01-02T15:04:05.000Z07:00"),
-		cell(e.Metadata.Tenant), cell(e.Subject()), cell(e.Operation()), cell(e.API.Service.Name), cell(name), cell(e.Outcome),
+		cell(e.Metadata.Tenant), cell(e.Subject()), cell(e.Operation()), cell(e.Server()), cell(name), cell(e.Outcome),
 		cell(strings.ToLower(e.Decision)), took, cell(e.Rule()))
 	return err
 }
 
-// cell shows a text from outside, which holds no control characters then.
-func cell(text string) string {
-	return orDash(strings.Map(func(r rune) rune {
-		if r == 0x0a || r == 0x09 {
-			return 0x20
-		}
-		return r
-	}, printable(text)))
-}
+// cell shows a text from outside so that it neither steers a terminal nor hides.
+func cell(text string) string { return orDash(pinning.Inert(text)) }
 
 type auditKeyCmd struct {
 	auditLog `embed:""`
