@@ -26,7 +26,7 @@ type explainCmd struct {
 	Group     []string          `help:"Group of who calls. May be repeated." sep:"none"`
 	Role      []string          `help:"Role that the caller has without a binding. May be repeated." sep:"none"`
 	Scope     []string          `help:"Scope of the caller's token. May be repeated." sep:"none"`
-	Issuer    string            `help:"Name of the issuer of the caller's token."`
+	Issuer    string            `help:"Name of the issuer of the caller's token (default: the first of auth.issuers)."`
 	Attribute map[string]string `help:"Attribute of who calls. May be repeated." placeholder:"NAME=VALUE"`
 	Method    string            `help:"How the caller was identified: api_key, token, client_certificate, trusted_proxy or anonymous."`
 
@@ -192,6 +192,9 @@ func explained(out io.Writer, e *policy.Explanation) error {
 	line("")
 	p, o := e.Principal, e.Object
 	line("principal  %s (%s)", p.Key, p.Method)
+	if e.Assumed != "" {
+		line("  assumed  %s; say --method or --issuer if it is otherwise", e.Assumed)
+	}
 	for _, list := range [...]struct {
 		name string
 		of   []string

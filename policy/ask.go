@@ -168,12 +168,73 @@ type Question struct {
 	Address string    `json:"address,omitempty"`
 }
 
+// known refuses what is said of a principal that nobody can have: a slip would be answered as if nobody had said it.
+func (s *Set) known(c *v1.Config, w *Who) error {
+	for _, role := range w.Roles {
+		if !s.HasRole(role) {
+			var names []string
+			for _, r := range s.roles {
+				names = append(names, r.name)
+			}
+			return fmt.Errorf("there is no role %q; roles are: %s", role, listed(names))
+		}
+	}
+	if issuers := issuersOf(c); w.Issuer != "" && !slices.Contains(issuers, w.Issuer) {
+		return fmt.Errorf("%q is the name of no entry of auth.issuers; those are: %s", w.Issuer, listed(issuers))
+	}
+	return nil
+}
+
+// listed names at most 20.
+func listed(names []string) string {
+	if len(names) > 20 {
+		names = append(slices.Clone(names[:20]), "…")
+	}
+	return cmp.Or(strings.Join(names, ", "), "none")
+}
+
+func issuersOf(c *v1.Config) []string {
+	names := make([]string, 0, len(c.Auth.Issuers))
+	for i := range c.Auth.Issuers {
+		names = append(names, c.Auth.Issuers[i].DisplayName())
+	}
+	return names
+}
+
+// assumed says what of a principal nobody said, where it could be otherwise.
+func (w *Who) assumed(c *v1.Config, p *identity.Principal) string {
+	if p.Method != identity.MethodToken {
+		return ""
+	}
+	var all []string
+	a := &c.Auth
+	others := a.APIKeys != nil || a.ClientCertificates != nil || a.TrustedProxy != nil
+	if others && w.Method == "" && w.Issuer == "" && len(w.Scopes) == 0 && w.Client == "" {
+		all = append(all, "method "+string(p.Method))
+	}
+	if w.Issuer == "" && len(a.Issuers) > 1 {
+		all = append(all, "issuer "+p.Issuer+" of "+listed(issuersOf(c)))
+	}
+	return strings.Join(all, ", ")
+}
+
 // Answer explains the decision about a question.
 func (s *Set) Answer(c *v1.Config, q *Question) (*Explanation, error) {
+	if err := s.known(c, &q.Who); err != nil {
+		return nil, err
+	}
 	p, err := q.Principal(c)
 	if err != nil {
 		return nil, err
 	}
+	e, err := s.answer(c, q, p)
+	if err == nil {
+		e.Assumed = q.assumed(c, p)
+	}
+	return e, err
+}
+
+func (s *Set) answer(c *v1.Config, q *Question, p *identity.Principal) (*Explanation, error) {
 	o, err := q.Object(c)
 	if err != nil {
 		return nil, err

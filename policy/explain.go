@@ -15,6 +15,8 @@ type Explanation struct {
 	Allowed bool     `json:"allowed"`
 	Rule    string   `json:"rule"`
 	Scopes  []string `json:"scopes,omitempty"`
+	// Assumed is what of the principal nobody said and could be otherwise: its method and its issuer.
+	Assumed string `json:"assumed,omitempty"`
 	// Principal, Object and Call are the facts.
 	Principal PrincipalFacts `json:"principal"`
 	Object    ObjectFacts    `json:"object"`

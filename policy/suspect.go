@@ -126,10 +126,7 @@ func (s *suspects) principal(where, what, text string) {
 			s.warn("%s: principal.method is never %q; there are: %s", where, text, joined(methods))
 		}
 	case "issuer":
-		names := make([]string, 0, len(s.config.Auth.Issuers))
-		for i := range s.config.Auth.Issuers {
-			names = append(names, s.config.Auth.Issuers[i].DisplayName())
-		}
+		names := issuersOf(s.config)
 		if text != "" && !slices.Contains(names, text) {
 			s.warn("%s: principal.issuer is never %q; the names of auth.issuers are: %s", where, text, strings.Join(names, ", "))
 		}
