@@ -28,6 +28,7 @@ const (
 	debtsMost  = 1000 // records that may wait until they can be written
 	retryEvery = 100 * time.Millisecond
 	retryLong  = 2 * time.Second
+	sayEvery   = time.Minute
 )
 
 // debt is a record that could not be written yet.
@@ -44,6 +45,8 @@ type fault struct {
 	debts []debt
 	lost  uint64
 	is    atomic.Bool // err is set
+	said  time.Time   // when it was logged, at most every sayEvery
+	told  bool        // of this one
 }
 
 // gate is what calls wait at while a sink is behind.
@@ -135,7 +138,9 @@ func (l *Log) owe(e *entry, err error) error {
 		return errs.E("audit", errs.Draining, "the gateway is stopping, and has closed its audit log; call again")
 	}
 	d := debt{e, make(chan struct{})}
-	if !l.fault.add(d, err, l.o.Now()) {
+	added := l.fault.add(d, err, l.o.Now())
+	l.say(err)
+	if !added {
 		return refuse("the record of the call could not be written: the audit log cannot be written to, and too many wait")
 	}
 	poke(l.keeper.wake)
@@ -164,6 +169,20 @@ func (f *fault) add(d debt, err error, now time.Time) bool {
 	}
 	f.debts = append(f.debts, d)
 	return true
+}
+
+// say logs that records cannot be written, when that begins and now and then while it lasts.
+func (l *Log) say(err error) {
+	f, now := &l.fault, l.o.Now()
+	f.mu.Lock()
+	due := f.err != nil && now.Sub(f.said) >= sayEvery
+	if due {
+		f.said, f.told = now, true
+	}
+	f.mu.Unlock()
+	if due {
+		l.o.Log.Error("audit log cannot be written to; calls are refused until it can", "file", l.path, "error", err)
+	}
 }
 
 func poke(c chan struct{}) {
@@ -232,6 +251,7 @@ func (l *Log) pay() bool {
 			f.mu.Lock()
 			f.err = err
 			f.mu.Unlock()
+			l.say(err)
 			return false
 		}
 		close(d.paid)
@@ -255,13 +275,17 @@ func (l *Log) resumed() bool {
 	if l.j.write(e) != nil {
 		return false
 	}
+	told := false
 	f.mu.Lock()
 	if len(f.debts) == 0 {
 		f.err, f.lost = nil, 0
 		f.is.Store(false)
+		told, f.told = f.told, false
 	}
 	f.mu.Unlock()
-	l.o.Log.Info("audit log can be written to again", "after", l.o.Now().Sub(since), "lost", lost)
+	if told {
+		l.o.Log.Warn("audit log can be written to again", "file", l.path, "after", l.o.Now().Sub(since), "lost", lost)
+	}
 	l.relief.open()
 	return true
 }

@@ -58,7 +58,7 @@ func auditProcess(t *testing.T, more map[string]any) *auditedProcess {
 	maps.Copy(sink, more)
 	p.Fleet = testenv.ServeFleet(t, testenv.FleetConfig{Replicas: 1, Config: testenv.Config{
 		Servers: map[string]*testenv.Server{"one": testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1), Forgets: true})},
-		More: map[string]any{"log": map[string]any{"level": "error"}, "audit": map[string]any{
+		More: map[string]any{"log": map[string]any{"level": "warn"}, "audit": map[string]any{
 			"sinks": []any{sink}, "key": string(p.all.Audit.Key), "checkpoint": "1s", "wait": "1ms",
 			"arguments": []any{map[string]any{"tools": []string{"*"}, "as": "full"}},
 		}},
@@ -187,8 +187,8 @@ func TestAuditAtFullRate(t *testing.T) {
 	t.Logf("%d calls answered in 3 s; %d lines in %d files", len(answered), r.Lines, r.Files)
 }
 
-// TestAuditDiskFull: while nothing can be written, calls are refused; what was asked meanwhile is on record later, and what was
-// answered is in any case.
+// TestAuditDiskFull: while nothing can be written, calls are refused, which the gateway's log tells once; what was asked meanwhile is
+// on record later, and what was answered is in any case.
 func TestAuditDiskFull(t *testing.T) {
 	t.Parallel()
 	p := auditProcess(t, nil)
@@ -230,6 +230,11 @@ func TestAuditDiskFull(t *testing.T) {
 	}
 	limit(unix.RLIM_INFINITY)
 	testenv.Eventually(t, "calls are served again", func() bool { return call("after").Status == 200 })
+	for _, line := range []string{"audit log cannot be written to", "audit log can be written to again"} {
+		if n := strings.Count(p.Replicas[0].Log(), line); n != 1 {
+			t.Errorf("%q is logged %d times:\n%s", line, n, p.Replicas[0].Log())
+		}
+	}
 	found := p.found(t)
 	for _, mark := range append(answered, fmt.Sprint("during", len(answered)-1), "after") {
 		if !slices.Contains(found, mark) {
