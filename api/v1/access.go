@@ -24,16 +24,16 @@ type Auth struct {
 	// Issuers are the authorization servers whose access tokens are accepted, sent
 	// by clients as Authorization: Bearer TOKEN. Clients find them through the
 	// metadata of each endpoint (RFC 9728).
-	Issuers []Issuer `json:"issuers,omitzero"`
+	Issuers []Issuer `json:"issuers,omitzero" null:"refused"`
 	// APIKeys are static keys, sent by clients as Authorization: Bearer KEY. Others
 	// are made with toolcrib keys.
-	APIKeys []APIKey `json:"apiKeys,omitzero"`
+	APIKeys []APIKey `json:"apiKeys,omitzero" null:"refused"`
 	// ClientCertificates takes callers by the certificate that they show; it needs
 	// tls.clientCA.
-	ClientCertificates *ClientCertificates `json:"clientCertificates,omitempty"`
+	ClientCertificates *ClientCertificates `json:"clientCertificates,omitempty" null:"refused"`
 	// TrustedProxy takes callers from headers that a proxy in front of the gateway
 	// sets, and from nobody else.
-	TrustedProxy *TrustedProxy `json:"trustedProxy,omitempty"`
+	TrustedProxy *TrustedProxy `json:"trustedProxy,omitempty" null:"refused"`
 	// Revocation is how soon at the latest it counts for calls and open streams that
 	// a caller has lost its key, its token, a group or a grant.
 	Revocation Duration `json:"revocation,omitzero" default:"30s" min:"1s" max:"1h"`
@@ -94,14 +94,14 @@ type Issuer struct {
 	RequestScopes []string `json:"requestScopes,omitempty" example:"api://tools/mcp"`
 	// Clients are the ids of the OAuth clients whose tokens are accepted (client_id or
 	// azp). Left out, those of all are.
-	Clients []string `json:"clients,omitzero"`
+	Clients []string `json:"clients,omitzero" null:"refused"`
 	// Claims say which claims make the principal.
 	Claims Claims `json:"claims,omitzero"`
 	// Tenant is the tenant of every principal of this issuer, in place of a claim.
 	Tenant string `json:"tenant,omitempty" example:"acme"`
 	// Tenants are the tenants that tokens of this issuer may name. Left out, all are;
 	// a token with another is refused.
-	Tenants []string `json:"tenants,omitzero"`
+	Tenants []string `json:"tenants,omitzero" null:"refused"`
 	// CA is a file with further certificates, in PEM, that the issuer's own may be
 	// signed by. A relative path starts at the folder of the configuration file.
 	CA string `json:"ca,omitempty"`
@@ -220,13 +220,13 @@ type Policies struct {
 	// and resource), reader (every tool that says readOnlyHint, every prompt and
 	// resource), auditor (reads the audit log and what runs) and admin (everything,
 	// management too).
-	Roles map[string]Role `json:"roles,omitempty"`
+	Roles map[string]Role `json:"roles,omitempty" null:"refused"`
 	// Bindings give roles to callers.
-	Bindings []Binding `json:"bindings,omitempty"`
+	Bindings []Binding `json:"bindings,omitempty" null:"refused"`
 	// Cedar are files with policies in the Cedar language, by name or pattern
 	// (policies/*.cedar); a relative path starts at the folder of the configuration
 	// file. They permit and forbid next to what bindings permit; forbid wins.
-	Cedar []string `json:"cedar,omitempty" example:"policies/*.cedar"`
+	Cedar []string `json:"cedar,omitempty" null:"refused" example:"policies/*.cedar"`
 	// Shadow is a file with other policies, of the same keys as this object, that
 	// decide nothing: where they would decide otherwise is logged and counted.
 	Shadow string `json:"shadow,omitempty" example:"policies-next.yaml"`
@@ -241,18 +241,18 @@ type Policies struct {
 // that is left out adds nothing, and so does an empty list.
 type Role struct {
 	// Allow are tools, by the name that they have at /mcp: search__*.
-	Allow []string `json:"allow,omitempty" example:"search__*"`
+	Allow []string `json:"allow,omitempty" null:"refused" example:"search__*"`
 	// Deny are tools and prompts, by the name that they have at /mcp, that the role
 	// forbids to whoever has it, whatever permits them.
-	Deny []string `json:"deny,omitempty" example:"*__delete_*"`
+	Deny []string `json:"deny,omitempty" null:"refused" example:"*__delete_*"`
 	// Prompts are prompts, by the name that they have at /mcp.
 	Prompts []string `json:"prompts,omitempty"`
 	// Resources are resources and resource templates, by URI.
 	Resources []string `json:"resources,omitempty" example:"file:///data/*"`
 	// Servers are servers of which everything is allowed.
-	Servers []string `json:"servers,omitempty"`
+	Servers []string `json:"servers,omitempty" null:"refused"`
 	// Toolsets are toolsets of which everything is allowed, at their own endpoints.
-	Toolsets []string `json:"toolsets,omitempty"`
+	Toolsets []string `json:"toolsets,omitempty" null:"refused"`
 	// ReadOnly bounds the tools that allow, servers and toolsets permit to those
 	// whose definition says readOnlyHint.
 	ReadOnly bool `json:"readOnly,omitempty" default:"false"`
@@ -302,7 +302,7 @@ type Toolset struct {
 	Resources []string `json:"resources,omitzero"`
 	// Tenants are the tenants whose principals may see the toolset. Left out, those
 	// of all may.
-	Tenants []string `json:"tenants,omitzero"`
+	Tenants []string `json:"tenants,omitzero" null:"refused"`
 }
 
 // ToolsetTool is what is different of a tool in a toolset.

@@ -43,9 +43,9 @@ type Config struct {
 	// a restart.
 	TLS TLS `json:"tls,omitzero"`
 	// Auth says who may call.
-	Auth Auth `json:"auth,omitzero"`
+	Auth Auth `json:"auth,omitzero" null:"refused"`
 	// Policies say what callers may do.
-	Policies Policies `json:"policies,omitzero"`
+	Policies Policies `json:"policies,omitzero" null:"refused"`
 	// Tenants are what is particular to tenants, by name. A tenant need not be here
 	// to be one.
 	Tenants map[string]*Tenant `json:"tenants,omitempty"`
@@ -184,7 +184,7 @@ type Server struct {
 	Timeouts Timeouts `json:"timeouts,omitzero"`
 	// Tenants are the tenants whose principals may use the server. Left out, those
 	// of all may.
-	Tenants []string `json:"tenants,omitzero" example:"acme"`
+	Tenants []string `json:"tenants,omitzero" null:"refused" example:"acme"`
 	// Labels are facts of the server for policies.
 	Labels map[string]string `json:"labels,omitempty"`
 	// Identity tells the server for whom each request is.

@@ -52,6 +52,9 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, tag reflect.
 	}
 	n = resolved(n)
 	if n.ShortTag() == "!!null" && tag != tagElement {
+		if tag.Get("null") == "refused" {
+			d.fail(n.Line, path, "has no value: %s, or remove the key", valueFor[v.Kind()])
+		}
 		return // a key without a value is a key left out
 	}
 	if v.Kind() == reflect.Pointer {
@@ -72,6 +75,12 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, tag reflect.
 	default:
 		d.scalar(n, v, path)
 	}
+}
+
+// valueFor is what to write where a key that says who may do what has no value, as when all its entries are comments. Taken for
+// left out, it would open what it closed.
+var valueFor = map[reflect.Kind]string{
+	reflect.Slice: "write [] for none", reflect.Map: "write {} for none", reflect.Pointer: "give it one", reflect.Struct: "give it one",
 }
 
 // tagElement marks an element of a list or map, where null is not "left out".
