@@ -192,8 +192,16 @@ func (s *server) guardOpen(c *v1.Config) error {
 	if s.loopback || !c.Unguarded() || s.o.AllowUnauthenticated {
 		return nil
 	}
-	return errors.New("listen: anyone who reaches this address could call every tool: set auth.anonymous: deny, auth.apiKeys or auth.issuers, " +
+	return errors.New("listen: anyone who reaches this address could call " + permitted(c) + ": set auth.anonymous: deny, auth.apiKeys or auth.issuers, " +
 		"listen on 127.0.0.1, or pass --allow-unauthenticated")
+}
+
+// permitted is what callers without a credential may call.
+func permitted(c *v1.Config) string {
+	if c.Policies.Any() {
+		return "what policies permit to anybody"
+	}
+	return "everything"
 }
 
 // build makes the parts and applies the first plan.
@@ -363,7 +371,7 @@ func (s *server) apply(ctx context.Context, c *v1.Config, err error) {
 		return
 	}
 	if c.Unguarded() && !was {
-		s.log.Warn("anybody who reaches this gateway may call everything from now on: auth says of nobody who it is; to keep it closed, set auth.anonymous: deny")
+		s.log.Warn("anybody who reaches this gateway may call " + permitted(c) + " from now on; to keep it closed, set auth.anonymous: deny")
 	}
 	s.ring.Store(r)
 	s.front.SetRing(r)

@@ -44,10 +44,11 @@ func (a *Auth) Open() bool {
 	return a.Anonymous == AnonymousAllow || a.Anonymous == "" && !a.Configured()
 }
 
-// Unguarded reports whether anybody may call everything: callers without a
-// credential are served, and not because policies were written for them.
+// Unguarded reports whether callers without a credential are served that
+// nobody decided to serve: anonymous is left out, or nothing keeps them from
+// calling everything.
 func (c *Config) Unguarded() bool {
-	return c.Auth.Open() && (c.Auth.Anonymous == "" || !c.Policies.Any())
+	return !c.Auth.Configured() && (c.Auth.Anonymous == "" || !c.Policies.Any())
 }
 
 // Configured reports whether anything says who callers are, or that they need a

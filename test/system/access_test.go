@@ -17,6 +17,11 @@ func TestOpenAddress(t *testing.T) {
 	if _, err := testenv.Try(t, testenv.Config{More: open}, t.TempDir(), testenv.Options{}); err == nil || !strings.Contains(err.Error(), "auth.apiKeys") {
 		t.Errorf("served, or failed with %v", err)
 	}
+	ruled := map[string]any{"listen": "0.0.0.0:0", "policies": map[string]any{"bindings": []string{}}}
+	_, err := testenv.Try(t, testenv.Config{More: ruled}, t.TempDir(), testenv.Options{})
+	if err == nil || strings.Contains(err.Error(), "everything") || !strings.Contains(err.Error(), "what policies permit") {
+		t.Errorf("with policies: served, or failed with %v", err)
+	}
 	if _, err := testenv.Try(t, testenv.Config{}, t.TempDir(), testenv.Options{Listen: "[::]:0"}); err == nil || !strings.Contains(err.Error(), "auth.apiKeys") {
 		t.Errorf("served, or failed with %v", err)
 	}
