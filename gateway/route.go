@@ -6,6 +6,7 @@ import (
 
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/policy"
 )
 
 // route finds the server that a request is for, and the server's own name for what is asked.
@@ -29,6 +30,9 @@ func route(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	if kind == "uri" {
 		if x.member, err = g.resource(ctx, x.who(), x.at, x.rights(), string(name)); err != nil {
 			x.judgeURI(string(name))
+			if d := &x.decision; x.view != nil && !d.Allowed && d.Rule != "" {
+				g.o.Metrics.Decided(labels[policy.KindResource], false, len(d.Scopes) > 0)
+			}
 		}
 		return false, err
 	}

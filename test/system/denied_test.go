@@ -379,6 +379,30 @@ func TestShadow(t *testing.T) {
 	}
 }
 
+// TestDeniedResourceCounted: a resource that is denied is counted once, at the endpoint of all servers as at that of its own.
+func TestDeniedResourceCounted(t *testing.T) {
+	t.Parallel()
+	alice := ofGroup("alice", "some")
+	two := testenv.Config{Servers: map[string]*testenv.Server{"one": testenv.HTTPServer(t, shop("one")), "two": testenv.HTTPServer(t, shop("two"))}}
+	two.More = map[string]any{"auth": authOf(alice), "policies": map[string]any{
+		"roles":    map[string]any{"some": map[string]any{"resources": []string{"one://open/*"}, "manage": []string{"*"}}},
+		"bindings": []map[string]any{{"group": "some", "role": "some"}},
+	}}
+	g := testenv.Serve(t, two)
+	h := http.Header{"Authorization": {"Bearer " + alice.key}}
+	for i, path := range []string{"/mcp", "/servers/one/mcp"} {
+		c := g.Modern(path)
+		c.Key = alice.key
+		for _, uri := range []string{"one://open/a", "one://shut/b"} {
+			c.Call("resources/read", `"uri":"`+uri+`"`)
+		}
+		want := fmt.Sprintf(`toolcrib_policy_decisions_total{decision="denied",kind="resource"} %d`+"\n", i+1)
+		if _, metrics := g.Get("/metrics", h); !strings.Contains(metrics, want) {
+			t.Errorf("%s: no %s in the metrics:\n%s", path, want, metrics)
+		}
+	}
+}
+
 // TestDeniedAsksAsUnknown: where the list of a server is stale, it is asked for again for what is denied as for what is unknown, so
 // that neither the time nor an error of the server tells them apart.
 func TestDeniedAsksAsUnknown(t *testing.T) {
