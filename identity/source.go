@@ -163,10 +163,17 @@ func (s *source) candidates(ctx context.Context, kid, alg string) ([]*key, error
 		await(ctx, s.startForUnknown())
 		found = s.fitting(kid, alg)
 	}
-	if len(found) == 0 && s.known.Load() == nil {
-		return nil, errKeysAway
+	if len(found) == 0 && (s.known.Load() == nil || s.failing()) {
+		return nil, errKeysAway // it may have the key by now
 	}
 	return found, nil
+}
+
+// failing tells whether the last fetch failed.
+func (s *source) failing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err != nil
 }
 
 var (

@@ -347,6 +347,32 @@ func TestAway(t *testing.T) {
 	g.clock.move(10 * time.Hour)
 	g.takes(i.Token("carol", resource, testenv.Claims{"exp": time.Now().Add(20 * time.Hour).Unix()}))
 
+	var asked atomic.Int64
+	i.Instead(func(w http.ResponseWriter, _ *http.Request) bool {
+		asked.Add(1)
+		w.WriteHeader(http.StatusInternalServerError)
+		return true
+	})
+	later := testenv.NewIssuerKey("later", "ES256").Sign(i.Claims("dave", resource, testenv.Claims{"exp": time.Now().Add(20 * time.Hour).Unix()}), nil)
+	g.clock.move(time.Minute)
+	for range 50 {
+		if _, err := g.who(later); errs.Of(err).Kind != errs.Unavailable || errs.Of(err).RetryAfter == 0 || g.Challenge(err, asking("", "/mcp")) != nil {
+			t.Fatalf("a key that is not known: %v, want unavailable", err)
+		}
+	}
+	if n := asked.Load(); n > 10 {
+		t.Errorf("an issuer that is away is asked %d times at once", n)
+	}
+	i.Instead(nil)
+	g.clock.move(time.Minute)
+	if _, err := g.who(later); errs.Of(err).Kind != errs.Unauthenticated || !strings.Contains(err.Error(), "has no key") {
+		t.Errorf("a key that the issuer has not: %v", err)
+	}
+
+	i.Instead(func(w http.ResponseWriter, _ *http.Request) bool {
+		w.WriteHeader(http.StatusInternalServerError)
+		return true
+	})
 	never := newGate(t, of(i))
 	_, err := never.who(i.Token("alice", resource, nil))
 	if e := errs.Of(err); e.Kind != errs.Unavailable || e.RetryAfter == 0 {
