@@ -167,7 +167,7 @@ func (c *explainCmd) hints(ctx context.Context, sys *system, p *plan.Plan) (poli
 	}
 	tools, err := askTools(ctx, sys, c.File, server)
 	if err != nil {
-		return policy.Hinted{}, err
+		return policy.Hinted{}, fmt.Errorf("--ask cannot ask %s; say --read-only and so on instead: %w", server, err)
 	}
 	for _, t := range tools {
 		if t.Name == own {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -132,6 +133,8 @@ Examples:
     toolcrib policy diff toolcrib.yaml next.yaml --ask
     toolcrib tools -o json > tools.json
     toolcrib policy diff toolcrib.yaml next.yaml --tools tools.json
+
+Exit codes: 0 compared, 1 a file has problems, 3 servers cannot be asked: the tools of the others are compared.
 `
 }
 
@@ -145,7 +148,8 @@ func (c *policyDiffCmd) Run(ctx context.Context, sys *system) error {
 		return err
 	}
 	objects, patterns, err := c.objects(ctx, sys, before.Config, after.Config)
-	if err != nil {
+	_, partly := errors.AsType[unaskedError](err)
+	if err != nil && !partly {
 		return err
 	}
 	if len(patterns) > 0 {
@@ -154,13 +158,13 @@ func (c *policyDiffCmd) Run(ctx context.Context, sys *system) error {
 	}
 	changes := policy.Diff(before.Policies, after.Policies, policy.Subjects(before.Config, after.Config), objects, !c.Ask && c.Tools == "")
 	if c.Output == "json" {
-		return writeJSON(sys.stdout, append([]policy.Change{}, changes...))
+		return cmp.Or(writeJSON(sys.stdout, append([]policy.Change{}, changes...)), err)
 	}
 	compared := count(len(objects), "tool")
 	if len(patterns) > 0 {
 		compared += " and patterns"
 	}
-	return changesText(sys.stdout, changes, compared)
+	return cmp.Or(changesText(sys.stdout, changes, compared), err)
 }
 
 func changesText(out io.Writer, changes []policy.Change, compared string) error {
@@ -191,25 +195,44 @@ func (c *policyDiffCmd) objects(ctx context.Context, sys *system, configs ...*v1
 		all, err = toolObjects(configs[1], data)
 		return all, nil, err
 	case c.Ask:
-		seen := map[string]bool{}
-		for i, file := range []string{c.Old, c.New} {
-			for _, name := range configs[i].ServerNames() {
-				tools, err := askTools(ctx, sys, file, name)
-				if err != nil {
-					return nil, nil, err
-				}
-				for _, t := range tools {
-					if o := t.object(configs[i], name); !seen[o.Shown] {
-						seen[o.Shown] = true
-						all = append(all, o)
-					}
-				}
-			}
-		}
-		return all, nil, nil
+		all, err = c.asked(ctx, sys, configs)
+		return all, nil, err
 	}
 	all, patterns = policy.NamedTools(configs...)
 	return all, patterns, nil
+}
+
+// unaskedError is of servers that could not be asked, while others could.
+type unaskedError struct{ error }
+
+func (e unaskedError) Unwrap() error { return e.error }
+
+// asked are the tools of the servers of both files. Its error may be unaskedError: then there are those of the others.
+func (c *policyDiffCmd) asked(ctx context.Context, sys *system, configs []*v1.Config) (all []*policy.Object, err error) {
+	seen, servers, failed := map[string]bool{}, 0, []error(nil)
+	for i, file := range []string{c.Old, c.New} {
+		for _, name := range configs[i].ServerNames() {
+			servers++
+			tools, err := askTools(ctx, sys, file, name)
+			if err != nil {
+				failed = append(failed, fmt.Errorf("the tools of %s in %s were not compared: %w", name, file, err))
+				continue
+			}
+			for _, t := range tools {
+				if o := t.object(configs[i], name); !seen[o.Shown] {
+					seen[o.Shown] = true
+					all = append(all, o)
+				}
+			}
+		}
+	}
+	switch {
+	case len(failed) == 0:
+		return all, nil
+	case len(failed) == servers || ctx.Err() != nil:
+		return nil, errors.Join(failed...)
+	}
+	return all, unaskedError{fmt.Errorf("%w;\nto compare them give --tools FILE", errors.Join(failed...))}
 }
 
 // listed is what of a tool's definition policies can ask for.
