@@ -172,7 +172,7 @@ type Question struct {
 func (s *Set) known(c *v1.Config, w *Who) error {
 	for _, role := range w.Roles {
 		if !s.HasRole(role) {
-			var names []string
+			names := make([]string, 0, len(s.roles))
 			for _, r := range s.roles {
 				names = append(names, r.name)
 			}
