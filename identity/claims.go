@@ -3,6 +3,7 @@ package identity
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -197,6 +198,9 @@ func (c claims) fact(path string) any {
 func (c claims) principal(spec *v1.Claims) (*Principal, error) {
 	p := &Principal{Method: MethodToken, Client: c.client(), Scopes: c.scopes()}
 	var err error
+	if _, number := c["sub"].(json.Number); number && spec.Subject == "sub" {
+		return nil, errors.New(`claim "sub" is a number, not a text (RFC 7519 section 4.1.2)`) // else 5 and "5" were the same caller
+	}
 	if p.Subject, err = c.name(spec.Subject); err != nil {
 		return nil, err
 	}

@@ -163,6 +163,7 @@ func TestRefused(t *testing.T) {
 		{"no subject", with("sub", nil), `claim "sub" is missing`},
 		{"subject of control characters", with("sub", "a\nb"), "not a name"},
 		{"subject too long", with("sub", strings.Repeat("a", 300)), "not a name"},
+		{"subject is a number", with("sub", 5), `"sub" is a number`},
 		{"subject is a list", with("sub", []string{"alice"}), "not a text"},
 		{"ID token", with("nonce", "n"), "ID token"},
 		{"bound to a key", with("cnf", testenv.Claims{"jkt": "x"}), "bound to a key"},
