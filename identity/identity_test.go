@@ -73,7 +73,7 @@ func TestIdentify(t *testing.T) {
 		{"other case", []string{"Bearer " + strings.ToUpper(ciKey)}, "unknown API key", false},
 		{"not ASCII", []string{"Bearer \u212Aey"}, "not a bearer token", false},
 		{"control", []string{"Bearer a\x00b"}, "not a bearer token", false},
-		{"huge", []string{"Bearer " + long}, "not a bearer token", false},
+		{"huge", []string{"Bearer " + long}, "is too large: ", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -47,6 +47,9 @@ func (v *Verifier) Identify(ctx context.Context, r *Request) (*Principal, error)
 	}
 	if len(values) == 1 {
 		token, ok := bearer(values[0])
+		if !ok && len(values[0]) > maxToken {
+			return v.stranger("the Authorization header is too large: %d bytes, where tokens have at most %d", len(values[0]), maxToken)
+		}
 		if !ok {
 			return v.stranger("the Authorization header is not a bearer token; %s", v.remedy())
 		}
