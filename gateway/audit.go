@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -161,10 +162,14 @@ func (g *Gateway) RecordEnd(p *identity.Principal, remote netip.AddrPort, path s
 		return
 	}
 	e := errs.Of(err)
+	decision := audit.Denied
+	if errors.Is(err, errChanged) { // it may have gained rights, and comes back with those
+		decision = audit.Undecided
+	}
 	_ = g.o.Audit.Write(&audit.Record{ // nobody waits for an answer
 		Time: time.Now(), Operation: "stream/end", Address: remote, Endpoint: path,
 		Subject: p.Subject, Tenant: p.Tenant, Groups: p.Groups, Issuer: p.Issuer, OAuthClient: p.Client, Method: string(p.Method),
-		Decision: audit.Denied, Rule: "looked at again while the stream was open", Outcome: e.Kind.Outcome(), Detail: e.Error(),
+		Decision: decision, Rule: "looked at again while the stream was open", Outcome: e.Kind.Outcome(), Detail: e.Error(),
 	})
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"hash/maphash"
 	"log/slog"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -530,6 +529,6 @@ func (g *Gateway) warnOnce(msg, server, name, why string) {
 	}
 	if _, seen := g.warned.LoadOrStore(key, true); !seen {
 		g.warnings.Add(1)
-		g.o.Log.Warn(msg, "server", server, "name", strconv.Quote(name), "reason", why)
+		g.o.Log.Warn(msg, "server", server, "name", name, "reason", why)
 	}
 }

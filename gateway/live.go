@@ -20,6 +20,9 @@ import (
 // errChanged is why a stream ends whose caller has other rights now.
 var errChanged = errs.E("gateway", errs.Canceled, "what the caller may do has changed; open another stream")
 
+// errNothing is why a stream ends whose caller may use nothing of its endpoint any more.
+var errNothing = errs.E("gateway", errs.Forbidden, "no policy permits the caller anything of the endpoint any more")
+
 // revocationDefault is auth.revocation where no configuration says it.
 const revocationDefault = 30 * time.Second
 
@@ -123,7 +126,7 @@ func (h *hub) reviewOne(now *world, w *Watch, changed bool) {
 		return
 	}
 	if e.name != aggregated && len(e.seen(view)) == 0 {
-		w.stop(errChanged)
+		w.stop(errNothing)
 		return
 	}
 	h.regrant(w, e)

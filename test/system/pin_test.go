@@ -228,6 +228,9 @@ func TestPinSettings(t *testing.T) {
 	testenv.Eventually(t, "quarantine", func() bool {
 		return strings.Contains(g.Log(), "tool quarantined") && len(c.Call("tools/list", "").Names("tools")) == 0
 	})
+	if strings.Contains(g.Log(), `\"pay`) {
+		t.Errorf("names are quoted twice:\n%s", g.Log())
+	}
 	approveAt(t, lock, "bank", paysBills)
 	lists("pay")
 	good, err := os.ReadFile(lock)
