@@ -78,7 +78,7 @@ func TestOutlivesReaders(t *testing.T) {
 
 func get(t *testing.T, c *http.Client, url string) string {
 	t.Helper()
-	resp, err := c.Get(url) //nolint:noctx // the client has a timeout
+	resp, err := c.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
