@@ -238,12 +238,12 @@ func TestLiveness(t *testing.T) {
 		method := map[testenv.Era]string{testenv.Modern: "server/discover", testenv.Legacy: "ping"}[era]
 		var deaf atomic.Bool
 		script := testenv.Script{Era: era, Tools: []string{testenv.Tool("ask")}, Capabilities: `{}`}
-		answers := 0
+		var answers atomic.Int64 // a process answers several at once
 		script.On = map[string]func(*testenv.Call){method: func(c *testenv.Call) {
-			switch answers++; {
+			switch n := answers.Add(1); {
 			case deaf.Load():
 				c.Hang()
-			case answers > 1 && answers%2 == 0:
+			case n%2 == 0:
 				c.Error(-32601, "what?")
 			default:
 				c.Default()
