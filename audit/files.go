@@ -227,16 +227,3 @@ func lineBefore(f *os.File, end int64) (begin int64, line []byte, err error) {
 	}
 	return begin, line, nil
 }
-
-// replaceFile writes a file so that readers see the old content or the new, also after a crash of the machine.
-func replaceFile(path string, data []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
-}

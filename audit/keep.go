@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/internal/files"
 )
 
 // keeper does what is to be done for the log aside from writing records: checkpoints, files that were put aside, and records that
@@ -400,7 +401,7 @@ func (l *Log) checkpoint(last bool) error {
 // writeHead has the head tell that the log goes as far as a line, which is on disk.
 func (l *Log) writeHead(seq uint64, sum string) error {
 	head := mark{What: markHead, Log: l.id, Sequence: seq, Hash: sum, From: l.from.Load()}
-	return replaceFile(headName(l.path), append(l.signer.Load().sign(&head, l.o.Now()), '\n'))
+	return files.Replace(headName(l.path), append(l.signer.Load().sign(&head, l.o.Now()), '\n'), 0o600)
 }
 
 // ending is the checkpoint at the end of a file.
