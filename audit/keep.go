@@ -336,11 +336,13 @@ func (l *Log) restore() {
 		l.o.Log.Error("audit log: its file was removed or replaced, and cannot be put back; records are lost when the gateway ends",
 			"file", l.path, "error", err)
 	case was:
-		l.keeper.astray.Store(nil)
 		l.o.Log.Error("audit log: its file was removed or replaced while it was written; it is put back", "file", l.path)
 		l.note("restore", "the file of the log was removed or replaced while it was written, and is put back", fact("file", l.path))
-	default:
-		l.keeper.astray.Store(nil)
+		fallthrough // its head may be gone too
+	case l.keeper.astray.Load() != nil:
+		if l.checkpointed(true) {
+			l.keeper.astray.Store(nil)
+		}
 	}
 }
 
