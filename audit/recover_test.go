@@ -52,6 +52,16 @@ func writeSome(t testing.TB, l *audit.Log, n int) {
 	}
 }
 
+// inOrder checks that records came from the first on, each once.
+func inOrder(t testing.TB, seen []uint64) {
+	t.Helper()
+	for i, seq := range seen {
+		if seq != uint64(i+1) {
+			t.Fatalf("record %d came as number %d", seq, i+1)
+		}
+	}
+}
+
 // TestContinued: a log goes on where it ended, also when it was not closed.
 func TestContinued(t *testing.T) {
 	c := config(t, v1.AuditSink{File: logName})
@@ -270,11 +280,7 @@ func TestFollowerGoesOn(t *testing.T) {
 	shut(t, l)
 	r := good(t, c, path)
 	seen := k.all()
-	for i, seq := range seen {
-		if seq != uint64(i+1) {
-			t.Fatalf("record %d came as number %d", seq, i+1)
-		}
-	}
+	inOrder(t, seen)
 	if uint64(len(seen)) != r.Last {
 		t.Errorf("the sink got %d of %d", len(seen), r.Last)
 	}
@@ -294,11 +300,7 @@ func TestFollowedOverFiles(t *testing.T) {
 		eventually(t, "all that was written", func() bool { return l.Status().Sinks[0].Behind == 0 })
 	}
 	shut(t, l)
-	for i, seq := range k.all() {
-		if seq != uint64(i+1) {
-			t.Fatalf("record %d came as number %d", seq, i+1)
-		}
-	}
+	inOrder(t, k.all())
 }
 
 // TestCheckpoint: what was written is signed as often as audit.checkpoint says, while the log is open.

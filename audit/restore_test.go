@@ -44,11 +44,7 @@ func TestRemovedMeanwhile(t *testing.T) {
 			shut(t, l)
 			r := good(t, c, path)
 			seen := k.all()
-			for i, seq := range seen {
-				if seq != uint64(i+1) {
-					t.Fatalf("record %d came as number %d", seq, i+1)
-				}
-			}
+			inOrder(t, seen)
 			if r.First != 1 || uint64(len(seen)) != r.Last {
 				t.Errorf("the sink got %d, the log is %+v", len(seen), r)
 			}
