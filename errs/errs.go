@@ -22,6 +22,8 @@ type Error struct {
 	Msg string
 	// Detail is what only operators may read besides, such as what a process printed that served other callers.
 	Detail string
+	// Quotes says that Msg repeats words of a server or a client, which are for the caller and not for the log.
+	Quotes bool
 	// Err is the cause, for errors.Is and errors.As. Its text is not added to Msg.
 	Err error
 	// Data is raw JSON for the `data` member of the JSON-RPC error, or nil.
@@ -49,6 +51,12 @@ func (e *Error) Error() string {
 	return e.Op + ": " + msg
 }
 
+// Quoting marks an error whose text repeats words of a server or a client.
+func (e *Error) Quoting() *Error {
+	e.Quotes = true
+	return e
+}
+
 // Text is the message without the operation.
 func (e *Error) Text() string {
 	switch {
@@ -60,6 +68,17 @@ func (e *Error) Text() string {
 		return e.Kind.String()
 	}
 }
+
+// Later says when what was refused may come again, and why it was, in the one shape that the data of refusals have. The reason is a
+// word of the program.
+func (e *Error) Later(reason string, after time.Duration) *Error {
+	e.RetryAfter = after
+	e.Data = fmt.Appendf(nil, `{"reason":%q,"retryAfter":%d}`, reason, Seconds(after))
+	return e
+}
+
+// Seconds is how many whole seconds last at least as long as d.
+func Seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }

@@ -44,6 +44,7 @@ func TestTable(t *testing.T) {
 		{errs.Draining, 503, -32603, "draining"},
 		{errs.NoEndpoint, 404, 404, "no_endpoint"},
 		{errs.Lost, 200, -32603, "lost"},
+		{errs.Limited, 429, 429, "limited"},
 	}
 	seen := map[string]bool{}
 	for i, tt := range tests {

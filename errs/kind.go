@@ -57,6 +57,8 @@ const (
 	NoEndpoint
 	// Lost is an interaction (a parked call, a task, a stream) that ended with the replica or server that held it.
 	Lost
+	// Limited is a caller that has used up what a limit gives it.
+	Limited
 
 	numKinds
 )
@@ -111,6 +113,7 @@ var table = [numKinds]facts{
 	Canceled:           {"canceled", statusClientClosed, codeInternal, "canceled"},
 	Draining:           {"draining", http.StatusServiceUnavailable, codeInternal, "draining"},
 	Lost:               {"interaction lost", http.StatusOK, codeInternal, "lost"},
+	Limited:            {"limit reached", http.StatusTooManyRequests, http.StatusTooManyRequests, "limited"},
 	NoEndpoint:         {"no such endpoint", http.StatusNotFound, http.StatusNotFound, "no_endpoint"},
 }
 
