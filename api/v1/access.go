@@ -258,7 +258,7 @@ type Role struct {
 	// whose definition says readOnlyHint.
 	ReadOnly bool `json:"readOnly,omitempty" default:"false"`
 	// Manage is what may be done at the management interface: keys, audit, policy,
-	// servers, definitions, each with :read or :write behind, or * for all.
+	// servers, definitions, cache, limits, each with :read or :write behind, or * for all.
 	Manage []string `json:"manage,omitempty" example:"audit:read"`
 }
 
@@ -280,6 +280,49 @@ type Binding struct {
 	// Scopes are scopes that the caller's token must have too. A client that lacks
 	// only them is told which to ask for (insufficient_scope).
 	Scopes []string `json:"scopes,omitempty" example:"mcp:write"`
+}
+
+// Limit bounds how much callers may ask for. It has at least one of rate,
+// concurrency, bytes and quota. A request counts against every limit that it
+// falls under, and is refused with 429 when one of them is used up.
+type Limit struct {
+	// Name is what refusals, metrics and headers call the limit. Default: what it is
+	// per, joined by +, or all. Names are unique.
+	Name string `json:"name,omitempty" example:"searches" pattern:"^[A-Za-z0-9_.+-]{0,64}$"`
+	// Per is what has an amount of its own each: tenant, principal, key (an API key,
+	// token or certificate), address (of IPv6 its /64), server, tool, or
+	// combinations. A limit per address alone, without servers, tools, tenants,
+	// groups and methods, counts before anything else is looked at: it bounds guesses
+	// of keys too. One alone needs no list. Left out, all that the limit is for
+	// share one amount.
+	Per Dimensions `json:"per,omitempty" example:"principal"`
+	// Servers are the servers that it is for, by name or pattern. Left out, it is for
+	// all.
+	Servers []string `json:"servers,omitzero" null:"refused"`
+	// Tools are the tools that it is for, by the name that they have at /mcp or by a
+	// pattern; it is then for calls of tools only.
+	Tools []string `json:"tools,omitzero" null:"refused" example:"search__*"`
+	// Tenants are the tenants whose principals it is for, by name or pattern.
+	Tenants []string `json:"tenants,omitzero" null:"refused"`
+	// Groups are groups of callers; it is for those who are in one of them.
+	Groups []string `json:"groups,omitzero" null:"refused"`
+	// Methods are the methods of MCP that it is for, by name or pattern.
+	Methods []string `json:"methods,omitzero" null:"refused" example:"tools/call"`
+	// Rate is how many requests may be made in a time: 50/s, 1000/m, 5000/h. A tool
+	// whose cost is not 1 counts as so many.
+	Rate string `json:"rate,omitempty" example:"50/s" like:"a number of requests and s, m or h, like 50/s"`
+	// Burst is how many requests may come at once, after a pause. Default: the number
+	// of rate.
+	Burst *int `json:"burst,omitempty" example:"100" min:"1" max:"1000000000"`
+	// Concurrency is how many requests may be under way at the same time.
+	Concurrency *int `json:"concurrency,omitempty" example:"10" min:"1" max:"1000000"`
+	// Bytes is how many bytes requests and their answers may have together in a time:
+	// 10Mi/s. They count once they have passed, so a request is refused while earlier
+	// ones have used up more.
+	Bytes string `json:"bytes,omitempty" example:"10Mi/s" like:"a size and s, m or h, like 10Mi/s"`
+	// Quota is how many requests may be made in a day or month of the calendar, in
+	// UTC: 100000/day, 1000000/month. Costs count as for rate.
+	Quota string `json:"quota,omitempty" example:"100000/day" like:"a number of requests and day or month, like 100000/day"`
 }
 
 // Toolset is a named selection over servers, served at /toolsets/NAME/mcp.
@@ -329,6 +372,16 @@ type ToolSettings struct {
 	// Pin says what happens to a tool whose definition is not as it was approved, in
 	// place of the server's own pin.
 	Pin string `json:"pin,omitempty" enum:"strict,warn,off"`
+	// Timeouts bound how long a call of the tool is waited for, where the server's
+	// own are not right for it.
+	Timeouts ToolTimeouts `json:"timeouts,omitzero"`
+	// Cache is how long results of the tool are kept for calls with the same
+	// arguments. It is for tools that only read: where the server says of one that it
+	// does not (readOnlyHint: false, or destructiveHint: true), nothing is kept.
+	Cache *Duration `json:"cache,omitempty" max:"24h" example:"60s"`
+	// Cost is as how many requests a call counts against the rates and quotas of
+	// limits; 0 does not count. Default: 1.
+	Cost *int `json:"cost,omitempty" example:"20" min:"0" max:"1000000"`
 }
 
 // Assertion tells a server for whom each request is, in a signed statement
@@ -356,7 +409,7 @@ type Audit struct {
 	// auth says who callers are; an empty list records nothing.
 	Sinks []AuditSink `json:"sinks,omitzero"`
 	// Records says what is recorded: all, or calls without lists and discovery, or
-	// denied: only what was refused. Management is recorded always.
+	// denied: only what was refused, and streams that were ended. Management is recorded always.
 	Records string `json:"records,omitempty" default:"all" enum:"all,calls,denied"`
 	// Arguments says how the arguments of calls are recorded; the first entry that
 	// fits a tool counts. What fits none is recorded as a hash.

@@ -146,7 +146,7 @@ func (k *checker) sinkURLs(path string, s *AuditSink) {
 		if f.value == "" {
 			continue
 		}
-		if u := k.httpURL(path+"."+f.key, f.value); u != nil && f.private && u.Scheme != "https" && !loopbackHost(u.Hostname()) {
+		if u := k.httpURL(path+"."+f.key, f.value); u != nil && f.private && u.Scheme != "https" && !LoopbackHost(u.Hostname()) {
 			k.fail(path+"."+f.key, "is not https; only a loopback address, and otlp without headers, may do without")
 		}
 	}

@@ -286,7 +286,7 @@ func (k *checker) secureURL(path, text string) {
 	case u == nil:
 	case u.RawQuery != "" || u.ForceQuery:
 		k.fail(path, "has a query; write scheme, host and path")
-	case u.Scheme != "https" && !loopbackHost(u.Hostname()):
+	case u.Scheme != "https" && !LoopbackHost(u.Hostname()):
 		k.fail(path, "is not https; only a loopback address may do without")
 	}
 }
@@ -294,10 +294,11 @@ func (k *checker) secureURL(path, text string) {
 // loopback tells whether an address to listen at is reachable from this machine only.
 func loopback(listen string) bool {
 	host, _, err := net.SplitHostPort(listen)
-	return err == nil && loopbackHost(host)
+	return err == nil && LoopbackHost(host)
 }
 
-func loopbackHost(host string) bool {
+// LoopbackHost tells whether a host, without a port, is this machine to itself.
+func LoopbackHost(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return strings.EqualFold(host, "localhost") || err == nil && ip.IsLoopback()
 }

@@ -56,7 +56,10 @@ func sortedKeys(v reflect.Value) []string {
 }
 
 func (k *checker) field(v reflect.Value, tag reflect.StructTag, path string) {
-	if v.Kind() == reflect.Pointer && !v.IsNil() {
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return
+		}
 		v = v.Elem()
 	}
 	if enum := tag.Get("enum"); enum != "" && v.String() != "" {
@@ -65,7 +68,11 @@ func (k *checker) field(v reflect.Value, tag reflect.StructTag, path string) {
 		}
 	}
 	if p := tag.Get("pattern"); p != "" && v.Kind() == reflect.String && !pattern(p).MatchString(v.String()) {
-		k.fail(path, "%q does not match %s", clip(v.String()), p)
+		if like := tag.Get("like"); like != "" {
+			k.fail(path, "%q is not %s", clip(v.String()), like)
+		} else {
+			k.fail(path, "%q does not match %s", clip(v.String()), p)
+		}
 	}
 	k.bound(v, tag, path, "min", 1)
 	k.bound(v, tag, path, "max", -1)
@@ -74,8 +81,8 @@ func (k *checker) field(v reflect.Value, tag reflect.StructTag, path string) {
 // bound checks a number against its tag min (sign 1) or max (sign -1).
 func (k *checker) bound(v reflect.Value, tag reflect.StructTag, path, name string, sign int) {
 	text := tag.Get(name)
-	if text == "" {
-		return
+	if text == "" || v.Kind() == reflect.Pointer {
+		return // a nil pointer is a key left out
 	}
 	bound := reflect.New(v.Type()).Elem()
 	if err := setText(bound, text); err != nil {

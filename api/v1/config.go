@@ -16,7 +16,9 @@ package v1
 type Config struct {
 	// Listen is the address that serves clients, as host:port. Port 0 picks a
 	// free port. An address that is not loopback needs auth, or the flag that
-	// allows unauthenticated use. A change takes effect after a restart.
+	// allows unauthenticated use. A listening socket that the process inherits, as
+	// from systemd (LISTEN_FDS), stands in its place. A change takes effect after a
+	// restart.
 	Listen string `json:"listen,omitempty" default:"127.0.0.1:8080" env:"TOOLCRIB_LISTEN"`
 	// PublicURL is the http or https URL under which clients reach this gateway,
 	// when that is not the listen address: behind a load balancer, for example.
@@ -57,6 +59,9 @@ type Config struct {
 	// approved: strict keeps it from callers, warn logs it, off does not look. It is
 	// for servers that say nothing else.
 	Pin string `json:"pin,omitempty" default:"off" enum:"strict,warn,off"`
+	// Limits bound how much callers may ask for: requests in a time, at once, in a
+	// day or month, and bytes. Without any there is no limit.
+	Limits []Limit `json:"limits,omitempty" null:"refused"`
 	// Audit says what is recorded of decisions and calls, and where to.
 	Audit Audit `json:"audit,omitzero"`
 	// Store is the database that keeps what is made at run time, such as the keys of
@@ -77,14 +82,22 @@ type Config struct {
 	// version 7 or later. Without it this replica is alone. A change takes effect
 	// after a restart.
 	Cluster Secret `json:"cluster,omitempty" example:"redis://127.0.0.1:6379" env:"TOOLCRIB_CLUSTER,REDIS_URL"`
+	// Cache bounds what is kept of servers' answers.
+	Cache Cache `json:"cache,omitzero"`
 	// Questions bounds what servers ask clients in the middle of a call:
 	// elicitation, sampling, roots.
 	Questions Questions `json:"questions,omitzero"`
 	// Streams bounds the streams that clients keep open for change notices.
 	Streams Streams `json:"streams,omitzero"`
+	// Overload says from when on this replica refuses requests because it has too
+	// much to do.
+	Overload Overload `json:"overload,omitzero"`
 	// Seal holds the keys that seal session ids and cursors. Replicas that serve
 	// the same clients need the same keys.
 	Seal Seal `json:"seal,omitzero"`
+	// Zone is where this replica runs, such as an availability zone: instances of
+	// servers that run there too are preferred as balance.away says.
+	Zone string `json:"zone,omitempty" example:"eu-central-1a" env:"TOOLCRIB_ZONE"`
 	// StateDir is the directory for what is kept between starts, such as the seal
 	// keys. Default: $XDG_STATE_HOME/toolcrib, else ~/.local/state/toolcrib. A
 	// leading ~/ is the home directory. A change takes effect after a restart.
@@ -95,9 +108,20 @@ type Config struct {
 	Launch Launch `json:"launch,omitzero"`
 	// Log says what is logged to stderr, and how.
 	Log Log `json:"log,omitzero"`
+	// Telemetry says where traces are sent.
+	Telemetry Telemetry `json:"telemetry,omitzero"`
+	// KeepAlive is how long a client may hear nothing of what it waits for: then it is
+	// sent progress, where it gave a progressToken, and an empty comment where it did
+	// not, so that neither it nor anything between gives the call up.
+	KeepAlive Duration `json:"keepAlive,omitzero" default:"15s" min:"100ms" max:"1h"`
 	// DrainTimeout is how long running calls may go on after the gateway was told
 	// to stop.
 	DrainTimeout Duration `json:"drainTimeout" default:"30s" env:"TOOLCRIB_DRAIN_TIMEOUT"`
+	// DrainDelay is how long the gateway still takes new connections and calls after
+	// it was told to stop, while /health/ready answers 503 and answers close their
+	// connections, so that balancers go elsewhere before the port closes; at most 10m.
+	// Default: 5s, and 0s where listen is a loopback address.
+	DrainDelay *Duration `json:"drainDelay,omitempty" max:"10m" env:"TOOLCRIB_DRAIN_DELAY"`
 
 	// Warnings tell what a parsed file holds that has no effect here or serves
 	// nobody, each with line and path. They are not part of the configuration.
@@ -168,6 +192,20 @@ type Server struct {
 	// stand in its path and query, ${tenant:NAME} also in the host, or at the
 	// beginning for scheme and host: who calls never chooses where to.
 	URL string `json:"url,omitempty" example:"https://search.internal/mcp" alias:"serverUrl,httpUrl" refers:"caller"`
+	// URLs are the instances of a server that runs more than once, in place of url.
+	URLs []Instance `json:"urls,omitempty" example:"http://10.0.0.7:8000/mcp"`
+	// DNS finds the instances by the name in url.
+	DNS *DNS `json:"dns,omitempty"`
+	// Balance says how calls are spread over instances.
+	Balance Balance `json:"balance,omitzero"`
+	// Health says how instances that fail are found out.
+	Health Health `json:"health,omitzero"`
+	// Breaker has an instance that keeps failing not be called for a while; left
+	// out, there is none.
+	Breaker *Breaker `json:"breaker,omitempty"`
+	// Concurrency bounds the calls that a server with a url has at once; further ones are
+	// refused at once (503). Left out, there is no bound but those of limits.
+	Concurrency *AdaptiveConcurrency `json:"concurrency,omitempty"`
 	// Headers are sent with every request to url. Headers that the protocol sets
 	// itself (Mcp-*, Host, Content-Length and the like) are refused. They may refer
 	// to the caller as env does.
@@ -182,6 +220,13 @@ type Server struct {
 	Disabled bool `json:"disabled,omitempty" default:"false"`
 	// Timeouts bound how long this server is waited for.
 	Timeouts Timeouts `json:"timeouts,omitzero"`
+	// Retries say how often requests to the server are sent again that failed.
+	Retries Retries `json:"retries,omitzero"`
+	// Hedge sends a request for a list a second time, beside the first, when no
+	// answer has come after so long; the first answer counts. 0s never does.
+	Hedge Duration `json:"hedge" default:"0s" max:"1h"`
+	// Fallback says what stands in for the server while it gives no answer.
+	Fallback Fallback `json:"fallback,omitzero"`
 	// Tenants are the tenants whose principals may use the server. Left out, those
 	// of all may.
 	Tenants []string `json:"tenants,omitzero" null:"refused" example:"acme"`
@@ -202,20 +247,84 @@ type Server struct {
 	// ListTTL is how long a list of this server counts as fresh when the server
 	// itself does not say (ttlMs). 0s asks the server for every list.
 	ListTTL Duration `json:"listTTL" default:"5s"`
+	// Cache says what is kept of this server's answers.
+	Cache ServerCache `json:"cache,omitzero"`
 }
 
-// Timeouts bound how long a server is waited for; each is at least 1ms.
+// Timeouts bound how long a server is waited for; each is at least 1ms, or 0s
+// where that means none.
 type Timeouts struct {
 	// Connect bounds opening a connection to url, with TLS.
-	Connect Duration `json:"connect,omitzero" default:"5s" min:"1ms"`
+	Connect Duration `json:"connect,omitzero" default:"5s" min:"1ms" max:"365d"`
 	// Start bounds starting a command until it answers the first request. A
 	// launcher such as npx downloads the server within it.
-	Start Duration `json:"start,omitzero" default:"60s" min:"1ms"`
+	Start Duration `json:"start,omitzero" default:"60s" min:"1ms" max:"365d"`
 	// List bounds each list (tools, prompts, resources), with all its pages. A
 	// server that needs longer is left out of that list.
-	List Duration `json:"list,omitzero" default:"10s" min:"1ms"`
-	// Call bounds each other request: how long the server may be silent.
-	Call Duration `json:"call,omitzero" default:"5m" min:"1ms"`
+	List Duration `json:"list,omitzero" default:"10s" min:"1ms" max:"365d"`
+	// Idle is how long the server may be silent within any other request. Whatever
+	// it says of the request, such as its progress, has the time begin anew. The key
+	// may also be written call.
+	Idle Duration `json:"idle,omitzero" default:"5m" min:"1ms" max:"365d" alias:"call"`
+	// FirstByte is how long the server may take for the first byte of its answer:
+	// the head of the response for a server with a url, the first message about the
+	// request over stdio and HTTP+SSE. 0s leaves that to idle, or list.
+	FirstByte Duration `json:"firstByte,omitzero" default:"0s" max:"365d"`
+	// Total bounds a request as a whole, with waiting for an instance, retries, all
+	// progress, every round of questions to the client, and the task that a server
+	// makes of it for a client that knows none, but without the time that the client
+	// takes to answer. A server that answers in place of this one has its own. 0s is
+	// no bound.
+	Total Duration `json:"total,omitzero" default:"0s" max:"365d"`
+}
+
+// Retries say how often requests to a server are sent again that failed: only
+// those of which nothing was sent, and those that may be carried out twice, which
+// are lists, reads, prompts, completions and calls of tools that are annotated
+// with readOnlyHint or idempotentHint. Such a request is sent again when the
+// connection broke, the server failed or was overloaded (HTTP 429 and 5xx), or
+// its answer did not begin in time; not when the server answered it.
+type Retries struct {
+	// Attempts is how often one request is sent again at most; 0 for never.
+	Attempts int `json:"attempts" default:"2" min:"0" max:"10"`
+	// Backoff is the pause before the first repetition, give or take a half; it
+	// doubles with each one.
+	Backoff Duration `json:"backoff,omitzero" default:"100ms" min:"1ms" max:"1m"`
+	// Budget is how many of a hundred requests may be sent again, besides ten that
+	// always may: a server that fails all of them is not asked much more often.
+	Budget int `json:"budget" default:"10" min:"0" max:"100"`
+}
+
+// Fallback says what stands in for a server while it gives no answer.
+type Fallback struct {
+	// Lists is how long the last lists that the server gave stay listed while it
+	// gives no others: it is being started again, fails, or is slow. 0s leaves its
+	// names out at once.
+	Lists Duration `json:"lists" default:"5m" max:"7d"`
+	// After is how long a caller waits for a new list before the last one is given.
+	After Duration `json:"after" default:"1s" max:"1h"`
+	// Stale has what the server answered last stand in for other answers, as far as
+	// the cache keeps them, and how long it keeps them for that: results of tools
+	// only where the cache is on for them. It comes before server and message.
+	Stale Duration `json:"stale,omitzero" default:"0s" max:"7d"`
+	// Server is another server that is asked in place of this one, for what has the
+	// same name there. Callers get only what they may have of it themselves. A tool
+	// that may have been carried out already goes there only if it is annotated
+	// with readOnlyHint or idempotentHint. It comes before message.
+	Server string `json:"server,omitempty" example:"search-eu"`
+	// Message is what callers are told last: as the result of a tool that failed
+	// (isError), or as the text of an error.
+	Message string `json:"message,omitempty" example:"Search is being maintained; try again after 18:00."`
+}
+
+// ToolTimeouts are the time limits of one tool, in place of its server's.
+type ToolTimeouts struct {
+	// Idle is how long the server may be silent; the key may also be written call.
+	Idle Duration `json:"idle,omitzero" max:"365d" alias:"call"`
+	// FirstByte is how long it may take for the first byte of its answer.
+	FirstByte Duration `json:"firstByte,omitzero" max:"365d"`
+	// Total bounds a call as a whole.
+	Total Duration `json:"total,omitzero" max:"365d"`
 }
 
 // Names says how the names of several servers are joined at /mcp.
@@ -276,16 +385,4 @@ type Seal struct {
 	// a key file can be referred to as ${file:/etc/toolcrib/seal.keys}. Without keys, a
 	// key is made in stateDir on the first start.
 	Keys []Secret `json:"keys,omitempty" example:"${file:/etc/toolcrib/seal.keys}"`
-}
-
-// Log says what is logged, and how.
-type Log struct {
-	// Level is the lowest level that is logged.
-	Level string `json:"level,omitempty" default:"info" enum:"debug,info,warn,error" env:"TOOLCRIB_LOG_LEVEL,LOG_LEVEL"`
-	// Calls logs a line for each call, with how its time was spent: in the queue,
-	// on starting an instance, at the server and in transport.
-	Calls bool `json:"calls,omitempty" default:"false" env:"TOOLCRIB_LOG_CALLS"`
-	// Format is text for people or json for machines. A change takes effect after
-	// a restart.
-	Format string `json:"format,omitempty" default:"text" enum:"text,json" env:"TOOLCRIB_LOG_FORMAT"`
 }

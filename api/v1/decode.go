@@ -2,6 +2,7 @@ package v1
 
 import (
 	"encoding"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -65,6 +66,15 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, tag reflect.
 		d.literal(n, v, path)
 		return
 	}
+	if i, ok := reflect.TypeAssert[*Instance](v.Addr()); ok && n.Kind == yaml.ScalarNode {
+		setDefaults(v)
+		d.scalar(n, reflect.ValueOf(&i.URL).Elem(), path, tag)
+		return
+	}
+	if v.Type() == reflect.TypeFor[Dimensions]() && n.Kind == yaml.ScalarNode {
+		d.list(&yaml.Node{Kind: yaml.SequenceNode, Line: n.Line, Content: []*yaml.Node{n}}, v, path)
+		return
+	}
 	switch v.Kind() {
 	case reflect.Struct:
 		d.object(n, v, path)
@@ -73,7 +83,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, tag reflect.
 	case reflect.Slice:
 		d.list(n, v, path)
 	default:
-		d.scalar(n, v, path)
+		d.scalar(n, v, path, tag)
 	}
 }
 
@@ -206,7 +216,7 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, path string) {
 
 // scalar decodes text, a number or a boolean. No message shows the value where
 // it may be a secret.
-func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
+func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string, tag reflect.StructTag) {
 	if n.Kind != yaml.ScalarNode {
 		d.fail(n.Line, path, "is %s; must be %s", kindOf(n), wanted(v))
 		return
@@ -221,10 +231,17 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 			return
 		}
 	} else if !accepts(v, n.ShortTag(), isText) {
+		if like := tag.Get("like"); like != "" { // in quotes it would be no better
+			d.fail(n.Line, path, "is %s; must be %s", kindOf(n), like)
+			return
+		}
 		d.fail(n.Line, path, "is %s; must be %s%s", kindOf(n), wanted(v), quoteHint(v, n))
 		return
 	}
 	if err := setText(v, text); err != nil {
+		if most := tag.Get("max"); errors.Is(err, errInt) && most != "" {
+			err = fmt.Errorf("%w; write %s at most, in digits", err, most)
+		}
 		// As written: what a reference yields may be a secret.
 		d.fail(n.Line, path, "%q %v", clip(n.Value), err)
 	}
@@ -242,7 +259,7 @@ func (d *decoder) unresolved(line int, path string, errs []error) {
 // accepts tells whether a scalar of this tag may become v.
 func accepts(v reflect.Value, tag string, isText bool) bool {
 	switch v.Interface().(type) {
-	case Duration, Size, Concurrency, CPU:
+	case Duration, Size, Concurrency, CPU, Ratio:
 		return isText || tag == "!!int" || tag == "!!float"
 	}
 	switch v.Kind() {
@@ -276,6 +293,8 @@ func wanted(v reflect.Value) string {
 		return `"serial" or a whole number`
 	case CPU:
 		return `a number of CPUs, like "0.5"`
+	case Ratio:
+		return `a share, like "0.01"`
 	}
 	switch v.Kind() {
 	case reflect.Bool:

@@ -33,13 +33,16 @@ func (c *Config) SetDefaults() {
 }
 
 // SetDefaults gives every field of s that has its zero value its default, and
-// derives Type from Command or URL.
+// derives Type from Command or URL, and URL from the first of URLs.
 func (s *Server) SetDefaults() {
 	setDefaults(reflect.ValueOf(s).Elem())
 	s.deriveType()
 }
 
 func (s *Server) deriveType() {
+	if s.URL == "" && len(s.URLs) > 0 {
+		s.URL = s.URLs[0].URL
+	}
 	switch {
 	case s.Type != "":
 	case s.Command != "" || s.Package != "":
@@ -122,6 +125,9 @@ func setText(f reflect.Value, text string) error {
 		f.SetInt(n)
 	case reflect.Slice:
 		f.Set(reflect.ValueOf(strings.Split(text, ",")))
+	case reflect.Pointer:
+		f.Set(reflect.New(f.Type().Elem()))
+		return setText(f.Elem(), text)
 	default:
 		f.SetString(text)
 	}

@@ -24,7 +24,11 @@ const maxMerges = 8
 // ok when n is no mapping.
 func (d *decoder) entries(n *yaml.Node, path string) ([]entry, bool) {
 	if n.Kind != yaml.MappingNode {
-		d.fail(n.Line, path, "is %s; must be an object of keys and values", kindOf(n))
+		hint := ""
+		if n.ShortTag() == "!!bool" && n.Value == "true" {
+			hint = "; write {} for the defaults"
+		}
+		d.fail(n.Line, path, "is %s; must be an object of keys and values%s", kindOf(n), hint)
 		return nil, false
 	}
 	seen := map[string]int{}

@@ -43,6 +43,8 @@ func Parse(data []byte, opts Options) (*Config, Problems) {
 	if p != nil {
 		return nil, Problems{*p}
 	}
+	d.hollow(c)
+	d.unbounded(c)
 	d.validated(c.Validate())
 	if len(d.problems) > 0 {
 		return nil, d.problems.sorted()
@@ -52,6 +54,21 @@ func Parse(data []byte, opts Options) (*Config, Problems) {
 		c.Warnings = append(c.Warnings, w.String())
 	}
 	return c, nil
+}
+
+// hollow refuses the key tls where it says nothing: whoever wrote it does not mean to serve http.
+func (d *decoder) hollow(c *Config) {
+	if line, given := d.lines["tls"]; given && c.TLS == (TLS{}) {
+		d.fail(line, "tls", "names neither cert nor key, so that the gateway would serve http; name both, or remove the key")
+	}
+}
+
+// unbounded refuses a bound of 0 or less, which would stand for the default: whoever writes it means to refuse all, or to bound nothing.
+func (d *decoder) unbounded(c *Config) {
+	const path = "overload.concurrency"
+	if line, given := d.lines[path]; given && c.Overload.Concurrency <= 0 && !slices.ContainsFunc(d.problems, func(p Problem) bool { return p.Path == path }) {
+		d.fail(line, path, "is %d; write 1 to 1000000, or leave it out for what overload.memory has room for", c.Overload.Concurrency)
+	}
 }
 
 // StateDir returns the state directory of a configuration that may have problems elsewhere.
@@ -90,6 +107,7 @@ func read(data []byte, opts Options) (*decoder, *Config, *Problem) {
 	}
 	d.document(root, c)
 	d.override(c)
+	d.openTelemetry(&c.Telemetry)
 	d.normalise(c)
 	d.policyFiles(c)
 	return d, c, nil
@@ -158,6 +176,9 @@ func (d *decoder) idle(c *Config) {
 		d.warn(d.lines["mcpServers"], "mcpServers", reason)
 	}
 	d.idleToolsets(c)
+	d.idleLimits(c)
+	d.idleBulk(c)
+	d.contradictions(c)
 	d.lacking(c)
 	d.unvalued(c)
 	d.namesakes(c)
@@ -255,11 +276,7 @@ func (ps Problems) sorted() Problems {
 
 // normalise gives values that have several spellings the one that is used.
 func (d *decoder) normalise(c *Config) {
-	c.Log.Level = strings.ToLower(c.Log.Level)
-	if c.Log.Level == "warning" {
-		c.Log.Level = "warn"
-	}
-	c.Log.Format = strings.ToLower(c.Log.Format)
+	c.Log.normalise()
 	if c.StateDir == "" {
 		c.StateDir = defaultStateDir(d.opts.Env)
 	}

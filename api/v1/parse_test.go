@@ -169,7 +169,7 @@ func parse(text string, env ...string) (*v1.Config, v1.Problems) {
 func TestEnvironmentOverrides(t *testing.T) {
 	c, problems := parse("listen: 127.0.0.1:1\nlog: {level: debug}\n",
 		"TOOLCRIB_LISTEN", "127.0.0.1:2", "TOOLCRIB_PUBLIC_URL", "https://a.example", "TOOLCRIB_STATE_DIR", "~/state",
-		"TOOLCRIB_DRAIN_TIMEOUT", "1m", "LOG_LEVEL", "ERROR", "TOOLCRIB_LOG_FORMAT", "json",
+		"TOOLCRIB_DRAIN_TIMEOUT", "1m", "TOOLCRIB_DRAIN_DELAY", "2s", "LOG_LEVEL", "ERROR", "TOOLCRIB_LOG_FORMAT", "json",
 		"TOOLCRIB_MESSAGES_MAX_BYTES", "2Mi", "PORT", "99")
 	if problems != nil {
 		t.Fatal(problems)
@@ -178,7 +178,8 @@ func TestEnvironmentOverrides(t *testing.T) {
 	want.Warnings = []string{"mcpServers: holds no server, so that clients find nothing"}
 	want.Listen, want.PublicURL, want.StateDir = "127.0.0.1:2", "https://a.example", "/home/ann/state"
 	want.Launch.Lock = "/etc/fixtures/toolcrib.lock"
-	want.DrainTimeout, want.Log, want.Messages.MaxBytes = v1.Duration(60e9), v1.Log{Level: "error", Format: "json"}, 2<<20
+	want.DrainDelay = new(v1.Duration(2e9))
+	want.DrainTimeout, want.Log, want.Messages.MaxBytes = v1.Duration(60e9), v1.Log{Level: "error", Principals: "hash", Format: "json"}, 2<<20
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -191,8 +192,9 @@ func TestEnvironmentOverrides(t *testing.T) {
 }
 
 func TestBadEnvironmentOverrides(t *testing.T) {
-	_, problems := parse("listen: 127.0.0.1:1", "TOOLCRIB_LISTEN", "nonsense", "TOOLCRIB_DRAIN_TIMEOUT", "5", "LOG_LEVEL", "loud")
-	want := `drainTimeout: "5" is not a duration; write a number with a unit, like "30s", "5m", "1h30m" or "1d" (set by TOOLCRIB_DRAIN_TIMEOUT)
+	_, problems := parse("listen: 127.0.0.1:1", "TOOLCRIB_LISTEN", "nonsense", "TOOLCRIB_DRAIN_TIMEOUT", "5", "TOOLCRIB_DRAIN_DELAY", "x", "LOG_LEVEL", "loud")
+	want := `drainDelay: "x" is not a duration; write a number with a unit, like "30s", "5m", "1h30m" or "1d" (set by TOOLCRIB_DRAIN_DELAY)
+drainTimeout: "5" is not a duration; write a number with a unit, like "30s", "5m", "1h30m" or "1d" (set by TOOLCRIB_DRAIN_TIMEOUT)
 listen: "nonsense" is not host:port; write 127.0.0.1:8080, for example (set by TOOLCRIB_LISTEN)
 log.level: "loud" is not one of debug, info, warn, error (set by LOG_LEVEL)`
 	if diff := cmp.Diff(want, problems.Error()); diff != "" {

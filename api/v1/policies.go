@@ -32,7 +32,7 @@ type PolicyFile struct {
 
 // ManageActions are what may be done at the management interface.
 func ManageActions() []string {
-	areas := []string{"keys", "audit", "policy", "servers", "definitions"}
+	areas := []string{"keys", "audit", "policy", "servers", "definitions", "cache", "limits", "log", "profiles", "timings"}
 	all := make([]string, 0, 2*len(areas))
 	for _, area := range areas {
 		all = append(all, area+":read", area+":write")

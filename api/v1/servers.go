@@ -21,8 +21,12 @@ func (k *checker) servers(c *Config) {
 		} else if !s.Disabled {
 			k.server(path, s)
 			k.isolation(c, name)
+			k.balanced(path, s)
 			k.tenants(path, s)
 			k.toolSettings(path+".tools", s)
+			k.timeouts(path, s)
+			k.fallback(c, path, name)
+			k.cached(c, path, name)
 			if s.URL == "" {
 				k.launch(&c.Launch, path, s)
 			}
@@ -108,7 +112,9 @@ func (k *checker) remote(path string, s *Server) {
 	if s.Type == TypeStdio {
 		k.fail(path+".type", "is stdio, but the server has a url; write command instead, or type: http")
 	}
-	k.templateURL(path+".url", s.URL)
+	if len(s.URLs) == 0 || s.URL != s.URLs[0].URL {
+		k.templateURL(path+".url", s.URL)
+	}
 	k.localOnly(path, s)
 	seen := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(s.Headers)) {

@@ -44,9 +44,14 @@ func (c *Config) Validate() Problems {
 	k.tls(c)
 	k.auth(c)
 	k.policies(c)
+	k.limits(c)
 	k.audit(&c.Audit)
+	k.log(&c.Log)
 	k.cluster(c.Cluster)
+	k.label("zone", c.Zone)
 	k.store(c.Store)
+	k.overload(&c.Overload)
+	k.telemetry(&c.Telemetry)
 	for i, entry := range c.Seal.Keys {
 		if keys, err := seal.ParseKeys([]byte(entry)); err != nil || len(keys) == 0 {
 			k.fail("seal.keys["+strconv.Itoa(i)+"]", "is not base64 of 32 bytes; make one with: openssl rand -base64 32")

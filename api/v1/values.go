@@ -41,7 +41,11 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return nil
 }
 
-var errDuration = errors.New(`is not a duration; write a number with a unit, like "30s", "5m", "1h30m" or "1d"`)
+var (
+	errDuration = errors.New(`is not a duration; write a number with a unit, like "30s", "5m", "1h30m" or "1d"`)
+	errNegative = errors.New("is negative; write a duration that is not")
+	errTooLong  = errors.New("is longer than can be counted; write at most 2000000h")
+)
 
 func parseDuration(s string) (time.Duration, error) {
 	days, rest, found := strings.Cut(s, "d")
@@ -58,10 +62,13 @@ func parseDuration(s string) (time.Duration, error) {
 	}
 	if rest != "" {
 		v, err := time.ParseDuration(rest)
-		if err != nil || v < 0 || rest[0] == '+' || rest[0] == '-' {
-			return 0, errDuration
+		switch {
+		case err == nil && v < 0 && !found:
+			return 0, errNegative
+		case err != nil && overlong(rest), err == nil && v > math.MaxInt64-total:
+			return 0, errTooLong
 		}
-		if v > math.MaxInt64-total {
+		if err != nil || v < 0 || rest[0] == '+' || rest[0] == '-' {
 			return 0, errDuration
 		}
 		total += v
@@ -69,6 +76,13 @@ func parseDuration(s string) (time.Duration, error) {
 		return 0, errDuration
 	}
 	return total, nil
+}
+
+// overlong tells whether a text is one number with a unit that is only too large.
+func overlong(s string) bool {
+	unit := strings.TrimLeft(s, "0123456789")
+	_, err := time.ParseDuration("1" + unit)
+	return err == nil && unit != s
 }
 
 // Size is a number of bytes, written "16Mi", "64k" or "1048576". Ki, Mi, Gi

@@ -70,6 +70,18 @@ func TestSizeJSON(t *testing.T) {
 	}
 }
 
+func TestDimensionsJSON(t *testing.T) {
+	for text, want := range map[string]string{`"principal"`: "[principal]", `["tenant", "tool"]`: "[tenant tool]", ` []`: "[]", `null`: "[]"} {
+		var l v1.Limit
+		if err := json.Unmarshal([]byte(`{"per": `+text+`}`), &l); err != nil || fmt.Sprint(l.Per) != want {
+			t.Errorf("%s: %v, %v", text, l.Per, err)
+		}
+	}
+	if err := json.Unmarshal([]byte(`{"per": 5}`), &v1.Limit{}); err == nil {
+		t.Error("a number is taken")
+	}
+}
+
 func TestSecretIsNeverShown(t *testing.T) {
 	key := v1.APIKey{Name: "ci", Key: "hunter2-hunter2-hunter2"}
 	var logged strings.Builder
@@ -107,36 +119,49 @@ func TestSealKeys(t *testing.T) {
 func TestSetDefaults(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", "/state")
 	c := &v1.Config{
-		MCPServers: map[string]*v1.Server{"a": {Command: "x"}, "b": {URL: "https://b.example", Timeouts: v1.Timeouts{Call: 1}}, "nil": nil},
+		MCPServers: map[string]*v1.Server{"a": {Command: "x"}, "b": {URL: "https://b.example", Timeouts: v1.Timeouts{Idle: 1}}, "nil": nil},
 		Auth:       v1.Auth{APIKeys: []v1.APIKey{{Name: "n"}}},
 	}
 	c.SetDefaults()
 	second := v1.Duration(time.Second)
-	timeouts := v1.Timeouts{Connect: 5 * second, Start: 60 * second, List: 10 * second, Call: 300 * second}
+	timeouts := v1.Timeouts{Connect: 5 * second, Start: 60 * second, List: 10 * second, Idle: 300 * second}
 	short := timeouts
 	pool := v1.Pool{Idle: 600 * second, Concurrency: 64, Queue: 1000, Wait: 30 * second}
+	retries := v1.Retries{Attempts: 2, Backoff: second / 10, Budget: 10}
+	fallback := v1.Fallback{Lists: 300 * second, After: second}
 	restarts := v1.Restarts{Max: 10, Window: 600 * second}
 	liveness := v1.Liveness{Every: 60 * second, Timeout: 10 * second}
-	short.Call = 1
+	spread := v1.Balance{By: "least", State: "none", Away: 100}
+	health := v1.Health{Failures: 3, EjectFor: 10 * second, Most: 50}
+	short.Idle = 1
+	keep := v1.ServerCache{Scope: "private"}
 	want := &v1.Config{
 		Listen: "127.0.0.1:8080",
 		MCPServers: map[string]*v1.Server{
-			"a":   {Type: "stdio", Command: "x", Pool: pool, Restarts: restarts, Liveness: liveness, Timeouts: timeouts, ListTTL: 5 * second},
-			"b":   {Type: "http", URL: "https://b.example", Pool: pool, Restarts: restarts, Liveness: liveness, Timeouts: short, ListTTL: 5 * second},
+			"a":   {Type: "stdio", Command: "x", Pool: pool, Restarts: restarts, Liveness: liveness, Timeouts: timeouts, Balance: spread, Health: health, ListTTL: 5 * second, Retries: retries, Fallback: fallback, Cache: keep},
+			"b":   {Type: "http", URL: "https://b.example", Pool: pool, Restarts: restarts, Liveness: liveness, Timeouts: short, Balance: spread, Health: health, ListTTL: 5 * second, Retries: retries, Fallback: fallback, Cache: keep},
 			"nil": nil,
 		},
-		Names:        v1.Names{Separator: "__"},
-		Auth:         v1.Auth{APIKeys: []v1.APIKey{{Name: "n", Tenant: "default"}}, Revocation: 30 * second},
-		Pin:          "off",
-		Audit:        v1.Audit{Records: "all", Full: "block", Wait: 5 * second, Checkpoint: 60 * second},
-		Messages:     v1.Messages{MaxBytes: 16 << 20, MaxDepth: 128},
-		Sessions:     v1.Sessions{TTL: v1.Duration(24 * time.Hour)},
-		Questions:    v1.Questions{Timeout: v1.Duration(5 * time.Minute), Rounds: 10, PerPrincipal: 100, PerServer: 1000, Total: 10_000},
-		Streams:      v1.Streams{PerPrincipal: 100, Total: 10_000, Subscriptions: 1000, ServerSubscriptions: 10_000},
-		StateDir:     "/state/toolcrib",
-		Runner:       v1.Runner{MaxInstances: 500, MaxPerTenant: 200},
-		Launch:       v1.Launch{Approval: "off"},
-		Log:          v1.Log{Level: "info", Format: "text"},
+		Names:     v1.Names{Separator: "__"},
+		Auth:      v1.Auth{APIKeys: []v1.APIKey{{Name: "n", Tenant: "default"}}, Revocation: 30 * second},
+		Pin:       "off",
+		Audit:     v1.Audit{Records: "all", Full: "block", Wait: 5 * second, Checkpoint: 60 * second},
+		Messages:  v1.Messages{MaxBytes: 16 << 20, MaxDepth: 128},
+		Sessions:  v1.Sessions{TTL: v1.Duration(24 * time.Hour)},
+		Cache:     v1.Cache{Size: 256 << 20, Entry: 1 << 20},
+		Questions: v1.Questions{Timeout: v1.Duration(5 * time.Minute), Rounds: 10, PerPrincipal: 100, PerServer: 1000, Total: 10_000},
+		Streams:   v1.Streams{PerPrincipal: 100, Total: 10_000, Subscriptions: 1000, ServerSubscriptions: 10_000},
+		Overload:  v1.Overload{Memory: "80%"},
+		StateDir:  "/state/toolcrib",
+		Runner:    v1.Runner{MaxInstances: 500, MaxPerTenant: 200},
+		Launch:    v1.Launch{Approval: "off"},
+		Log:       v1.Log{Level: "info", Principals: "hash", Format: "text"},
+		Telemetry: v1.Telemetry{Service: "toolcrib", Traces: v1.Traces{
+			Protocol: "http", Timeout: 10 * second, Queue: 4096, Sample: 10_000, Parent: "follow", Slow: 2 * second, Kept: 100,
+		}, Metrics: v1.Metrics{
+			Protocol: "http", Every: 60 * second, Timeout: 10 * second, Tenants: true, MaxTenants: 2000, MaxTools: 2000, MaxClients: 50,
+		}},
+		KeepAlive:    15 * second,
 		DrainTimeout: 30 * second,
 	}
 	if diff := cmp.Diff(want, c); diff != "" {

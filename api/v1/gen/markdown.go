@@ -100,8 +100,14 @@ func kind(t reflect.Type) string {
 		return "`serial` or whole number"
 	case reflect.TypeFor[v1.CPU]():
 		return "number of CPUs"
+	case reflect.TypeFor[v1.Ratio]():
+		return "share"
 	case reflect.TypeFor[v1.Secret]():
 		return "secret text"
+	case reflect.TypeFor[v1.Instance]():
+		return "URL or object"
+	case reflect.TypeFor[v1.Dimensions]():
+		return "text or list of text"
 	}
 	switch t.Kind() {
 	case reflect.Pointer:

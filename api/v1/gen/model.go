@@ -105,7 +105,7 @@ func element(t reflect.Type) (elem reflect.Type, step string) {
 }
 
 // sources are the files that hold the types of the configuration.
-var sources = []string{"config.go", "process.go", "access.go"}
+var sources = []string{"config.go", "process.go", "access.go", "overload.go", "cache.go", "balance.go", "telemetry.go", "log.go"}
 
 // readDocs returns the doc comments of types and their fields.
 func readDocs(dir string) (map[string]string, error) {

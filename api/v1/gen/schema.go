@@ -42,6 +42,14 @@ func (m *model) schema() ([]byte, error) {
 				ref("reference"),
 			},
 		},
+		"ratio": node{
+			"description": `A share of all: 0.01, "1%".`,
+			"anyOf": []any{
+				node{"type": "string", "pattern": `^[0-9]*\.?[0-9]+%?$`},
+				node{"type": "number", "minimum": 0, "maximum": 1},
+				ref("reference"),
+			},
+		},
 		"size": node{
 			"description": `A number of bytes: "16Mi", "64k", 1048576.`,
 			"anyOf": []any{
@@ -96,7 +104,9 @@ func (o object) schema() node {
 // serverForms requires a command, a package or an URL, in any spelling, or that the server
 // is off.
 func serverForms(o object) []any {
-	forms := []any{node{"required": []string{"command"}}, node{"required": []string{"package"}}}
+	forms := []any{
+		node{"required": []string{"command"}}, node{"required": []string{"package"}}, node{"required": []string{"urls"}},
+	}
 	for _, f := range o.fields {
 		if f.name == "url" {
 			for _, key := range append([]string{f.name}, f.aliases()...) {
@@ -134,6 +144,9 @@ func (f field) schema() node {
 // typeSchema returns the schema of a field's values. A key without a value
 // (null) counts as left out, but not inside lists and maps.
 func typeSchema(t reflect.Type, tag reflect.StructTag) node {
+	if t == reflect.TypeFor[v1.Dimensions]() {
+		return node{"type": []string{"string", "array", "null"}, "items": valueSchema(t.Elem(), "")}
+	}
 	switch t.Kind() {
 	case reflect.Pointer:
 		return typeSchema(t.Elem(), tag)
@@ -174,8 +187,12 @@ func valueSchema(t reflect.Type, tag reflect.StructTag) node {
 		return ref("concurrency")
 	case reflect.TypeFor[v1.CPU]():
 		return ref("cpu")
+	case reflect.TypeFor[v1.Ratio]():
+		return ref("ratio")
 	case reflect.TypeFor[v1.Literal]():
 		return node{}
+	case reflect.TypeFor[v1.Instance]():
+		return node{"anyOf": []any{node{"type": "string"}, ref(t.Name())}}
 	}
 	switch t.Kind() {
 	case reflect.Pointer:

@@ -14,7 +14,7 @@ var Config = map[string]string{
 const (
 	approval  = "concerns a client's own questions to its user"
 	selection = "selects tools in a client; here every tool of the server stays available"
-	timeout   = "has another unit in every client; write timeouts.call or timeouts.connect"
+	timeout   = "has another unit in every client; write timeouts.idle or timeouts.connect"
 	catalogue = "describes the server in a client's catalogue"
 )
 
