@@ -1,0 +1,252 @@
+package limit_test
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/cluster"
+	"github.com/toolcrib/toolcrib/cluster/redis"
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/internal/testenv"
+	"github.com/toolcrib/toolcrib/limit"
+)
+
+// fleet are replicas that share limits by a Redis.
+type fleet struct {
+	limiters []*limit.Limiter
+	rules    []*limit.Rules
+	backends []*redis.Backend
+}
+
+func newFleet(t *testing.T, url string, n int, all ...v1.Limit) *fleet {
+	t.Helper()
+	f := &fleet{}
+	for range n {
+		b, err := redis.New(redis.Options{Address: v1.Secret(url), Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		node := cluster.New(cluster.Options{Backend: b})
+		l := limit.New(limit.Options{Node: node})
+		t.Cleanup(func() {
+			l.Close()
+			node.Close()
+			b.Close()
+		})
+		c := v1.New()
+		c.Limits = all
+		f.backends = append(f.backends, b)
+		f.limiters = append(f.limiters, l)
+		f.rules = append(f.rules, l.Configure(c))
+	}
+	return f
+}
+
+// ready waits until all know of one another.
+func (f *fleet) ready(t *testing.T) {
+	t.Helper()
+	for _, l := range f.limiters {
+		testenv.Eventually(t, "the replicas know of one another", func() bool {
+			n, local, shared := l.Shared()
+			return n == len(f.limiters) && !local && shared
+		})
+	}
+}
+
+// flood has all replicas ask at the same time, until a time has passed, and tells how many requests were let in.
+func (f *fleet) flood(s *limit.Subject, each time.Duration) (in int64) {
+	var got atomic.Int64
+	var all sync.WaitGroup
+	began := time.Now()
+	for _, r := range f.rules {
+		for range 3 {
+			all.Go(func() {
+				for time.Since(began) < each {
+					if ask(r, s) {
+						got.Add(1)
+					}
+					time.Sleep(100 * time.Microsecond) // as a request would take
+				}
+			})
+		}
+	}
+	all.Wait()
+	return got.Load()
+}
+
+// TestSharedRate: three replicas let in what the limit says, within 5 %, whichever of them is asked.
+func TestSharedRate(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, testenv.StartRedis(t).URL(), 3, v1.Limit{Per: []string{"principal"}, Rate: "500/s"}, v1.Limit{Name: "slow", Methods: []string{"slow"}, Rate: "20/s"})
+	f.ready(t)
+	for method, rate := range map[string]float64{"": 500, "slow": 20} {
+		began := time.Now()
+		in := float64(f.flood(&limit.Subject{Principal: "p" + method, Method: method}, 3*time.Second))
+		want := rate + rate*time.Since(began).Seconds()
+		if in < 0.95*want || in > 1.05*want {
+			t.Errorf("%v/s: %v were let in, want %v", rate, in, want)
+		}
+	}
+	in, began := 0, time.Now()
+	for range 600 { // one of them alone gets the whole, after the others have given back theirs
+		if ask(f.rules[1], &limit.Subject{Principal: "other"}) {
+			in++
+		}
+	}
+	if most := 1.05 * (500 + 500*time.Since(began).Seconds()); in < 475 || float64(in) > most {
+		t.Errorf("%d for one replica alone, want 475 to %.0f", in, most)
+	}
+}
+
+// TestSharedQuota: a quota is used up by all, and what one has drawn and does not need is there for the others.
+func TestSharedQuota(t *testing.T) {
+	t.Parallel()
+	r := testenv.StartRedis(t)
+	f := newFleet(t, r.URL(), 3, v1.Limit{Quota: "1000/month"})
+	f.ready(t)
+	for i, r := range f.rules {
+		for range 10 {
+			if !ask(r, &limit.Subject{}) {
+				t.Fatalf("replica %d refuses", i)
+			}
+		}
+	}
+	in := f.flood(&limit.Subject{}, time.Second)
+	if in != 970 {
+		in += f.flood(&limit.Subject{}, 2*time.Second) // what lay idle elsewhere
+	}
+	if in < 960 || in > 970 {
+		t.Errorf("%d were let in, want 970", in)
+	}
+	again := newFleet(t, r.URL(), 1, v1.Limit{Quota: "1000/month"})
+	testenv.Eventually(t, "it knows of the others", func() bool { n, _, _ := again.limiters[0].Shared(); return n == 4 })
+	if n := again.flood(&limit.Subject{}, 100*time.Millisecond); n > 10 {
+		t.Errorf("a replica that is started anew lets in %d", n)
+	}
+}
+
+// TestSharedConcurrency: so many are under way at all replicas together, and a place that is free is there for each of them.
+func TestSharedConcurrency(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, testenv.StartRedis(t).URL(), 3, v1.Limit{Concurrency: new(9)})
+	f.ready(t)
+	var tickets [12]limit.Ticket
+	in := 0
+	for i := range tickets {
+		if f.rules[i%3].Caller(context.Background(), &tickets[i], &limit.Subject{}, time.Now()) == nil {
+			in++
+		}
+	}
+	if in != 9 {
+		t.Errorf("%d at once, want 9", in)
+	}
+	tickets[0].Finish(0)
+	testenv.Eventually(t, "another replica has the place that is free", func() bool {
+		return f.rules[1].Caller(context.Background(), &tickets[10], &limit.Subject{}, time.Now()) == nil
+	})
+	if err := f.rules[2].Caller(context.Background(), &tickets[11], &limit.Subject{}, time.Now()); errs.Of(err) == nil {
+		t.Error("there are ten")
+	}
+}
+
+// TestPlacesOfKilled: the places of a replica that is gone without a word are free again when its lease is over, and not before;
+// those of one that is there stay its own for as long as requests are under way.
+func TestPlacesOfKilled(t *testing.T) {
+	t.Parallel()
+	const most, killed = 9, 6
+	f := newFleet(t, testenv.StartRedis(t).URL(), 3, v1.Limit{Concurrency: new(most)})
+	f.ready(t)
+	var tickets [2 * most]limit.Ticket
+	enter := func(replica, n int) bool {
+		return f.rules[replica].Caller(context.Background(), &tickets[n], &limit.Subject{}, time.Now()) == nil
+	}
+	for n := range most {
+		if replica := n / killed; !enter(replica, n) {
+			t.Fatalf("replica %d refuses the request %d", replica, n)
+		}
+	}
+	f.backends[0].Close() // it renews nothing, and gives nothing back
+	began, n := time.Now(), most
+	testenv.Eventually(t, "another replica has a place", func() bool { return enter(2, n) })
+	if took := time.Since(began); took < 3*time.Second || took > 7*time.Second {
+		t.Errorf("the places came back after %v, want 6 s from when they were last renewed", took)
+	}
+	for n++; n < len(tickets) && enter(2, n); {
+		n++
+	}
+	if n != most+killed {
+		t.Errorf("%d places came back, want %d", n-most, killed)
+	}
+}
+
+// TestLocalShare: while Redis is away each replica goes by its part, and no more than the limit is let in by all; when it is back
+// they share again.
+func TestLocalShare(t *testing.T) {
+	t.Parallel()
+	r := testenv.StartRedis(t)
+	f := newFleet(t, r.URL(), 3,
+		v1.Limit{Name: "rate", Methods: []string{"rate"}, Per: []string{"principal"}, Rate: "300/s"},
+		v1.Limit{Name: "quota", Methods: []string{"quota"}, Quota: "900/month"},
+		v1.Limit{Name: "places", Methods: []string{"places"}, Concurrency: new(6)})
+	f.ready(t)
+	for range 300 {
+		ask(f.rules[0], &limit.Subject{Method: "quota"})
+	}
+	r.Kill()
+	for _, l := range f.limiters {
+		testenv.Eventually(t, "it is noticed", func() bool { _, local, _ := l.Shared(); return local })
+	}
+	began := time.Now()
+	in := float64(f.flood(&limit.Subject{Method: "rate", Principal: "new"}, 2*time.Second))
+	if want := 300 + 300*time.Since(began).Seconds(); in < 0.95*want || in > 1.05*want {
+		t.Errorf("%v were let in, want %v", in, want)
+	}
+	alone := 0
+	for range 300 {
+		if ask(f.rules[2], &limit.Subject{Method: "rate", Principal: "lone"}) {
+			alone++
+		}
+	}
+	if alone < 100 || alone > 130 {
+		t.Errorf("one replica lets in %d, want a third of 300", alone)
+	}
+	if n := f.flood(&limit.Subject{Method: "quota"}, 300*time.Millisecond); n < 550 || n > 810 {
+		t.Errorf("%d of the quota, want a third of what each knows to be left: 600 to 800", n)
+	}
+	var tickets [3]limit.Ticket
+	for i := range tickets {
+		if err := f.rules[0].Caller(context.Background(), &tickets[i], &limit.Subject{Method: "places"}, time.Now()); (err == nil) != (i < 2) {
+			t.Errorf("place %d: %v", i, err)
+		}
+	}
+	r.Start()
+	f.ready(t)
+	if n := f.flood(&limit.Subject{Method: "rate", Principal: "after"}, 300*time.Millisecond); n < 300 || n > 480 {
+		t.Errorf("%d afterwards", n)
+	}
+}
+
+// TestSlowRedis: a Redis that does not answer holds requests up once in a while, not each.
+func TestSlowRedis(t *testing.T) {
+	t.Parallel()
+	r := testenv.StartRedis(t)
+	f := newFleet(t, r.URL(), 1, v1.Limit{Rate: "1/h", Burst: new(1000)})
+	f.ready(t)
+	if answer, err := r.Do("CLIENT", "PAUSE", "2000"); err != nil || answer != "OK" {
+		t.Fatal(answer, err)
+	}
+	began, in := time.Now(), 0
+	for range 500 {
+		if ask(f.rules[0], &limit.Subject{}) {
+			in++
+		}
+	}
+	if took := time.Since(began); in != 500 || took < 100*time.Millisecond || took > 1500*time.Millisecond {
+		t.Errorf("%d were let in within %v", in, took)
+	}
+}
