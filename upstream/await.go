@@ -28,7 +28,8 @@ func done(t *time.Timer) {
 }
 
 // call writes one request and waits for what it comes to.
-func (in *instance) call(ctx context.Context, modern bool, c *Call, out *mcp.Raw) error {
+func (in *instance) call(ctx context.Context, modern bool, c *Call, out *mcp.Raw) (err error) {
+	defer func() { c.concluded(out, err) }()
 	id, w, err := in.send(ctx, modern, c)
 	if err != nil {
 		in.seat.leave()
@@ -46,12 +47,13 @@ func (in *instance) send(ctx context.Context, modern bool, c *Call) (int64, *wai
 	}
 	d := drafts.Get().(*draft)
 	d.reset(id)
+	who := in.attempted(c, id)
 	if modern {
 		d.modern(c, in.info)
 	} else {
 		d.legacy(c)
 	}
-	err = in.p.Write(ctx, d.segs, c.Who, in.patience())
+	err = in.p.Write(ctx, d.segs, who, in.patience())
 	clear(d.segs)
 	drafts.Put(d)
 	if err != nil && ctx.Err() != nil {
@@ -67,7 +69,8 @@ func (in *instance) send(ctx context.Context, modern bool, c *Call) (int64, *wai
 
 // await passes on what comes before the answer. It ends with errAsked, and the call parked, when the client is asked something.
 func (in *instance) await(ctx context.Context, c *Call, id int64, w *waiting, limit time.Duration, out *mcp.Raw) error {
-	pause := limit
+	pause := in.s.overture(c, limit)
+	early := true
 	if len(w.asking.list) > 0 {
 		pause = gatherTime
 	}
@@ -82,6 +85,7 @@ func (in *instance) await(ctx context.Context, c *Call, id int64, w *waiting, li
 			}
 			asks := n.Kind == mcp.KindRequest
 			in.pass(c, id, w, n)
+			early = false
 			switch {
 			case asks && len(w.asking.list) == 1:
 				silence.Reset(gatherTime)
@@ -110,7 +114,10 @@ func (in *instance) await(ctx context.Context, c *Call, id int64, w *waiting, li
 				continue
 			}
 			in.giveUp(id)
-			return in.s.errorf(errs.Timeout, "was silent for %s%s; raise timeouts.call (timeouts.list for lists) if it needs longer", limit, in.complaint())
+			if early {
+				return in.s.late(c, limit, in.complaint())
+			}
+			return in.s.silent(c, limit, in.complaint())
 		}
 	}
 }

@@ -30,6 +30,7 @@ type draft struct {
 	segs    [][]byte
 	id      []byte // our id, which is also our progress token
 	scratch []byte // _meta members to insert
+	parent  []byte // traceparent
 }
 
 func (d *draft) reset(id int64) {
@@ -48,7 +49,7 @@ func (d *draft) common(c *Call) {
 	if t := c.In.GetMeta(mcp.MetaProgressToken); t.Present() {
 		d.edits.Replace(t, d.id)
 	}
-	if c.State.Present() {
+	if c.State.Present() && len(c.StateTo) > 0 {
 		d.edits.Replace(c.State, c.StateTo)
 	}
 	if len(c.Add) > 0 {
@@ -62,6 +63,9 @@ func (d *draft) modern(c *Call, info []byte) {
 	in := c.In
 	if in.Fields[mcp.KeyTask].Present() && !c.Client.Modern {
 		d.untask(c)
+	}
+	if c.State.Present() && len(c.StateTo) == 0 {
+		d.edits.Remove(in.Body, in.Fields[mcp.KeyRequestState])
 	}
 	add := d.scratch
 	if v := in.GetMeta(mcp.MetaProtocolVersion); v.Present() {
@@ -93,7 +97,7 @@ func (d *draft) modern(c *Call, info []byte) {
 	if c.Client.LogLevel != "" && !in.GetMeta(mcp.MetaLogLevel).Present() {
 		add = append(mcp.AppendString(append(add, metaLogLevel...), c.Client.LogLevel), ',')
 	}
-	add = d.identify(add, c)
+	add = d.trace(d.identify(add, c), c)
 	d.scratch = add
 	if len(add) > 0 {
 		d.insertMeta(in, add[:len(add)-1])
@@ -135,7 +139,7 @@ func (d *draft) legacy(c *Call) {
 	if n > 0 {
 		d.edits.Remove(in.Body, strip[:n]...)
 	}
-	if d.scratch = d.identify(d.scratch, c); len(d.scratch) > 0 {
+	if d.scratch = d.trace(d.identify(d.scratch, c), c); len(d.scratch) > 0 {
 		d.insertMeta(in, d.scratch[:len(d.scratch)-1])
 	}
 	switch asked := in.Fields[mcp.KeyTask].Present(); {
@@ -176,7 +180,7 @@ func (s *Server) unanswered(out *mcp.Raw, declined string) error {
 		return nil
 	}
 	text, _ := mcp.Text(out.Body, out.Get(mcp.KeyMessage), nil)
-	return s.errorf(errs.Unsupported, "asked the client a question and gave up: %.200s; %.200s", declined, text)
+	return s.errorf(errs.Unsupported, "asked the client a question and gave up: %.200s; %.200s", declined, text).Quoting()
 }
 
 // checkResultType refuses results that the client could not make sense of (basic/index: an unknown resultType is invalid).

@@ -3,7 +3,6 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"net"
 	"net/url"
 	"slices"
@@ -27,42 +26,44 @@ const (
 
 // httpLink reaches a server over Streamable HTTP.
 type httpLink struct {
-	s      *Server
-	client *h1.Client
-	old    *sseLink // where the probe finds that the server speaks HTTP+SSE
-	start  []byte   // request line after the method, and the headers that never change
-	era    shared[Peer]
-	info   []byte // clientInfo of the gateway
-	pool   sync.Pool
-	ears   atomic.Int32 // streams of sessions that are listened to
-	deaf   atomic.Bool  // the server offers no such stream
+	s     *Server
+	sites *sites
+	bound *bound
+	old   *sseLink // where the probe finds that the server speaks HTTP+SSE
+	info  []byte   // clientInfo of the gateway
+	pool  sync.Pool
+	ears  atomic.Int32 // streams of sessions that are listened to
+	deaf  atomic.Bool  // the server offers no such stream
+	// sessional: some instance has sessions.
+	sessional atomic.Bool
 
 	sessions callers[session]
 }
 
 func newHTTP(s *Server) *httpLink {
-	u, client := dialer(s)
-	l := &httpLink{s: s, client: client, old: newStreams(s, u, client), info: clientInfo(s.opts.Version)}
+	l := &httpLink{s: s, info: clientInfo(s.opts.Version)}
 	l.sessions = callers[session]{s: s, what: "sessions", most: sessionsMost, end: l.endOld, places: map[sessionKey]*place[session]{}}
 	l.pool.New = func() any { return &flight{events: mcp.NewEventReader(nil, l.maxBytes()), retry: time.Second} }
-	l.start = head(u, s)
+	l.bound = newBound(s.spec.Concurrency)
+	l.sites = newSites(s, l.joins, l.alive)
+	l.old = newStreams(s, l.sites)
+	l.sites.begin(l.at)
 	return l
 }
 
-// dialer makes the client of the server's url.
-func dialer(s *Server) (*url.URL, *h1.Client) {
-	u, err := url.Parse(s.spec.URL)
-	if err != nil { // validation let only good ones through
-		u = &url.URL{Scheme: "http", Host: "invalid."}
+// dialer makes the client of a url. It connects to addr, or else where the url says.
+func dialer(s *Server, u *url.URL, addr string) *h1.Client {
+	if addr == "" {
+		addr = hostPort(u)
 	}
 	o := h1.Options{
-		Addr: hostPort(u), MaxIdle: maxIdleConns, MaxConns: maxConns, IdleTimeout: idleTimeout,
+		Addr: addr, MaxIdle: maxIdleConns, MaxConns: maxConns, IdleTimeout: idleTimeout,
 		DialTimeout: time.Duration(s.spec.Timeouts.Connect), MaxHeader: 64 << 10,
 	}
 	if u.Scheme == "https" {
 		o.TLS = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
 	}
-	return u, h1.New(o)
+	return h1.New(o)
 }
 
 func hostPort(u *url.URL) string {
@@ -77,8 +78,10 @@ func hostPort(u *url.URL) string {
 }
 
 // head renders what every request to the server starts with, but for the method.
-func head(u *url.URL, s *Server) []byte {
-	b := []byte(" " + u.RequestURI() + " HTTP/1.1\r\nHost: " + u.Host + "\r\nUser-Agent: toolcrib/" + s.opts.Version + "\r\n")
+func head(u *url.URL, s *Server) []byte { return headFor(u.RequestURI(), u, s) }
+
+func headFor(path string, u *url.URL, s *Server) []byte {
+	b := []byte(" " + path + " HTTP/1.1\r\nHost: " + u.Host + "\r\nUser-Agent: toolcrib/" + s.opts.Version + "\r\n")
 	names := make([]string, 0, len(s.spec.Headers))
 	for k := range s.spec.Headers {
 		names = append(names, k)
@@ -96,59 +99,33 @@ func clientInfo(version string) []byte {
 }
 
 func (l *httpLink) forget() {
-	l.era.drop(l.era.peek())
+	for _, m := range l.sites.all() {
+		m.era.drop(m.era.peek())
+	}
 	l.deaf.Store(false)
-}
-
-func (l *httpLink) ready(ctx context.Context) (*Peer, error) {
-	return l.era.get(ctx, l.s, l.probe)
 }
 
 func (l *httpLink) close() {
 	l.endSessions()
-	l.client.Abort()
+	l.sites.close()
 }
 
-func (l *httpLink) do(ctx context.Context, c *Call, out *mcp.Raw) error {
-	for try := 0; ; try++ {
-		p, err := l.ready(ctx)
-		if err != nil {
-			return err
-		}
-		switch {
-		case p.Modern:
-			err = l.doModern(ctx, c, out)
-		case p.stream:
-			err = l.old.do(ctx, c, out)
-		default:
-			err = l.doLegacy(ctx, c, out)
-		}
-		var w *wrongEra
-		if err == nil || try > 0 || !errors.As(err, &w) {
-			return err
-		}
-		// The server refused the dialect before it ran anything: it was replaced by one of another era.
-		l.era.drop(p)
-	}
-}
-
-// wrongEra is an answer that shows the server does not speak the era it was probed as. Nothing was executed.
-type wrongEra struct{ error }
-
-func (w *wrongEra) Unwrap() error { return w.error }
-
-func (l *httpLink) doModern(ctx context.Context, c *Call, out *mcp.Raw) error {
+func (l *httpLink) doModern(ctx context.Context, m *site, c *Call, out *mcp.Raw) (err error) {
 	f := l.take()
 	defer l.put(f)
-	f.reset(l.s.ids.Add(1))
+	f.m, f.works = m, true
+	id := l.s.ids.Add(1)
+	f.reset(id)
+	c.attempted(m.url, mcp.VersionModern, id)
+	defer func() { c.concluded(out, err) }()
 	f.modern(c, l.info)
-	f.post(l.start)
+	f.post(m.start)
 	f.whose(c.Who)
+	f.head = c.attempt.AppendHeader(f.head)
 	if err := f.modernHeaders(c); err != nil {
 		return l.s.errorf(errs.Invalid, "cannot take the arguments: %w", err)
 	}
-	err := l.send(ctx, f, c, out, nil)
-	if err != nil {
+	if err := l.send(ctx, f, c, out, nil); err != nil {
 		return err
 	}
 	if out.Kind == mcp.KindError && modernRefusesUs(f, out) {
@@ -177,12 +154,15 @@ func modernRefusesUs(f *flight, out *mcp.Raw) bool {
 // flight is the state of one HTTP exchange with a server; flights are pooled.
 type flight struct {
 	draft
+	m       *site // where it goes
+	works   bool  // it carries a call, by which the instance is judged
 	head    []byte
 	req     h1.Request
 	resp    h1.Response
 	events  *mcp.EventReader
 	note    mcp.Raw
 	lastID  string // of the last SSE event
+	sent    bool   // the call was, so that only its answer may still be fetched
 	heard   bool   // a message came since the stream was opened or resumed
 	retry   time.Duration
 	asking  asking
@@ -201,7 +181,8 @@ func (l *httpLink) put(f *flight) {
 	f.edits.Reset()
 	clear(f.segs[:cap(f.segs)])
 	f.req = h1.Request{}
-	f.lastID, f.retry = "", time.Second
+	f.m, f.works = nil, false
+	f.lastID, f.retry, f.sent = "", time.Second, false
 	f.asking, f.gather = asking{}, time.Time{}
 	l.pool.Put(f)
 }

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -64,6 +65,7 @@ type instance struct {
 	queue   chan []byte   // notices and replies on their way to the server
 	lapsed  atomic.Bool   // it closed its output while it was running
 	garbage atomic.Int64  // lines or events that were no message
+	noise   int           // how many of them came in a row; of the one who reads
 	arrived atomic.Int64  // messages
 	issued  atomic.Int64  // the last id given out
 }
@@ -194,11 +196,13 @@ func (in *instance) message(buf *mcp.Buffer) {
 	m.Own(buf)
 	if e := mcp.Scan(m.Body, &m.Message, in.s.limits()); e != nil {
 		in.garbage.Add(1)
-		in.s.warnings.warn(in.s.log, in.p.words().message+" is no MCP message", "error", e.Message, "line", clip(in.p.Fault(m.Body)))
+		in.s.warnings.warn(in.s.log, in.p.words().message+" is no MCP message", "error", e.Message, "line", in.faulty(m.Body))
 		in.salvage(m.Body)
 		m.Free()
+		in.hush()
 		return
 	}
+	in.noise = 0
 	in.arrived.Add(1)
 	switch m.Kind {
 	case mcp.KindResult, mcp.KindError:
@@ -209,6 +213,24 @@ func (in *instance) message(buf *mcp.Buffer) {
 		in.asked(m)
 	case mcp.KindBatch:
 		in.batch(m)
+	}
+}
+
+const (
+	noiseMost  = 1000 // lines in a row that are no messages, before what sends them is made to wait
+	noisePiece = 64
+	noisePause = 10 * time.Millisecond
+)
+
+// hush reads slower what says nothing but what is no message: it waits for its output to be taken, and costs others little. What
+// is left of one that has ended is bounded, and is not waited for.
+func (in *instance) hush() {
+	if in.noise++; in.noise <= noiseMost || in.noise%noisePiece != 0 {
+		return
+	}
+	select {
+	case <-in.p.Done():
+	case <-time.After(noisePause):
 	}
 }
 
@@ -229,6 +251,15 @@ func (in *instance) batch(m *mcp.Raw) {
 		buf.B = append(buf.B[:0], element...)
 		in.message(buf)
 	}
+}
+
+// faulty is a line that is no message, as it may be logged: of an answer that is broken, which is somebody's, only its size.
+func (in *instance) faulty(line []byte) string {
+	text := in.p.Fault(line)
+	if bytes.Contains(line, []byte(`"jsonrpc"`)) {
+		return fmt.Sprintf("[%d bytes of a message]", len(line))
+	}
+	return clip(text)
 }
 
 func clip[T []byte | string](b T) string {
@@ -385,7 +416,7 @@ func (in *instance) talk(ctx context.Context) {
 
 // patience is how long a server may leave unread what it is sent.
 func (in *instance) patience() time.Duration {
-	return max(time.Duration(in.s.spec.Timeouts.Call), writeTime)
+	return max(time.Duration(in.s.spec.Timeouts.Idle), writeTime)
 }
 
 // complaint tells what a server did instead of answering.

@@ -254,7 +254,7 @@ const (
 
 // silence is a time-out of calls.
 func silence(d time.Duration) func(*v1.Server) {
-	return func(s *v1.Server) { s.Timeouts.Call = v1.Duration(d) }
+	return func(s *v1.Server) { s.Timeouts.Idle = v1.Duration(d) }
 }
 
 func wants(t testing.TB, r reply, keys ...string) {

@@ -14,13 +14,13 @@ const discoverTime = 10 * time.Second
 
 var discoverBody = []byte(`{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{}}`)
 
-// probe finds the era of an HTTP server: server/discover first, initialize when that shows no modern server
+// probe finds the era of an instance: server/discover first, initialize when that shows no modern server
 // and the stream of HTTP+SSE when neither is taken (basic/versioning, and streamable-http "Backward Compatibility").
-func (l *httpLink) probe(ctx context.Context) (*Peer, error) {
+func (l *httpLink) probe(ctx context.Context, m *site) (*Peer, error) {
 	limit := time.Duration(l.s.spec.Timeouts.Start)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	p, err := l.discover(ctx)
+	p, err := l.discover(ctx, m)
 	if p != nil {
 		return p, nil
 	}
@@ -34,11 +34,16 @@ func (l *httpLink) probe(ctx context.Context) (*Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if old := at.peek(); old != nil { // a probe follows a failure: what the server said before may not hold any more
+	if old := at.peek(); old != nil && old.m == m { // a probe follows a failure: what the server said before may not hold any more
 		at.drop(old)
 		l.end(ctx, old)
 	}
-	ls, err := l.open(ctx, at, AllAbilities, l.s.opts.Own)
+	ls, err := l.open(ctx, at, m, AllAbilities, l.s.opts.Own)
+	if err == nil && ls.m != m {
+		if ls, err = l.initialize(ctx, m, AllAbilities, l.s.opts.Own); err == nil {
+			l.end(ctx, ls)
+		}
+	}
 	var w *wrongEra
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
@@ -48,6 +53,7 @@ func (l *httpLink) probe(ctx context.Context) (*Peer, error) {
 	case err != nil:
 		return nil, err
 	}
+	l.sessional.Store(true)
 	return ls.peer, nil
 }
 
@@ -68,12 +74,12 @@ func (l *httpLink) silent(limit time.Duration) error {
 }
 
 // discover asks an HTTP server whether it is modern; no peer and no error mean that it is not.
-func (l *httpLink) discover(ctx context.Context) (*Peer, error) {
+func (l *httpLink) discover(ctx context.Context, m *site) (*Peer, error) {
 	short, cancel := context.WithTimeout(ctx, discoverTime)
 	defer cancel()
 	var out mcp.Raw
 	defer out.Free()
-	err := l.own(short, nil, discoverBody, &out)
+	err := l.own(short, m, nil, discoverBody, &out)
 	if err == nil {
 		return modernPeer(&out), nil
 	}
@@ -133,7 +139,7 @@ func initializeBody(info []byte, can Abilities) []byte {
 var initializedBody = []byte(`{"jsonrpc":"2.0","method":"notifications/initialized"}`)
 
 // initialize opens a legacy session in which clients of these abilities can be asked.
-func (l *httpLink) initialize(ctx context.Context, can Abilities, who Statement) (*session, error) {
+func (l *httpLink) initialize(ctx context.Context, m *site, can Abilities, who Statement) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(l.s.spec.Timeouts.Start))
 	defer cancel()
 	var out mcp.Raw
@@ -147,9 +153,10 @@ func (l *httpLink) initialize(ctx context.Context, can Abilities, who Statement)
 	defer l.put(f)
 	f.reset(l.s.ids.Add(1))
 	f.legacy(c)
-	f.post(l.start)
+	f.m = m
+	f.post(m.start)
 	f.whose(who)
-	opening := newSession("", &Peer{})
+	opening := newSession(m, "", &Peer{})
 	if err := l.send(ctx, f, c, &out, opening); err != nil {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			err = l.s.errorf(errs.Timeout, "did not answer initialize within %s; raise timeouts.start", time.Duration(l.s.spec.Timeouts.Start))
@@ -167,7 +174,7 @@ func (l *httpLink) initialize(ctx context.Context, can Abilities, who Statement)
 	if !visibleASCII(id) {
 		return nil, l.s.errorf(errs.Protocol, "mints a session id with characters that no header may carry")
 	}
-	ls := newSession(id, p)
+	ls := newSession(m, id, p)
 	ls.use(who)
 	if err := l.tell(ctx, ls, initializedBody); err != nil {
 		return nil, l.s.errorf(errs.Unavailable, "does not take notifications/initialized: %w", err)

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,26 +23,36 @@ import (
 func (l *httpLink) send(ctx context.Context, f *flight, c *Call, out *mcp.Raw, ls *session) error {
 	limit := l.s.patience(c)
 	f.req.Head, f.req.Body = f.head, f.segs
-	f.req.Timeout = limit
+	f.req.Timeout = l.s.overture(c, limit)
 	f.req.Safe = c.In.Method.Facts().Cacheable
-	err := l.client.Do(ctx, &f.req, &f.resp)
+	err := f.m.client.Do(ctx, &f.req, &f.resp)
 	if err == nil {
+		f.sent = true
+		c.attempt.Began(f.resp.Connect())
 		err = l.receive(ctx, f, c, out, ls, limit)
 	}
 	return l.settle(ctx, f, c, out, ls, err, limit)
 }
 
-// settle gives the failure of a call its final form, and tells a legacy server when it was the caller who ended it.
+// settle gives the failure of a call its final form, tells a legacy server when it was the caller who ended it, and judges the
+// instance.
 func (l *httpLink) settle(ctx context.Context, f *flight, c *Call, out *mcp.Raw, ls *session, err error, limit time.Duration) error {
-	if err == nil || errors.Is(err, errAsked) {
-		return err
+	if err != nil && !errors.Is(err, errAsked) {
+		out.Reset()
+		err = l.failed(ctx, f, c, ls, err, limit)
 	}
-	out.Reset()
+	if f.works {
+		l.judge(ctx, f, c, err)
+	}
+	return err
+}
+
+func (l *httpLink) failed(ctx context.Context, f *flight, c *Call, ls *session, err error, limit time.Duration) error {
 	left := context.Cause(ctx)
 	if left != nil {
 		err = left
 	} else {
-		err = l.explain(f, err, limit)
+		err = l.explain(f, c, err, limit)
 	}
 	gaveUp := left != nil || errs.Of(err).Kind == errs.Timeout
 	if gaveUp && ls != nil && c.In.Method != mcp.MethodInitialize { // which must not be cancelled
@@ -50,7 +62,7 @@ func (l *httpLink) settle(ctx context.Context, f *flight, c *Call, out *mcp.Raw,
 }
 
 // explain turns a failure of transport into an error that names it, and has the server probed anew where it may be gone.
-func (l *httpLink) explain(f *flight, err error, limit time.Duration) error {
+func (l *httpLink) explain(f *flight, c *Call, err error, limit time.Duration) error {
 	var e *errs.Error
 	var w *wrongEra
 	if errors.As(err, &e) || errors.As(err, &w) || errors.Is(err, errSessionLost) {
@@ -58,21 +70,42 @@ func (l *httpLink) explain(f *flight, err error, limit time.Duration) error {
 	}
 	var fault *h1.Error
 	errors.As(err, &fault)
-	early := fault != nil && (fault.Phase == h1.PhaseDial || fault.Phase == h1.PhaseTLS)
+	early := fault != nil && (fault.Phase == h1.PhaseDial || fault.Phase == h1.PhaseTLS) && !f.sent
 	if errors.Is(err, os.ErrDeadlineExceeded) && !early {
-		return l.s.errorf(errs.Timeout, "was silent for %s; raise timeouts.call (timeouts.list for lists) if it needs longer", limit)
+		if fault != nil && fault.Phase != h1.PhaseBody {
+			return l.s.late(c, limit, "")
+		}
+		return l.s.silent(c, limit, "")
 	}
 	if !early {
 		return l.s.errorf(f.broken(errs.Unavailable), "connection broke in mid-call; the call may have been carried out: %w", err)
 	}
-	out := l.s.errorf(errs.Unavailable, "cannot be reached at its url: %w", err)
-	l.s.fail(out)
-	return out
+	out := l.s.unreachable(err)
+	if !l.sites.several {
+		l.s.fail(out)
+	}
+	return &unreached{out}
+}
+
+// unreachable says that no connection came about.
+func (s *Server) unreachable(err error) *errs.Error {
+	var fault *h1.Error
+	if errors.As(err, &fault) && (fault.Phase == h1.PhaseDial || fault.Phase == h1.PhaseTLS) && errors.Is(err, os.ErrDeadlineExceeded) {
+		return s.errorf(errs.Unavailable, "cannot be reached at its url: %w; raise timeouts.connect if it needs longer", err)
+	}
+	return s.errorf(errs.Unavailable, "cannot be reached at its url: %w", err)
 }
 
 // receive reads the answer, whatever form it comes in.
 func (l *httpLink) receive(ctx context.Context, f *flight, c *Call, out *mcp.Raw, ls *session, limit time.Duration) error {
 	if err := l.s.refusal(f.resp.Status()); err != nil {
+		c.tooMuch = tooMuch(f.resp.Status())
+		c.vain = !c.tooMuch // it says the same to whoever asks again
+		if c.tooMuch && !l.sites.several {
+			if after := pauseOf(f.resp.Header("Retry-After"), time.Now()); after > 0 {
+				err = err.Later("server", after)
+			}
+		}
 		return l.reasoned(f, err)
 	}
 	switch kind := mediaType(f.resp.Header("Content-Type")); kind {
@@ -88,6 +121,7 @@ func (l *httpLink) receive(ctx context.Context, f *flight, c *Call, out *mcp.Raw
 // Reason is what a server itself said of its refusal. It is no part of the text of errors: it may repeat what it was sent.
 type Reason string
 
+// Error is what the server said.
 func (r Reason) Error() string { return string(r) }
 
 const (
@@ -124,13 +158,36 @@ func (s *Server) refusal(status int) *errs.Error {
 	switch {
 	case status == 401 || status == 403:
 		return s.errorf(errs.Unavailable, "refuses the gateway's credential (HTTP %d); set it under headers", status)
-	case status == 429 || status == 503:
+	case status == http.StatusTooManyRequests:
+		return s.errorf(errs.Unavailable, "takes no more requests from this caller now (HTTP %d): a limit of its own is reached; try again later", status)
+	case tooMuch(status):
 		return s.errorf(errs.Unavailable, "is overloaded (HTTP %d); try again later", status)
 	case status >= 300 && status < 400:
 		return s.errorf(errs.Unavailable, "answers a redirect (HTTP %d), which is not followed; set url to the final address", status)
 	}
 	return nil
 }
+
+// pauseMost bounds for how long a server has callers stay away.
+const pauseMost = time.Hour
+
+// pauseOf reads Retry-After (RFC 9110 section 10.2.3); 0 for none.
+func pauseOf(v string, now time.Time) time.Duration {
+	if v == "" {
+		return 0
+	}
+	var pause time.Duration
+	if n, err := strconv.ParseUint(v, 10, 32); err == nil {
+		pause = time.Duration(n) * time.Second
+	} else if at, err := http.ParseTime(v); err == nil {
+		pause = at.Sub(now)
+	} else {
+		return 0
+	}
+	return min(max(pause, 0), pauseMost)
+}
+
+func tooMuch(status int) bool { return status == 429 || status == 503 }
 
 // notMCP judges an answer that carries no message.
 func (l *httpLink) notMCP(f *flight, ls *session, kind string) error {
@@ -142,6 +199,9 @@ func (l *httpLink) notMCP(f *flight, ls *session, kind string) error {
 		return &wrongEra{l.s.errorf(errs.Protocol, "answers HTTP %d without an MCP message; check that url is the MCP endpoint", status)}
 	case status >= 500:
 		return l.s.errorf(errs.Unavailable, "fails with HTTP %d", status)
+	}
+	if kind == "application/json" {
+		return l.s.errorf(errs.Protocol, "answers HTTP %d without an MCP message", status)
 	}
 	return l.s.errorf(errs.Protocol, "answers HTTP %d with content type %.60q instead of application/json or text/event-stream", status, kind)
 }
@@ -171,7 +231,7 @@ func (l *httpLink) single(ctx context.Context, f *flight, c *Call, out *mcp.Raw,
 	out.Own(buf)
 	if e := mcp.Scan(out.Body, &out.Message, l.s.limits()); e != nil {
 		out.Reset()
-		if noPOST(f.resp.Status()) {
+		if f.resp.Status() >= 400 { // which says more than what came with it
 			return l.notMCP(f, ls, "application/json")
 		}
 		return l.garbage(e)

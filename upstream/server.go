@@ -1,7 +1,9 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -10,6 +12,7 @@ import (
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/internal/trace"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/runner"
 	"github.com/toolcrib/toolcrib/runner/launch"
@@ -42,11 +45,14 @@ type Call struct {
 	Client *Client
 	// Who tells the server for whom the call is; nil where it is not told, or for nobody.
 	Who Statement
+	// From holds the client's HTTP headers, one of which may choose the instance; may be nil.
+	From http.Header
 	// Header holds the client's HTTP headers, of which Mcp-Param-* go on to a modern HTTP server; may be nil.
 	Header http.Header
 	// Params are the header bindings of the called tool, where the client did not send the headers itself, or not all of them.
 	Params []mcp.Param
-	// State, when present, is the value of params.requestState and is replaced by StateTo (raw JSON), the server's own.
+	// State, when present, is the value of params.requestState and is replaced by StateTo (raw JSON), the server's own; where that is
+	// empty, the server has none, and the member is left out.
 	State   mcp.Span
 	StateTo []byte
 	// Add are raw members to put into params, such as "inputResponses":{…}; nil for none.
@@ -60,15 +66,49 @@ type Call struct {
 	// Parked is set by Do when a legacy server asked something in the middle of the call: out then holds an input_required
 	// result without requestState, and the call waits at the server until it is resumed under this number or abandoned.
 	Parked uint64
+	// Repeatable says that the tool may be called twice in place of once.
+	Repeatable bool
+	// vain: to send it again is in vain; late: its answer did not begin in time. Both are of the last attempt.
+	vain, late bool
+	tried      bool // it was given to a server
+	// Limits are those of the tool that is called.
+	Limits Limits
+	// Spent is how much of the time that it has as a whole it took before: what was asked of its client came between. Do adds to it
+	// where there is such a bound.
+	Spent time.Duration
+	// Trace notes what is sent, and has it told of the trace; nil does neither.
+	Trace *trace.Record
+	// attempt is what is being sent.
+	attempt *trace.Attempt
 	// Timing is added to by Do, but for the transport.
-	Timing Timing
-	seat   *seat   // the instance that it was sent to; nil where there are none
-	told   float64 // the progress that the client was told of, where it had to wait
+	Timing  Timing
+	seat    *seat   // the instance that it was sent to; nil where there are none
+	told    float64 // the progress that the client was told of, where it had to wait or is called again
+	seen    float64 // the most that the server told before that
+	last    *site   // where it failed, so that it is sent elsewhere when it is tried again
+	tooMuch bool    // the server answered that it is overloaded
 	// opening: the call is part of finding out what the server is, which has a time limit of its own.
 	opening bool
 	// Notify receives the notifications that belong to the call, before the answer; nil drops them. The message is valid
 	// only during the call of Notify.
 	Notify func(*mcp.Raw)
+}
+
+// Limits are time limits of a call in place of the server's own; a zero one is the server's.
+type Limits struct{ Idle, FirstByte, Total Limit }
+
+// Limit is a time limit, and the key of the server's tools that it is of.
+type Limit struct {
+	Time time.Duration
+	Of   string
+}
+
+// key is that of the limit in the configuration of the server.
+func (l Limit) key(name string) string {
+	if l.Time == 0 {
+		return "timeouts." + name
+	}
+	return "tools." + l.Of + ".timeouts." + name
 }
 
 // State is where a server stands.
@@ -90,6 +130,10 @@ type Status struct {
 	Since  time.Time `json:"since"`
 	Reason string    `json:"reason,omitempty"`
 	Era    string    `json:"era,omitempty"`
+	// Instances are those of a server that is reached by url, where they are told apart.
+	Instances []InstanceStatus `json:"instances,omitempty"`
+	// Concurrency is the adaptive bound; nil where there is none.
+	Concurrency *ConcurrencyStatus `json:"concurrency,omitempty"`
 	// Told is the reason as callers may read it.
 	Told string `json:"-"`
 }
@@ -107,6 +151,8 @@ type Peer struct {
 
 // Options are what a Server needs besides its configuration.
 type Options struct {
+	// Zone is where this replica runs; empty where that is not known.
+	Zone string
 	// Name is the server's name in the configuration; Version the gateway's, told to servers.
 	Name, Version string
 	// Isolation says which callers share this Server, as it was derived; that of the configuration when empty.
@@ -145,6 +191,9 @@ type Options struct {
 	// WatchBegan is called when a watch begins anew, with the lists that are watched from now on: what the server told
 	// before may have been missed. Nil ignores it.
 	WatchBegan func(Lists)
+	// WatchedAnew is called with resources that the server tells of from then on, before they count as watched: changes before
+	// that were not told. Nil ignores it.
+	WatchedAnew func(uris []string)
 	// StateChanged is called after each change of state, one at a time; nil ignores it.
 	StateChanged func(State)
 	// Restarted is called each time a child process is started again after one crashed; nil ignores it.
@@ -157,6 +206,11 @@ type Options struct {
 	Crashed func(reason string)
 	// Refused is called for each call that found no instance: because of the bound of the queue, or of the wait; nil ignores it.
 	Refused func(reason string)
+	// Retried is called for each repetition of a request, with what came of it: again, hedge (beside the first), hedge_won, or budget
+	// for one that was not made; nil ignores it.
+	Retried func(outcome string)
+	// SessionClosed is called when a legacy session over HTTP is ended, with how long it lasted; nil ignores it.
+	SessionClosed func(lasted time.Duration)
 }
 
 // link is how one server is reached.
@@ -185,6 +239,7 @@ type Server struct {
 	broken chan struct{}
 	// calls is how many requests it was sent for callers, flying how many of them are under way; counted where it has a key.
 	calls, flying atomic.Int64
+	budget        budget // of repetitions
 	// warnings are those that a server can cause as often as it likes.
 	warnings throttle
 
@@ -228,6 +283,7 @@ func prepare(spec *v1.Server, o Options) *Server {
 	}
 	s := &Server{spec: spec, opts: o, log: o.Log.With("server", o.Name), ctx: ctx, cancel: cancel, broken: make(chan struct{}, 1)}
 	s.watch.init()
+	s.watch.anew = o.WatchedAnew
 	return s
 }
 
@@ -235,7 +291,16 @@ func prepare(spec *v1.Server, o Options) *Server {
 func (s *Server) Name() string { return s.opts.Name }
 
 // Status is the server's present state.
-func (s *Server) Status() Status { return *s.status.Load() }
+func (s *Server) Status() Status {
+	st := *s.status.Load()
+	switch l := s.link.(type) {
+	case *httpLink:
+		st.Instances, st.Concurrency = l.sites.status(), l.bound.status()
+	case *sseLink:
+		st.Instances = l.sites.status()
+	}
+	return st
+}
 
 // Peer waits until the server was probed and tells what it said of itself.
 func (s *Server) Peer(ctx context.Context) (*Peer, error) { return s.link.ready(ctx) }
@@ -256,12 +321,15 @@ func (s *Server) Do(ctx context.Context, c *Call, out *mcp.Raw) error {
 	}
 	c.Who = s.who(c)
 	began, waited := clock(), c.Timing.Queue+c.Timing.Start
-	var err error
-	if c.Resume != 0 {
-		err = s.resume(ctx, c, out)
-	} else {
-		err = s.link.do(ctx, c, out)
-	}
+	err := s.Within(ctx, c, func(ctx context.Context) error {
+		if c.Resume != 0 {
+			return s.resume(ctx, c, out)
+		}
+		if s.spec.Hedge > 0 && c.In.Method.Facts().List {
+			return s.hedged(ctx, c, out)
+		}
+		return s.try(ctx, c, out)
+	})
 	now := clock()
 	c.Timing.Server += now - began - (c.Timing.Queue + c.Timing.Start - waited)
 	if c.seat != nil && !c.rechecks() {
@@ -496,16 +564,78 @@ func (s *Server) store(st Status) {
 	}
 }
 
+// lists tells whether a call is bounded by timeouts.list.
+func (c *Call) lists() bool { return c.In.Method.Facts().List || c.In.Method == mcp.MethodListen }
+
 // patience is how long the server may be silent before a call is given up.
 func (s *Server) patience(c *Call) time.Duration {
 	t := &s.spec.Timeouts
 	switch {
 	case c.opening:
 		return time.Duration(t.Start) + time.Second // the context of the opening ends before, and says so
-	case c.In.Method.Facts().List:
+	case c.lists():
 		return time.Duration(t.List)
 	}
-	return time.Duration(t.Call)
+	return cmp.Or(c.Limits.Idle.Time, time.Duration(t.Idle))
+}
+
+// overture is how long the server may take for the first byte of its answer, where it may be silent for limit.
+func (s *Server) overture(c *Call, limit time.Duration) time.Duration {
+	first := cmp.Or(c.Limits.FirstByte.Time, time.Duration(s.spec.Timeouts.FirstByte))
+	switch {
+	case first == 0 || c.opening || c.Resume != 0:
+		return limit
+	case c.lists():
+		return min(first, limit)
+	}
+	return first
+}
+
+// late says that the server has not begun to answer.
+func (s *Server) late(c *Call, limit time.Duration, complaint string) error {
+	first := s.overture(c, limit)
+	if first == limit {
+		return s.silent(c, limit, complaint)
+	}
+	c.late = true
+	return s.errorf(errs.Timeout, "did not begin to answer within %s%s; raise %s if it needs longer", first, complaint, c.Limits.FirstByte.key("firstByte"))
+}
+
+// total bounds a call as a whole; 0 for no bound.
+func (s *Server) total(c *Call) time.Duration {
+	return cmp.Or(c.Limits.Total.Time, time.Duration(s.spec.Timeouts.Total))
+}
+
+// errOvertime is why a call ends that took longer than it may as a whole.
+var errOvertime = errors.New("the call takes too long")
+
+// Within does what f does within what is left of the time that the call has as a whole.
+func (s *Server) Within(ctx context.Context, c *Call, f func(context.Context) error) error {
+	total := s.total(c)
+	if total == 0 {
+		return f(ctx)
+	}
+	began, spent := clock(), c.Spent
+	ctx, stop := context.WithTimeoutCause(ctx, total-spent, errOvertime)
+	defer stop()
+	err := f(ctx)
+	c.Spent = spent + clock() - began
+	if err != nil && errors.Is(context.Cause(ctx), errOvertime) {
+		return s.errorf(errs.Timeout, "took longer than %s as a whole; raise %s if it needs longer", total, c.Limits.Total.key("total"))
+	}
+	return err
+}
+
+// silent says that the server was silent for too long.
+func (s *Server) silent(c *Call, limit time.Duration, complaint string) error {
+	knob := c.Limits.Idle.key("idle")
+	switch {
+	case c.opening:
+		knob = "timeouts.start"
+	case c.lists():
+		knob = "timeouts.list"
+	}
+	return s.errorf(errs.Timeout, "was silent for %s%s; raise %s if it needs longer", limit, complaint, knob)
 }
 
 // maxBytes bounds a message of the server.

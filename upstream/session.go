@@ -17,9 +17,11 @@ const (
 
 // session is one legacy session at the server.
 type session struct {
+	m       *site  // the instance that knows it
 	id      string // Mcp-Session-Id; empty when the server mints none
 	version string
 	peer    *Peer
+	born    time.Time
 	lines   []byte // the header lines that every request of the session carries
 	voice
 
@@ -37,8 +39,8 @@ func (ls *session) headers(f *flight, who Statement) {
 // own are the headers of a message of the gateway itself.
 func (ls *session) own(f *flight) { ls.headers(f, ls.whose()) }
 
-func newSession(id string, p *Peer) *session {
-	ls := &session{id: id, version: p.Version, peer: p}
+func newSession(m *site, id string, p *Peer) *session {
+	ls := &session{m: m, id: id, version: p.Version, peer: p, born: time.Now()}
 	if p.Version >= "2025-06-18" {
 		ls.lines = append(ls.lines, "MCP-Protocol-Version: "+p.Version+"\r\n"...)
 	}
@@ -54,12 +56,12 @@ type sessionKey struct {
 	can    Abilities
 }
 
-// open returns the session of a place, which is opened when there is none.
-func (l *httpLink) open(ctx context.Context, at *place[session], can Abilities, who Statement) (*session, error) {
+// open returns the session of a place, which is opened at an instance when there is none.
+func (l *httpLink) open(ctx context.Context, at *place[session], m *site, can Abilities, who Statement) (*session, error) {
 	if ls := at.peek(); ls != nil {
 		return ls, nil
 	}
-	return at.get(ctx, l.s, func(ctx context.Context) (*session, error) { return l.initialize(ctx, can, who) })
+	return at.get(ctx, l.s, func(ctx context.Context) (*session, error) { return l.initialize(ctx, m, can, who) })
 }
 
 // endOld ends sessions that are kept no more.
@@ -97,59 +99,38 @@ func (l *httpLink) endSessions() {
 // end closes one session with DELETE; a server that does not allow it is right too.
 func (l *httpLink) end(ctx context.Context, ls *session) {
 	ls.ear.stop()
+	if ended := l.s.opts.SessionClosed; ended != nil {
+		ended(time.Since(ls.born))
+	}
 	if ls.id == "" {
 		return
 	}
 	f := l.take()
 	defer l.put(f)
-	f.head = append(append(f.head[:0], "DELETE"...), l.start...)
+	f.m = ls.m
+	f.head = append(append(f.head[:0], "DELETE"...), ls.m.start...)
 	ls.own(f)
 	f.req.Head, f.req.Body, f.req.Timeout = f.head, nil, sideCall
-	if err := l.client.Do(ctx, &f.req, &f.resp); err != nil {
+	if err := ls.m.client.Do(ctx, &f.req, &f.resp); err != nil {
 		l.s.log.Debug("session not ended at the server", "error", err)
 	}
 }
 
-// doLegacy calls within the caller's session, which is opened when there is none and renewed once when the server lost it.
-func (l *httpLink) doLegacy(ctx context.Context, c *Call, out *mcp.Raw) error {
-	can := c.abilities()
-	at, err := l.sessions.place(sessionKey{c.Session, can})
-	if err != nil {
-		return err
-	}
-	at.busy.Add(1)
-	defer at.release()
-	for try := 0; ; try++ {
-		ls, err := l.open(ctx, at, can, c.Who)
-		if err != nil {
-			if errs.Of(err).Kind == errs.Protocol {
-				return &wrongEra{err} // it is there, but has no sessions to open any more
-			}
-			return err
-		}
-		err = l.callLegacy(ctx, at, ls, c, out, can)
-		if !errors.Is(err, errSessionLost) {
-			return err
-		}
-		at.drop(ls)
-		ls.ear.stop()
-		if try > 0 {
-			return l.s.errorf(errs.Protocol, "loses its session again right after it was renewed")
-		}
-		l.s.log.Info("session renewed", "session", "lost by the server")
-	}
-}
-
-func (l *httpLink) callLegacy(ctx context.Context, at *place[session], ls *session, c *Call, out *mcp.Raw, can Abilities) error {
+func (l *httpLink) callLegacy(ctx context.Context, at *place[session], ls *session, c *Call, out *mcp.Raw, can Abilities) (err error) {
 	ls.use(c.Who)
 	if c.Client.LogLevel != "" {
 		l.setLevel(ctx, ls, c.Client.LogLevel)
 	}
 	f := l.take()
-	f.reset(l.s.ids.Add(1))
+	id := l.s.ids.Add(1)
+	f.reset(id)
+	c.attempted(ls.m.url, ls.version, id)
+	defer func() { c.concluded(out, err) }()
 	f.legacy(c)
-	f.post(l.start)
+	f.m, f.works = ls.m, true
+	f.post(ls.m.start)
 	ls.headers(f, c.Who)
+	f.head = c.attempt.AppendHeader(f.head)
 	if f.asking.begin(c, can); f.asking.opens && can != 0 && c.Session != "" {
 		l.listenTo(ctx, ls)
 		ls.ear.enter(f)
@@ -206,15 +187,15 @@ func (l *httpLink) setLevel(ctx context.Context, ls *session, level string) {
 	}
 	var out mcp.Raw
 	defer out.Free()
-	if err := l.own(ctx, ls, setLevelBody(level), &out); err != nil {
+	if err := l.own(ctx, ls.m, ls, setLevelBody(level), &out); err != nil {
 		l.s.warnings.warn(l.s.log, "log level not set at the server", "error", err)
 		return
 	}
 	ls.level = level
 }
 
-// own sends a request of the gateway itself, within a session or (ls nil) as a modern request.
-func (l *httpLink) own(ctx context.Context, ls *session, body []byte, out *mcp.Raw) error {
+// own sends a request of the gateway itself to an instance, within a session or (ls nil) as a modern request.
+func (l *httpLink) own(ctx context.Context, m *site, ls *session, body []byte, out *mcp.Raw) error {
 	c, err := ownCall(body)
 	if err != nil {
 		return err
@@ -231,7 +212,8 @@ func (l *httpLink) own(ctx context.Context, ls *session, body []byte, out *mcp.R
 	} else {
 		f.legacy(c)
 	}
-	f.post(l.start)
+	f.m = m
+	f.post(m.start)
 	f.whose(c.Who)
 	if ls == nil {
 		_ = f.modernHeaders(c) // no parameters, nothing to fail
@@ -254,10 +236,11 @@ func ownCall(body []byte) (*Call, error) {
 func (l *httpLink) tell(ctx context.Context, ls *session, body []byte) error {
 	f := l.take()
 	defer l.put(f)
-	f.post(l.start)
+	f.m = ls.m
+	f.post(ls.m.start)
 	ls.own(f)
 	f.req.Head, f.req.Body, f.req.Timeout, f.req.Safe = f.head, [][]byte{body}, sideCall, false
-	if err := l.client.Do(ctx, &f.req, &f.resp); err != nil {
+	if err := ls.m.client.Do(ctx, &f.req, &f.resp); err != nil {
 		return err
 	}
 	drain(&f.resp)

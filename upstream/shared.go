@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 )
@@ -49,7 +50,9 @@ func (h *shared[T]) get(ctx context.Context, s *Server, f func(context.Context) 
 }
 
 func (h *shared[T]) run(ctx context.Context, a *attempt[T], f func(context.Context) (*T, error)) {
-	a.val, a.err = f(ctx)
+	if a.val, a.err = f(ctx); a.err != nil {
+		a.err = &jointly{error: a.err}
+	}
 	h.mu.Lock()
 	if a.err == nil {
 		h.val.Store(a.val)
@@ -57,6 +60,32 @@ func (h *shared[T]) run(ctx context.Context, a *attempt[T], f func(context.Conte
 	h.cur = nil
 	h.mu.Unlock()
 	close(a.done)
+}
+
+// jointly is how an attempt failed that many may have waited for, so that what it costs is counted once.
+type jointly struct {
+	error
+	told  atomic.Bool
+	once  sync.Once
+	spare bool
+}
+
+func (j *jointly) Unwrap() error { return j.error }
+
+// firstTold tells whether nobody was told before of the attempt that an error is of.
+func firstTold(err error) bool {
+	j, ok := errors.AsType[*jointly](err)
+	return !ok || j.told.CompareAndSwap(false, true)
+}
+
+// spendFor takes a repetition for an attempt that failed, if there is one left: one for all who waited for it.
+func (b *budget) spendFor(err error) bool {
+	j, ok := errors.AsType[*jointly](err)
+	if !ok {
+		return b.spend()
+	}
+	j.once.Do(func() { j.spare = b.spend() })
+	return j.spare
 }
 
 // drop forgets v if it is still the value; the next get makes a new one.

@@ -3,7 +3,6 @@ package upstream
 import (
 	"context"
 	"errors"
-	"net/url"
 	"sync"
 	"time"
 
@@ -18,24 +17,24 @@ const streamsMost = 2000
 // sseLink reaches a server over HTTP+SSE (2024-11-05). Each caller has a session, which is a stream of its own; that of the
 // gateway itself stays open, and its end shows that the server broke.
 type sseLink struct {
-	s      *Server
-	client *h1.Client
-	url    *url.URL
-	start  []byte // as that of httpLink
-	info   []byte
-	back   backoff
-	posts  sync.Pool
+	s     *Server
+	sites *sites
+	info  []byte
+	back  backoff
+	posts sync.Pool
 
 	streams callers[instance]
 }
 
 func newSSE(s *Server) *sseLink {
-	u, client := dialer(s)
-	return newStreams(s, u, client)
+	t := newSites(s, connects, connects)
+	l := newStreams(s, t)
+	t.begin(func(*site) bool { return false })
+	return l
 }
 
-func newStreams(s *Server, u *url.URL, client *h1.Client) *sseLink {
-	l := &sseLink{s: s, client: client, url: u, start: head(u, s), info: clientInfo(s.opts.Version)}
+func newStreams(s *Server, t *sites) *sseLink {
+	l := &sseLink{s: s, sites: t, info: clientInfo(s.opts.Version)}
 	l.streams = callers[instance]{
 		s: s, what: "streams", most: streamsMost, kept: &ownStream, places: map[sessionKey]*place[instance]{},
 		busy: (*instance).busyAtAll, end: l.endOld,
@@ -59,7 +58,7 @@ func (l *sseLink) ready(ctx context.Context) (*Peer, error) {
 }
 
 // close ends what the client does; those who watch the streams stop them when the server's life ends.
-func (l *sseLink) close() { l.client.Abort() }
+func (l *sseLink) close() { l.sites.close() }
 
 func (l *sseLink) do(ctx context.Context, c *Call, out *mcp.Raw) error {
 	key := sessionKey{c.Session, c.abilities()}

@@ -14,6 +14,7 @@ import (
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/runner"
+	"github.com/toolcrib/toolcrib/upstream/balance"
 	"github.com/toolcrib/toolcrib/upstream/h1"
 )
 
@@ -21,6 +22,7 @@ import (
 // it named there.
 type sseStream struct {
 	l      *sseLink
+	m      *site
 	resp   h1.Response
 	events *mcp.EventReader
 	post   []byte          // what every POST starts with
@@ -38,21 +40,52 @@ var (
 
 // dial opens a stream and waits for its endpoint.
 func (l *sseLink) dial(ctx context.Context, who Statement) (*sseStream, error) {
-	st := &sseStream{l: l, over: make(chan struct{})}
+	var not []*site
+	for {
+		m, err := l.sites.pick(ctx, 0, not)
+		if err != nil {
+			return nil, err
+		}
+		if l.sites.several && m.client.Cold() {
+			if m, not, err = l.sites.quickest(ctx, 0, m, not); err != nil {
+				return nil, err
+			}
+		}
+		st, err := l.dialAt(ctx, m, who)
+		l.sites.release(m)
+		if err == nil || !unsent(err) || ctx.Err() != nil {
+			return st, err
+		}
+		if not = append(not, m); !l.sites.untried(not) {
+			return nil, err
+		}
+	}
+}
+
+func (l *sseLink) dialAt(ctx context.Context, m *site, who Statement) (*sseStream, error) {
+	st := &sseStream{l: l, m: m, over: make(chan struct{})}
 	st.ctx, st.end = context.WithCancelCause(l.s.ctx)
 	defer context.AfterFunc(ctx, func() { st.end(context.Cause(ctx)) })()
-	q := h1.Request{Head: append(append([]byte("GET"), l.start...), "Accept: text/event-stream\r\n"...), Safe: true}
+	q := h1.Request{Head: append(append([]byte("GET"), m.start...), "Accept: text/event-stream\r\n"...), Safe: true}
 	if who != nil {
 		q.Head = who.AppendHeader(q.Head)
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		q.Timeout = time.Until(deadline)
 	}
-	err := l.client.Do(st.ctx, &q, &st.resp)
+	err := m.client.Do(st.ctx, &q, &st.resp)
 	if err != nil {
-		err = l.s.errorf(errs.Unavailable, "cannot be reached at its url: %w", err)
+		err = &unreached{l.s.unreachable(err)}
 	} else {
 		err = st.greeted()
+	}
+	switch {
+	case err == nil:
+		l.sites.set.Judge(m, balance.Good, "")
+	case ctx.Err() != nil:
+		l.sites.set.Judge(m, balance.Neither, "")
+	default:
+		l.sites.set.Judge(m, balance.Bad, causeOf(err))
 	}
 	if err != nil {
 		st.abandon()
@@ -93,14 +126,15 @@ func (st *sseStream) greeted() error {
 // use takes the endpoint to post to, which must be of the same origin: what is posted carries the configured headers.
 func (st *sseStream) use(endpoint string) error {
 	l := st.l
-	u, err := l.url.Parse(strings.TrimSpace(endpoint))
+	base := st.m.url
+	u, err := base.Parse(strings.TrimSpace(endpoint))
 	if err != nil {
 		return l.s.errorf(errs.Protocol, "names an endpoint that is no URL: %.200q", endpoint)
 	}
-	if u.Scheme != l.url.Scheme || !strings.EqualFold(hostPort(u), hostPort(l.url)) || u.User != nil {
+	if u.Scheme != base.Scheme || !strings.EqualFold(hostPort(u), hostPort(base)) || u.User != nil {
 		return l.s.errorf(errs.Protocol, "names an endpoint of another origin (%.200s), to which nothing is sent; only that of url is used", originOf(u))
 	}
-	st.post = append([]byte("POST"), head(&url.URL{Scheme: u.Scheme, Host: l.url.Host, Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}, l.s)...)
+	st.post = append([]byte("POST"), head(&url.URL{Scheme: u.Scheme, Host: base.Host, Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}, l.s)...)
 	st.post = append(st.post, "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n"...)
 	return nil
 }
@@ -147,7 +181,7 @@ func (st *sseStream) Write(ctx context.Context, segments [][]byte, who Statement
 	if who != nil {
 		head = who.AppendHeader(slices.Clip(head))
 	}
-	err := l.client.Do(ctx, &h1.Request{Head: head, Body: segments, Timeout: limit}, resp)
+	err := st.m.client.Do(ctx, &h1.Request{Head: head, Body: segments, Timeout: limit}, resp)
 	if err != nil && st.ctx.Err() != nil {
 		return fmt.Errorf("the session ended (%s); it may have been carried out", st.fate())
 	}

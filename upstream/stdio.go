@@ -63,7 +63,8 @@ var errGone = errors.New("it has ended")
 func (l *stdioLink) attempt(ctx context.Context, c *Call, out *mcp.Raw) error {
 	st, err := l.roster.enter(ctx, c)
 	if err != nil {
-		return err
+		c.vain = true // it was waited for
+		return &unreached{err}
 	}
 	c.seat = st
 	in := st.in

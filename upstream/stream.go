@@ -31,7 +31,7 @@ func (l *httpLink) follow(ctx context.Context, f *flight, c *Call, out *mcp.Raw,
 			try = 0 // the server lets go after each event, as it may
 		}
 		if ls == nil || f.lastID == "" || try >= resumeMost {
-			return l.s.errorf(f.broken(errs.Protocol), "ended its stream before the answer; the call may have been carried out")
+			return l.s.errorf(f.broken(errs.Unavailable), "ended its stream before the answer; the call may have been carried out")
 		}
 		if len(f.asking.list) > 0 {
 			return errAsked // the rest is fetched when the client has answered
@@ -162,13 +162,13 @@ func (l *httpLink) resume(ctx context.Context, f *flight, c *Call, ls *session, 
 		return context.Cause(ctx)
 	}
 	f.resp.Close()
-	f.head = append(append(f.head[:0], "GET"...), l.start...)
+	f.head = append(append(f.head[:0], "GET"...), ls.m.start...)
 	f.head = append(f.head, "Accept: text/event-stream\r\n"...)
 	f.header("Last-Event-ID", headerSafe.Replace(f.lastID))
 	ls.headers(f, c.Who)
 	f.req.Head, f.req.Body, f.req.Safe = f.head, nil, true
 	f.req.Timeout = limit
-	if err := l.client.Do(ctx, &f.req, &f.resp); err != nil {
+	if err := ls.m.client.Do(ctx, &f.req, &f.resp); err != nil {
 		return err
 	}
 	if f.resp.Status() != 200 || mediaType(f.resp.Header("Content-Type")) != "text/event-stream" {

@@ -213,8 +213,7 @@ func (r *roster) overloaded(format string, number any) error {
 		whose = " of this " + r.s.isolation()
 	}
 	e := r.s.errorf(errs.Overloaded, format, number, whose, after)
-	e.RetryAfter = after
-	return e
+	return e.Later("queue", after)
 }
 
 // WantsProgress tells whether the client asked to hear of progress.
@@ -256,10 +255,11 @@ func (c *Call) Waited(text string) {
 // grows tells whether progress goes on from what the client was told while it waited. Only that is looked after: what a server
 // says itself it has to keep in order itself.
 func (c *Call) grows(n *mcp.Raw) bool {
+	value, err := strconv.ParseFloat(string(n.Get(mcp.KeyProgress).Of(n.Body)), 64)
 	if c.told == 0 {
+		c.seen = max(c.seen, value)
 		return true
 	}
-	value, err := strconv.ParseFloat(string(n.Get(mcp.KeyProgress).Of(n.Body)), 64)
 	if err != nil || value <= c.told {
 		return false
 	}

@@ -25,6 +25,8 @@ type watcher struct {
 	up     chan struct{} // the server is ready again; has room for one
 	linger time.Duration // lingerTime, but for tests
 	calm   bool          // the server slept: nothing was missed; only keepWatch looks at it
+	// anew is told of resources before they count as watched that were not a moment ago; may be nil.
+	anew func(uris []string)
 
 	mu       sync.Mutex
 	kept     bool // keepWatch runs
@@ -186,6 +188,11 @@ func (w *watcher) wanted() (Wish, uint64) {
 
 // settle records what is watched from now on, as the answer to all that was wanted up to the ticket.
 func (w *watcher) settle(got Wish, ticket uint64) {
+	if w.anew != nil && len(got.URIs) > 0 {
+		if uris := w.untold(got.URIs); len(uris) > 0 {
+			w.anew(uris)
+		}
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.lists = got.Lists
@@ -193,6 +200,16 @@ func (w *watcher) settle(got Wish, ticket uint64) {
 	w.settled = max(w.settled, ticket)
 	close(w.decided)
 	w.decided = make(chan struct{})
+}
+
+// untold are those of some URIs that the server does not tell of yet.
+func (w *watcher) untold(uris []string) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(uris), func(uri string) bool {
+		_, told := w.told[uri]
+		return told
+	})
 }
 
 func set(names []string) map[string]struct{} {

@@ -42,22 +42,27 @@ func (l *httpLink) listen(ctx context.Context, wish Wish) (*listening, error) {
 // hear sends the request and reads what the server says to its end.
 func (l *httpLink) hear(ctx context.Context, c *Call, li *listening) error {
 	c.Who = l.s.opts.Own
+	m, err := l.sites.any(ctx)
+	if err != nil {
+		return err
+	}
 	f := l.take()
 	defer l.put(f)
+	f.m = m
 	f.reset(l.s.ids.Add(1))
 	f.modern(c, l.info)
-	f.post(l.start)
+	f.post(m.start)
 	f.whose(c.Who)
 	if err := f.modernHeaders(c); err != nil {
 		return err
 	}
 	limit := time.Duration(l.s.spec.Timeouts.List)
 	f.req.Head, f.req.Body, f.req.Timeout, f.req.Safe = f.head, f.segs, limit, true
-	if err := l.client.Do(ctx, &f.req, &f.resp); err != nil {
+	if err := m.client.Do(ctx, &f.req, &f.resp); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		return l.explain(f, err, limit)
+		return l.missed(f, c, err, limit)
 	}
 	switch kind := mediaType(f.resp.Header("Content-Type")); kind {
 	case "text/event-stream":
@@ -141,12 +146,16 @@ func (l *httpLink) attendLegacy(ctx context.Context, w *watcher) error {
 	}
 	at.busy.Add(1)
 	defer at.release()
-	ls, err := l.open(ctx, at, AllAbilities, l.s.opts.Own)
+	m, err := l.sites.any(ctx)
+	if err != nil {
+		return err
+	}
+	ls, err := l.open(ctx, at, m, AllAbilities, l.s.opts.Own)
 	if err != nil {
 		return err
 	}
 	err = l.attendSession(ctx, w, ls)
-	if errors.Is(err, errSessionLost) {
+	if errors.Is(err, errSessionLost) || l.sites.several && (unsent(err) || !l.sites.usable(ls.m)) {
 		at.drop(ls)
 	}
 	return err
@@ -163,7 +172,7 @@ func (l *httpLink) attendSession(ctx context.Context, w *watcher, ls *session) e
 	if err != nil {
 		return err
 	}
-	subs := subscriptions{s: l.s, send: func(ctx context.Context, body []byte, out *mcp.Raw) error { return l.own(ctx, ls, body, out) }}
+	subs := subscriptions{s: l.s, send: func(ctx context.Context, body []byte, out *mcp.Raw) error { return l.own(ctx, ls.m, ls, body, out) }}
 	return l.s.attendSubscribing(ctx, ls.peer, w, &subs, served, st.done, func() error { return st.err })
 }
 
@@ -231,18 +240,19 @@ func (st *standalone) get(ctx context.Context, f *flight) error {
 	l := st.l
 	f.resp.Close()
 	f.heard = false
-	f.head = append(append(f.head[:0], "GET"...), l.start...)
+	f.m = st.ls.m
+	f.head = append(append(f.head[:0], "GET"...), f.m.start...)
 	f.head = append(f.head, "Accept: text/event-stream\r\n"...)
 	if st.last != "" {
 		f.header("Last-Event-ID", headerSafe.Replace(st.last))
 	}
 	st.ls.own(f)
 	f.req.Head, f.req.Body, f.req.Safe, f.req.Timeout = f.head, nil, true, 0
-	if err := l.client.Do(ctx, &f.req, &f.resp); err != nil {
+	if err := f.m.client.Do(ctx, &f.req, &f.resp); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		return l.explain(f, err, 0)
+		return l.missed(f, &Call{opening: true}, err, 0)
 	}
 	if err := st.judge(f); err != nil {
 		return err

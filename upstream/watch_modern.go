@@ -256,7 +256,7 @@ func (m *modernWatch) listen(ctx context.Context, wish Wish) (*listening, error)
 	case <-li.done:
 		err = li.err
 	case <-timer.C:
-		err = m.s.errorf(errs.Timeout, "did not acknowledge subscriptions/listen within %s", limit)
+		err = m.s.errorf(errs.Timeout, "did not acknowledge subscriptions/listen within %s; raise timeouts.list if it needs longer", limit)
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}

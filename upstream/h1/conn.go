@@ -35,13 +35,19 @@ type conn struct {
 	interrupt func()  // wakes a blocked read or write; the connection is of no use after
 	since     time.Time
 	reused    bool
-	limited   bool // a deadline is set
+	connect   time.Duration // that opening it took
+	limited   bool          // a deadline is set
 
 	buf   []byte // what was read and not yet consumed is buf[r:w]
 	small *[readSize]byte
 	r, w  int
 	heads int // response heads read in this exchange
 	vec   net.Buffers
+}
+
+func (cn *conn) dialed(began time.Time) *conn {
+	cn.connect = time.Since(began)
+	return cn
 }
 
 func newConn(nc net.Conn, w *wire) *conn {

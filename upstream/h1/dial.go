@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"time"
 )
 
 // clientTLS is the configuration that connections are made with.
@@ -28,6 +29,7 @@ func clientTLS(cfg *tls.Config, addr string) *tls.Config {
 
 // dial opens a connection, TLS included, within DialTimeout.
 func (c *Client) dial(ctx context.Context) (*conn, error) {
+	began := time.Now()
 	limited, cancel := context.WithTimeout(ctx, c.o.DialTimeout)
 	defer cancel()
 	defer context.AfterFunc(c.life, cancel)()
@@ -36,7 +38,7 @@ func (c *Client) dial(ctx context.Context) (*conn, error) {
 		return nil, c.dialError(ctx, limited, PhaseDial, err)
 	}
 	if c.o.TLS == nil {
-		return newConn(nc, nil), nil
+		return newConn(nc, nil).dialed(began), nil
 	}
 	w := &wire{Conn: nc}
 	w.sock = newSocket(nc)
@@ -45,7 +47,7 @@ func (c *Client) dial(ctx context.Context) (*conn, error) {
 		_ = nc.Close() // the handshake's error is the one that tells
 		return nil, c.dialError(ctx, limited, PhaseTLS, err)
 	}
-	return newConn(tc, w), nil
+	return newConn(tc, w).dialed(began), nil
 }
 
 // dialError makes the *Error of a connection that did not come about.

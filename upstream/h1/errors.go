@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 )
 
 // Phase names the part of an exchange that failed.
@@ -31,7 +32,11 @@ func (e *Error) Error() string {
 	if e.Reused {
 		return string(e.Phase) + " on a reused connection: " + e.Err.Error()
 	}
-	return string(e.Phase) + ": " + e.Err.Error()
+	text := e.Err.Error()
+	if strings.HasPrefix(text, string(e.Phase)+" ") { // as "dial tcp 127.0.0.1:8000: …" does
+		return text
+	}
+	return string(e.Phase) + ": " + text
 }
 
 // Unwrap returns the cause.

@@ -62,6 +62,9 @@ type Client struct {
 	armed   bool
 }
 
+// Addr is the host:port that the client connects to.
+func (c *Client) Addr() string { return c.o.Addr }
+
 // Stats is a snapshot of a Client's pool.
 type Stats struct {
 	Dials  int64 // connections dialled since New, failed attempts included
@@ -192,7 +195,7 @@ func (p *Response) exchange(ctx context.Context, c *Client, cn *conn, q *Request
 		p.stop = context.AfterFunc(ctx, cn.interrupt)
 	}
 	if again, err = p.roundTrip(c, q, f, deadline); err == nil {
-		p.client, p.reused = c, cn.reused
+		p.client, p.reused, p.connect = c, cn.reused, cn.connect
 		p.begin(f)
 		return false, nil
 	}

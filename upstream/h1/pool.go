@@ -92,6 +92,33 @@ func (c *Client) acquire(ctx context.Context) (*conn, error) {
 	return c.wait(ctx, w)
 }
 
+// Cold tells whether the next call needs a new connection: none is idle, or those that are have died.
+func (c *Client) Cold() bool {
+	for {
+		c.mu.Lock()
+		cn := c.popIdle()
+		c.mu.Unlock()
+		switch {
+		case cn == nil:
+			return true
+		case cn.quiet():
+			c.put(cn)
+			return false
+		}
+		c.drop(cn)
+	}
+}
+
+// Warm has a connection ready for the next call, which is opened where there is none.
+func (c *Client) Warm(ctx context.Context) error {
+	cn, err := c.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	c.put(cn)
+	return nil
+}
+
 func (c *Client) wait(ctx context.Context, w *waiter) (*conn, error) {
 	select {
 	case g := <-w.ready:

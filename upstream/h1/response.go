@@ -34,6 +34,7 @@ type Response struct {
 	until   time.Time // zero for no bound
 	err     error     // what Read returns from now on
 	reused  bool
+	connect time.Duration
 	keep    bool // the connection may serve again
 	aside   bool // between Suspend and Resume
 	waker   *Waker
@@ -102,6 +103,14 @@ func (p *Response) begin(f facts) {
 
 // Status returns the status code.
 func (p *Response) Status() int { return p.status }
+
+// Connect tells how long opening the connection took; 0 where one was open.
+func (p *Response) Connect() time.Duration {
+	if p.reused {
+		return 0
+	}
+	return p.connect
+}
 
 // ContentLength returns the body's declared length in bytes, -1 when there is none.
 func (p *Response) ContentLength() int64 { return p.length }
