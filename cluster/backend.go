@@ -30,6 +30,8 @@ type Backend interface {
 	Name() string
 	// Status tells how the backend is reached.
 	Status() Status
+	// Tried is closed when the first attempt to reach the backend has ended, well or not.
+	Tried() <-chan struct{}
 	// Close ends the backend, after all have left.
 	Close()
 }

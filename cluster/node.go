@@ -247,37 +247,46 @@ func (n *Node) Alone() bool { return n.o.Backend.Alone() }
 // Status tells how the backend is reached.
 func (n *Node) Status() Status { return n.o.Backend.Status() }
 
+// Tried is closed when the first attempt to reach the backend has ended, well or not.
+func (n *Node) Tried() <-chan struct{} { return n.o.Backend.Tried() }
+
 // Broadcast tells all other replicas, and returns when they have heard it, so that what is asked of any of them afterwards
 // is answered accordingly. One that is slow or hangs is waited for half a second.
 func (n *Node) Broadcast(ctx context.Context, kind string, body []byte) error {
+	_, err := n.Announce(ctx, hearing, kind, body)
+	return err
+}
+
+// Announce is Broadcast for those who must know whether all have heard it: unheard is how many have not within the time.
+func (n *Node) Announce(ctx context.Context, within time.Duration, kind string, body []byte) (unheard int, err error) {
 	if n.Alone() {
-		return nil
+		return 0, nil
 	}
 	call := newID()
 	message, err := n.seal(everyone, &frame{typ: frameBroadcast, call: call, kind: kind, body: body})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	heard := n.hear(call)
 	defer n.settled(call)
 	all, err := n.o.Backend.Broadcast(ctx, message)
 	if err != nil {
-		return said(err, "")
+		return 0, said(err, "")
 	}
-	limit := time.NewTimer(hearing)
+	limit := time.NewTimer(within)
 	defer limit.Stop()
-	for range all - 1 { // this replica is one of them
+	for unheard = all - 1; unheard > 0; unheard-- { // this replica is one of them
 		select {
 		case <-heard:
 		case <-limit.C:
-			return nil
+			return unheard, nil
 		case <-ctx.Done():
-			return nil
+			return unheard, nil
 		case <-n.life.Done():
-			return nil
+			return unheard, nil
 		}
 	}
-	return nil
+	return 0, nil
 }
 
 // hear makes room for the signs that a broadcast was heard.

@@ -181,6 +181,40 @@ func TestHung(t *testing.T) {
 	})
 }
 
+// TestLastWords has what a replica sends last, an answer, be on its way still when others find it gone.
+func TestLastWords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, ring := newTap(), clustertest.Ring(t)
+		a, other := clustertest.Node(t, b, ring), clustertest.Node(t, b, ring)
+		finish := make(chan struct{})
+		other.Handle("x", func(context.Context, []byte, func([]byte)) ([]byte, error) { <-finish; return []byte("done"), nil })
+		called := make(chan error, 1)
+		go func() {
+			got, err := a.Call(t.Context(), other.ID(), "x", nil, nil)
+			if err == nil && string(got) != "done" {
+				err = errors.New(string(got))
+			}
+			called <- err
+		}()
+		synctest.Wait()
+		b.losing(func(to string) bool { return to == a.ID() })
+		before := len(b.taken())
+		close(finish)
+		synctest.Wait()
+		late := b.taken()[before:]
+		b.losing(func(string) bool { return false })
+		time.Sleep(700 * time.Millisecond) // a ping is soon due
+		other.Close()
+		time.Sleep(600 * time.Millisecond)
+		for _, m := range late {
+			resend(t, b, m.to, m.body)
+		}
+		if err := <-called; err != nil {
+			t.Errorf("the call: %v", err)
+		}
+	})
+}
+
 // TestLong shows that a call may take as long as it likes while both replicas live.
 func TestLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -35,11 +35,12 @@ func (n *Node) peer(id string) *peer {
 	return p
 }
 
-// watch pings a replica while calls are under way with it.
+// watch pings a replica while calls are under way with it. One that is gone has the time until the next ping: what it sent last,
+// answers and refusals, may still be on its way.
 func (n *Node) watch(p *peer) {
 	tick := time.NewTicker(pingEvery)
 	defer tick.Stop()
-	for {
+	for gone := false; ; {
 		select {
 		case <-tick.C:
 		case <-n.life.Done():
@@ -54,7 +55,8 @@ func (n *Node) watch(p *peer) {
 			err = errs.E("cluster", errs.Lost, "%w: replica %.32q has not answered for %v; begin the interaction anew",
 				ErrGone, p.id, silence.Round(time.Second))
 		}
-		if errors.Is(err, ErrGone) {
+		was := gone
+		if gone = errors.Is(err, ErrGone); gone && was {
 			n.lose(p, err)
 		}
 	}

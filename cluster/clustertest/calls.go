@@ -329,8 +329,8 @@ func testOtherKeys(t *testing.T, s *suite) {
 		}
 	})
 	stranger.Handle("echo", echo)
-	if err := stranger.Broadcast(within(t), "news", []byte("false")); err != nil {
-		t.Error(err)
+	if unheard, err := stranger.Announce(within(t), time.Second/2, "news", []byte("false")); err != nil || unheard < 2 {
+		t.Errorf("%d have not heard a stranger, %v", unheard, err)
 	}
 	start := time.Now()
 	if _, err := s.a.Call(within(t), stranger.ID(), "echo", nil, nil); !errors.Is(err, cluster.ErrGone) || time.Since(start) > 10*time.Second {

@@ -20,6 +20,12 @@ const (
 	sweepEvery = time.Minute
 )
 
+var tried = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 // Backend is one. Any number of nodes may join it.
 type Backend struct {
 	started time.Time
@@ -65,6 +71,9 @@ func (*Backend) Close() {}
 func (b *Backend) Status() cluster.Status {
 	return cluster.Status{Backend: b.Name(), Connected: true, Since: b.started}
 }
+
+// Tried is always over.
+func (*Backend) Tried() <-chan struct{} { return tried }
 
 // Alone tells whether fewer than two nodes have joined.
 func (b *Backend) Alone() bool {

@@ -42,12 +42,7 @@ type link struct {
 // dial returns when both clients have connected once. The end of ctx ends their connections, also half-made ones.
 func dial(ctx context.Context, o rueidis.ClientOption) (*link, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	o.DialCtxFn = func(attempt context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
-		attempt, done := context.WithCancel(attempt)
-		defer done()
-		defer context.AfterFunc(ctx, done)()
-		return connect(attempt, ctx, address, d, t)
-	}
+	o.DialCtxFn = dialing(ctx)
 	commands, err := client(&o)
 	if err != nil {
 		cancel()
@@ -64,6 +59,16 @@ func dial(ctx context.Context, o rueidis.ClientOption) (*link, error) {
 		commands: commands, subscriptions: subscriptions, cancel: cancel,
 		heard: make(chan struct{}, 1), doubt: make(chan struct{}, 1), deaf: make(chan struct{}), wrong: map[uint16]time.Time{},
 	}, nil
+}
+
+// dialing makes connections that end with ctx, also half-made ones.
+func dialing(ctx context.Context) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+	return func(attempt context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
+		attempt, done := context.WithCancel(attempt)
+		defer done()
+		defer context.AfterFunc(ctx, done)()
+		return connect(attempt, ctx, address, d, t)
+	}
 }
 
 // client makes the client for commands. A single host may be a node of a Redis Cluster, which it tells itself: the library

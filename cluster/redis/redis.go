@@ -78,6 +78,8 @@ type Backend struct {
 	life   context.Context //nolint:containedctx // of all connections
 	end    context.CancelFunc
 	loops  sync.WaitGroup
+	tried  chan struct{}
+	first  sync.Once // closes tried
 	joined atomic.Bool
 	hidden atomic.Bool // no new link is made
 }
@@ -91,7 +93,7 @@ func New(o Options) (*Backend, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	b := &Backend{log: o.Log, o: options(&a), secrets: strings.NewReplacer(), all: prefix + strconv.Itoa(a.Database) + ":all"}
+	b := &Backend{log: o.Log, o: options(&a), secrets: strings.NewReplacer(), all: prefix + strconv.Itoa(a.Database) + ":all", tried: make(chan struct{})}
 	if pairs := hidden(string(a.Password), string(a.SentinelPassword)); len(pairs) > 0 {
 		b.secrets = strings.NewReplacer(pairs...)
 	}
@@ -138,6 +140,11 @@ func (*Backend) Alone() bool { return false }
 
 // Status tells how Redis is reached.
 func (b *Backend) Status() cluster.Status { return *b.status.Load() }
+
+// Tried is closed when a connection was made for the first time, or could not be made.
+func (b *Backend) Tried() <-chan struct{} { return b.tried }
+
+func (b *Backend) endTry() { b.first.Do(func() { close(b.tried) }) }
 
 // Close ends the connections.
 func (b *Backend) Close() {
@@ -202,6 +209,7 @@ func (b *Backend) connect(ctx context.Context, inbox string, c cluster.Callbacks
 		b.status.Store(&cluster.Status{Backend: b.Name(), Connected: true, Since: time.Now()})
 		b.log.Info("cluster: connected", "backend", b.Name(), "mode", string(l.commands.Mode()))
 		c.Connected(true)
+		b.endTry()
 	}, down: func(err error) {
 		b.broke.Store(time.Now().UnixNano())
 		b.link.Store(nil)
@@ -221,6 +229,7 @@ func (b *Backend) down(err error) {
 		b.log.Warn("cluster: Redis is not reached; what takes several replicas fails until it is back", "reason", s.Reason)
 	}
 	b.status.Store(&s)
+	b.endTry()
 }
 
 func (b *Backend) reason(err error) string {

@@ -187,6 +187,9 @@ func TestStartsWithout(t *testing.T) {
 	if err := n.Broadcast(t.Context(), "x", nil); !errors.Is(err, cluster.ErrDown) {
 		t.Errorf("got %v", err)
 	}
+	if <-n.Tried(); n.Status().Connected || n.Status().Reason == "not connected yet" {
+		t.Errorf("tried: %+v", n.Status())
+	}
 	r.Start()
 	testenv.Eventually(t, "it connects", func() bool { return n.Status().Connected })
 	if err := n.Broadcast(t.Context(), "x", nil); err != nil {
@@ -284,6 +287,16 @@ func TestRestrictedUser(t *testing.T) {
 		l, err := p.a.Acquire(t.Context(), "l", time.Minute)
 		if err != nil || l.Renew(t.Context()) != nil || l.Release(t.Context()) != nil || p.a.Broadcast(t.Context(), "x", nil) != nil {
 			t.Errorf("%s: leases and broadcasts: %v", name, err)
+		}
+		limits := p.a.Counter()
+		if d, err := limits.Draw(t.Context(), &cluster.Draw{Name: "l", Most: 10, Need: 1, Want: 1, TTL: time.Minute}); err != nil || d.Got != 1 || d.Left != 9 {
+			t.Errorf("%s: limits: %+v, %v", name, d, err)
+		}
+		if n, err := limits.Hold(t.Context(), "h", "a", 0, 2, 5, time.Minute); err != nil || n != 2 {
+			t.Errorf("%s: places: %d, %v", name, n, err)
+		}
+		if n, err := limits.Present(t.Context(), "a", time.Minute); err != nil || n != 1 {
+			t.Errorf("%s: replicas: %d, %v", name, n, err)
 		}
 		if facts, err := p.b.Facts(t.Context(), "k"); err != nil || len(facts) != 1 || p.b.Drop(t.Context(), "k", "f") != nil {
 			t.Errorf("%s: facts: %v, %v", name, facts, err)
