@@ -8,7 +8,9 @@ type Audit struct {
 	On, Failing bool
 	// Records is the number of the last record.
 	Records uint64
-	Sinks   []AuditSink
+	// Cuts is how often somebody else has cut its file short, Intrusions how often it was found to hold what somebody else wrote.
+	Cuts, Intrusions int64
+	Sinks            []AuditSink
 }
 
 // AuditSink is how a sink of it is doing.
@@ -25,15 +27,17 @@ func (m *Metrics) Audit(read func() Audit) { m.registry.MustRegister(auditing(re
 type auditing func() Audit
 
 var (
-	auditRecords = prometheus.NewDesc("toolcrib_audit_sequence", "Number of the last record of the audit log.", nil, nil)
-	auditFailing = prometheus.NewDesc("toolcrib_audit_failing", "1 while no record can be written to the audit log, so that calls are refused.", nil, nil)
-	auditBehind  = prometheus.NewDesc("toolcrib_audit_sink_behind_bytes", "Records that a sink of the audit log has not got yet.", []string{"sink"}, nil)
-	sinkFailing  = prometheus.NewDesc("toolcrib_audit_sink_failing", "1 while a sink of the audit log takes no records.", []string{"sink"}, nil)
+	auditRecords = desc("toolcrib_audit_sequence")
+	auditFailing = desc("toolcrib_audit_failing")
+	auditCuts    = desc("toolcrib_audit_cuts_total")
+	auditForeign = desc("toolcrib_audit_intrusions_total")
+	auditBehind  = desc("toolcrib_audit_sink_behind_bytes")
+	sinkFailing  = desc("toolcrib_audit_sink_failing")
 )
 
 // Describe implements prometheus.Collector.
 func (auditing) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{auditRecords, auditFailing, auditBehind, sinkFailing} {
+	for _, d := range []*prometheus.Desc{auditRecords, auditFailing, auditCuts, auditForeign, auditBehind, sinkFailing} {
 		ch <- d
 	}
 }
@@ -49,15 +53,10 @@ func (read auditing) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(auditRecords, float64(now.Records))
 	gauge(auditFailing, flag(now.Failing))
+	ch <- prometheus.MustNewConstMetric(auditCuts, prometheus.CounterValue, float64(now.Cuts))
+	ch <- prometheus.MustNewConstMetric(auditForeign, prometheus.CounterValue, float64(now.Intrusions))
 	for _, s := range now.Sinks {
 		gauge(auditBehind, float64(s.Behind), s.Name)
 		gauge(sinkFailing, flag(s.Failing), s.Name)
 	}
-}
-
-func flag(is bool) float64 {
-	if is {
-		return 1
-	}
-	return 0
 }

@@ -4,34 +4,30 @@
 package telemetry
 
 import (
-	"net/http"
+	"cmp"
 	"runtime"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 )
 
 const (
 	// other is the label value that stands for all values over a bound.
 	other = "_other"
-
-	maxRequestSeries = 512 // combinations of method, era and outcome
-	maxScrapes       = 4   // at once
-	scrapeTimeout    = 10 * time.Second
+	// okOutcome is the outcome of what did not fail.
+	okOutcome = "ok"
+	// failedOutcome is that of what failed, where nobody asks how.
+	failedOutcome = "error"
 )
-
-// buckets span a cached list (a millisecond) to the longest call that is allowed by default (five minutes).
-var buckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300}
-
-// shareBuckets begin where the gateway's own share of a call is.
-var shareBuckets = []float64{.00005, .0001, .00025, .0005, .001, .0025, .01, .05, .1, .5, 1, 5, 10, 30, 60, 300}
 
 // Metrics is the metric catalogue with its own registry. It is safe for concurrent use.
 type Metrics struct {
 	registry *prometheus.Registry
+	perTool  *prometheus.Registry // what tools and their servers have, which are nearly all series
 
 	requests        *prometheus.CounterVec
 	requestDuration *prometheus.HistogramVec
@@ -48,106 +44,138 @@ type Metrics struct {
 	refused         *prometheus.CounterVec
 	shares          *prometheus.HistogramVec
 	rejected        *prometheus.CounterVec
+	shed            *prometheus.CounterVec
+	fallbacks       *prometheus.CounterVec
+	retries         *prometheus.CounterVec
 	parked          prometheus.Gauge
+	cacheRequests   *prometheus.CounterVec
+	limited         *prometheus.CounterVec
 	policies        Policies
 
-	requestSeries table[requestLabels, requestSeries]
+	serverOperation   *prometheus.HistogramVec
+	clientOperation   *prometheus.HistogramVec
+	serverSession     *prometheus.HistogramVec
+	clientSession     *prometheus.HistogramVec
+	sessionsEnded     *prometheus.CounterVec
+	discovering       *prometheus.CounterVec
+	discoveryDuration *prometheus.HistogramVec
+	discovered        *prometheus.GaugeVec
+	authentications   *prometheus.CounterVec
+	clientRequests    *prometheus.CounterVec
+	tasksEnded        *prometheus.CounterVec
+	requestSize       *prometheus.HistogramVec
+	responseSize      *prometheus.HistogramVec
+	overhead          prometheus.Histogram
+	folded            *prometheus.CounterVec
+
+	requestSeries table[Request, *requestSeries]
 	tenantSeries  table[tenantLabels, prometheus.Counter]
+	authenticated table[[2]string, prometheus.Counter]
+	clients       table[string, *clientSeries] // by what they send of themselves
+	clientNames   table[string, *clientSeries]
+	otherClient   func() *clientSeries // of those that have no counter of their own
+	codes         map[string]bool      // of errors that servers answered, all together
+	maxClients    atomic.Int64
+	maxTools      atomic.Int64 // a server
+	maxTenants    atomic.Int64
+	noTenants     atomic.Bool
 
 	mu      sync.Mutex
 	servers map[string]*server
-}
-
-type requestLabels struct{ method, era, outcome string }
-
-type requestSeries struct {
-	count    prometheus.Counter
-	duration prometheus.Observer
 }
 
 // NewMetrics makes the catalogue; version is what toolcrib_build_info shows.
 func NewMetrics(version string) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
+		perTool:  prometheus.NewRegistry(),
+		codes:    map[string]bool{},
 		servers:  map[string]*server{},
 		policies: newPolicies(),
 
-		requests: counters("mcp_requests_total",
-			"Requests from clients that were answered, refused ones included.", "method", "era", "outcome"),
-		requestDuration: histograms("mcp_request_duration_seconds",
-			"Time from a client's request to the end of its answer.", "method", "era"),
-		tenantRequests: counters("mcp_tenant_requests_total",
-			"Requests of callers that were identified, by their tenant; of more than some hundred tenants, the later ones together.", "tenant", "outcome"),
-		toolRequests: counters("mcp_tool_requests_total",
-			"Tool calls.", "server", "tool"),
-		toolErrors: counters("mcp_tool_errors_total",
-			"Tool calls that failed: tool_error for a result with isError, else the JSON-RPC code or the outcome.", "server", "tool", "error_type"),
-		toolDuration: histograms("mcp_tool_duration_seconds",
-			"Time a tool call took.", "server", "tool"),
-		discoveries: counters("mcp_server_discoveries_total",
-			"Times a server was asked for what it offers.", "server", "outcome"),
-		states: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "mcp_server_state",
-			Help: "1 for the state a server is in, 0 for those it was in.",
-		}, []string{"server", "state"}),
-		restarts: counters("mcp_server_restarts_total",
-			"Times a server's process was started again after one crashed.", "server"),
-		starts: counters("mcp_server_starts_total",
-			"Starts of a server's processes.", "server", "outcome"),
-		startDuration: histograms("mcp_server_start_duration_seconds",
-			"Time from the start of a server's process until it answered.", "server"),
-		crashes: counters("mcp_server_crashes_total",
-			"Ends of a server's processes that nobody wanted, by why they ended.", "server", "reason"),
-		refused: counters("mcp_server_refused_calls_total",
-			"Calls that got no instance: the queue was full (queue), or they waited in it too long (wait).", "server", "reason"),
-		shares: shareHistograms("mcp_call_share_seconds",
-			"Where the time of a call went: in the queue, on the start of an instance, at the server, or in transport, which is all else.", "server", "share"),
-		rejected: counters("mcp_rejected_tokens_total",
-			"Sealed tokens of clients that were forged, expired, used up or of another caller, by what they stand for.", "kind"),
-		parked: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "mcp_parked_calls",
-			Help: "Calls that wait at a server for a client's answers.",
-		}),
+		serverOperation:   newHistograms("mcp_server_operation_duration_seconds"),
+		clientOperation:   newHistograms("mcp_client_operation_duration_seconds"),
+		serverSession:     newHistograms("mcp_server_session_duration_seconds"),
+		clientSession:     newHistograms("mcp_client_session_duration_seconds"),
+		sessionsEnded:     newCounters("mcp_sessions_ended_total"),
+		discovering:       newCounters("mcp_discovery_requests_total"),
+		discoveryDuration: newHistograms("mcp_discovery_duration_seconds"),
+		discovered:        newGauges("mcp_discovery_last_success_timestamp_seconds"),
+		authentications:   newCounters("toolcrib_authentications_total"),
+		clientRequests:    newCounters("mcp_client_requests_total"),
+		tasksEnded:        newCounters("mcp_tasks_ended_total"),
+		requestSize:       newHistograms("mcp_tool_request_size_bytes"),
+		responseSize:      newHistograms("mcp_tool_response_size_bytes"),
+		overhead:          newHistogram("mcp_gateway_overhead_seconds"),
+		folded:            newCounters("toolcrib_metrics_folded_total"),
+
+		requests:        newCounters("mcp_requests_total"),
+		requestDuration: newHistograms("mcp_request_duration_seconds"),
+		tenantRequests:  newCounters("mcp_tenant_requests_total"),
+		toolRequests:    newCounters("mcp_tool_requests_total"),
+		toolErrors:      newCounters("mcp_tool_errors_total"),
+		toolDuration:    newHistograms("mcp_tool_duration_seconds"),
+		discoveries:     newCounters("mcp_server_discoveries_total"),
+		states:          newGauges("mcp_server_state"),
+		restarts:        newCounters("mcp_server_restarts_total"),
+		starts:          newCounters("mcp_server_starts_total"),
+		startDuration:   newHistograms("mcp_server_start_duration_seconds"),
+		crashes:         newCounters("mcp_server_crashes_total"),
+		refused:         newCounters("mcp_server_refused_calls_total"),
+		shares:          newHistograms("mcp_call_share_seconds"),
+		rejected:        newCounters("mcp_rejected_tokens_total"),
+		shed:            newCounters("toolcrib_shed_requests_total"),
+		cacheRequests:   newCounters("mcp_cache_requests_total"),
+		limited:         newCounters("toolcrib_limited_requests_total"),
+		fallbacks:       newCounters("mcp_server_fallbacks_total"),
+		retries:         newCounters("mcp_server_retries_total"),
+		parked:          newGauge("mcp_parked_calls"),
 	}
-	m.registry.MustRegister(m.requests, m.requestDuration, m.tenantRequests, m.toolRequests, m.toolErrors, m.toolDuration,
-		m.discoveries, m.states, m.restarts, m.starts, m.startDuration, m.crashes, m.refused, m.shares, m.rejected, m.parked, buildInfo(version),
-		m.policies.decisions, m.policies.shadow,
+	m.perTool.MustRegister(m.toolRequests, m.toolErrors, m.toolDuration, m.shares, m.requestSize, m.responseSize)
+	m.registry.MustRegister(m.requests, m.requestDuration, m.tenantRequests, m.discoveries, m.states, m.restarts,
+		m.starts, m.startDuration, m.crashes, m.refused, m.rejected, m.fallbacks, m.retries, m.shed, m.parked,
+		buildInfo(version),
+		m.policies.decisions, m.policies.shadow, m.cacheRequests, m.limited,
+		m.serverOperation, m.clientOperation, m.serverSession, m.clientSession, m.sessionsEnded, m.discovering, m.discoveryDuration, m.discovered,
+		m.authentications, m.clientRequests, m.tasksEnded, m.overhead, m.folded,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.otherClient = sync.OnceValue(func() *clientSeries {
+		return &clientSeries{count: m.clientRequests.WithLabelValues(other), folded: m.folded.WithLabelValues("client")}
+	})
+	m.Bound(Bounds{})
 	return m
+}
+
+// Bounds are how many values of a label are told apart. What is over them is counted as one, and by toolcrib_metrics_folded_total.
+// Zero stands for the default.
+type Bounds struct {
+	// Tools are those of each server, Tenants the pairs of tenant and outcome.
+	Tools, Clients, Tenants int
+	// NoTenants counts nothing by tenant.
+	NoTenants bool
+}
+
+// BoundsOf are the bounds that a configuration sets.
+func BoundsOf(c *v1.Metrics) Bounds {
+	return Bounds{Tools: c.MaxTools, Clients: c.MaxClients, Tenants: c.MaxTenants, NoTenants: !c.Tenants}
+}
+
+// Bound has bounds be those of values that were not seen before.
+func (m *Metrics) Bound(b Bounds) {
+	m.maxTools.Store(int64(cmp.Or(b.Tools, maxTools)))
+	m.maxClients.Store(int64(cmp.Or(b.Clients, maxClients)))
+	m.maxTenants.Store(int64(cmp.Or(b.Tenants, maxTenantSeries)))
+	m.noTenants.Store(b.NoTenants)
 }
 
 // Cluster has toolcrib_cluster_connected show what connected tells. It is called once.
 func (m *Metrics) Cluster(connected func() bool) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "toolcrib_cluster_connected",
-		Help: "1 while what the replicas share is reached, which is always so for one replica alone.",
-	}, func() float64 {
-		if connected() {
-			return 1
-		}
-		return 0
-	}))
-}
-
-func counters(name, help string, labels ...string) *prometheus.CounterVec {
-	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
-}
-
-func histograms(name, help string, labels ...string) *prometheus.HistogramVec {
-	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
-}
-
-func shareHistograms(name, help string, labels ...string) *prometheus.HistogramVec {
-	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: shareBuckets}, labels)
+	m.registry.MustRegister(newFlag("toolcrib_cluster_connected", connected))
 }
 
 func buildInfo(version string) prometheus.Collector {
-	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name:        "toolcrib_build_info",
-		Help:        "1, labelled with the version of the program and of Go.",
-		ConstLabels: prometheus.Labels{"version": label(version), "go_version": runtime.Version()},
-	})
-	info.Set(1)
+	info := newGauges("toolcrib_build_info")
+	info.WithLabelValues(label(version), runtime.Version()).Set(1)
 	return info
 }
 
@@ -155,41 +183,13 @@ func buildInfo(version string) prometheus.Collector {
 // task, stream.
 func (m *Metrics) TokenRejected(kind string) { m.rejected.WithLabelValues(kind).Inc() }
 
+// Limits has toolcrib_limits_local show what local tells. It is called once.
+func (m *Metrics) Limits(local func() bool) {
+	m.registry.MustRegister(newFlag("toolcrib_limits_local", local))
+}
+
+// Limited counts a request that a limit refused; kind is what was used up.
+func (m *Metrics) Limited(limit, kind string) { m.limited.WithLabelValues(limit, kind).Inc() }
+
 // Parked adds to the number of calls that wait for a client's answers.
 func (m *Metrics) Parked(delta int) { m.parked.Add(float64(delta)) }
-
-// Handler serves the metrics in the Prometheus exposition formats.
-func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
-		MaxRequestsInFlight: maxScrapes,
-		Timeout:             scrapeTimeout,
-	})
-}
-
-// Request counts one request of a client. Era is modern or legacy; an empty outcome means ok, any other
-// is the outcome of the error.
-func (m *Metrics) Request(method, era, outcome string, d time.Duration) {
-	if outcome == "" {
-		outcome = "ok"
-	}
-	key := requestLabels{method, era, outcome}
-	s, ok := m.requestSeries.get(key)
-	if !ok {
-		s = m.addRequestSeries(key)
-	}
-	s.count.Inc()
-	s.duration.Observe(d.Seconds())
-}
-
-func (m *Metrics) addRequestSeries(key requestLabels) requestSeries {
-	if m.requestSeries.len() >= maxRequestSeries {
-		key = requestLabels{other, other, other}
-	}
-	return m.requestSeries.add(key, func() requestSeries {
-		method, era, outcome := label(key.method), label(key.era), label(key.outcome)
-		return requestSeries{
-			count:    m.requests.WithLabelValues(method, era, outcome),
-			duration: m.requestDuration.WithLabelValues(method, era),
-		}
-	})
-}

@@ -64,9 +64,9 @@ func TestTool(t *testing.T) {
 
 func TestRequest(t *testing.T) {
 	m := telemetry.NewMetrics("1.2.3")
-	m.Request("tools/call", "modern", "", time.Millisecond)
-	m.Request("tools/call", "modern", "", time.Millisecond)
-	m.Request("tools/call", "legacy", "timeout", time.Minute)
+	m.Request(telemetry.Request{Method: "tools/call", Era: "modern", Outcome: ""}, time.Millisecond)
+	m.Request(telemetry.Request{Method: "tools/call", Era: "modern", Outcome: ""}, time.Millisecond)
+	m.Request(telemetry.Request{Method: "tools/call", Era: "legacy", Outcome: "timeout"}, time.Minute)
 	expect(t, m, "mcp_requests_total",
 		`mcp_requests_total{era="legacy",method="tools/call",outcome="timeout"} 1`,
 		`mcp_requests_total{era="modern",method="tools/call",outcome="ok"} 2`)
@@ -77,7 +77,10 @@ func TestRequest(t *testing.T) {
 
 func TestServer(t *testing.T) {
 	m := telemetry.NewMetrics("1.2.3")
+	m.Tool("files", "find")
 	m.Discovery("files", true)
+	expect(t, m, "mcp_server_discoveries_total", // an increase from nothing is none to Prometheus
+		`mcp_server_discoveries_total{outcome="error",server="files"} 0`, `mcp_server_discoveries_total{outcome="ok",server="files"} 1`)
 	m.Discovery("files", false)
 	m.Discovery("files", false)
 	m.ServerState("files", "starting")
@@ -120,6 +123,10 @@ func TestRemove(t *testing.T) {
 	used.Observe(0, "timeout")
 	unused.Observe(0, "")
 	failing.Observe(0, "timeout")
+	m.Discovery("files", true)
+	m.Retried("files", "again")
+	m.FellBack("files", "lists")
+	m.Restart("files")
 	for _, line := range scrape(t, m, "mcp_") {
 		if strings.Contains(line, `"files"`) {
 			t.Errorf("left behind: %s", line)
@@ -153,7 +160,7 @@ func TestLabelsAreBounded(t *testing.T) {
 	find := m.Tool("files", "find")
 	for i := range 600 {
 		find.Observe(0, fmt.Sprint(-i-1))
-		m.Request(fmt.Sprint("m", i), "modern", "", 0)
+		m.Request(telemetry.Request{Method: fmt.Sprint("m", i), Era: "modern", Outcome: ""}, 0)
 		m.ServerState("files", fmt.Sprint("s", i))
 	}
 	for prefix, want := range map[string]int{
@@ -190,12 +197,18 @@ func TestAllocations(t *testing.T) {
 	m := telemetry.NewMetrics("1.2.3")
 	find := m.Tool("files", "find")
 	tests := map[string]func(){
-		"success":   func() { find.Observe(time.Millisecond, "") },
-		"failure":   func() { find.Observe(time.Millisecond, "tool_error") },
-		"request":   func() { m.Request("tools/call", "modern", "", time.Millisecond) },
-		"refused":   func() { m.Request("tools/call", "modern", "timeout", time.Millisecond) },
+		"success": func() { find.Observe(time.Millisecond, "") },
+		"failure": func() { find.Observe(time.Millisecond, "tool_error") },
+		"request": func() {
+			m.Request(telemetry.Request{Method: "tools/call", Era: "modern", Outcome: ""}, time.Millisecond)
+		},
+		"refused": func() {
+			m.Request(telemetry.Request{Method: "tools/call", Era: "modern", Outcome: "timeout"}, time.Millisecond)
+		},
 		"tool find": func() { m.Tool("files", "find") },
 	}
+	info := []byte(`{"name":"ide","version":"1"}`)
+	tests["everything"] = func() { countCall(m, find, info) }
 	for name, f := range tests {
 		if n := testing.AllocsPerRun(100, f); n != 0 {
 			t.Errorf("%s allocates %v times", name, n)
@@ -212,7 +225,7 @@ func TestConcurrent(t *testing.T) {
 			for i := range 100 {
 				shared.Observe(0, fmt.Sprint(i%40))
 				m.Tool("files", fmt.Sprint(i)).Observe(0, "")
-				m.Request(fmt.Sprint(i), "modern", "", 0)
+				m.Request(telemetry.Request{Method: fmt.Sprint(i), Era: "modern", Outcome: ""}, 0)
 				m.ServerState("files", fmt.Sprint(w))
 				m.Tool("gone", "x").Observe(0, "e")
 				if i%100 == 50 {
@@ -238,6 +251,22 @@ func BenchmarkRequest(b *testing.B) {
 	m := telemetry.NewMetrics("1.2.3")
 	b.ReportAllocs()
 	for b.Loop() {
-		m.Request("tools/call", "modern", "", time.Millisecond)
+		m.Request(telemetry.Request{Method: "tools/call", Era: "modern", Outcome: ""}, time.Millisecond)
 	}
+}
+
+// BenchmarkClients is what a request costs whose client makes up a name for each.
+func BenchmarkClients(b *testing.B) {
+	m := telemetry.NewMetrics("1.2.3")
+	infos := make([][]byte, 10_000)
+	for i := range infos {
+		infos[i] = fmt.Appendf(nil, `{"name":"made up %d","version":"1"}`, i)
+		m.Client(infos[i])
+	}
+	b.ReportAllocs()
+	b.RunParallel(func(p *testing.PB) {
+		for i := 0; p.Next(); i++ {
+			m.Client(infos[i%len(infos)])
+		}
+	})
 }

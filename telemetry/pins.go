@@ -13,7 +13,7 @@ func (m *Metrics) Quarantine(read func() map[string]int) { m.registry.MustRegist
 // quarantine collects when it is scraped.
 type quarantine func() map[string]int
 
-var quarantinedDesc = describe("toolcrib_tools_quarantined", "Tools that are kept from callers because their definition is not the approved one.")
+var quarantinedDesc = desc("toolcrib_tools_quarantined")
 
 // Describe implements prometheus.Collector.
 func (quarantine) Describe(ch chan<- *prometheus.Desc) { ch <- quarantinedDesc }

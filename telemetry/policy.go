@@ -5,14 +5,15 @@ import "github.com/prometheus/client_golang/prometheus"
 // Policies are the counters of what policies decided.
 type Policies struct {
 	decisions, shadow *prometheus.CounterVec
+	decided           table[decisionLabels, prometheus.Counter]
 }
+
+type decisionLabels struct{ kind, decision string }
 
 func newPolicies() Policies {
 	return Policies{
-		decisions: counters("toolcrib_policy_decisions_total",
-			"Requests that policies decided about: allowed, denied, or scope for those whose token lacks one.", "kind", "decision"),
-		shadow: counters("toolcrib_policy_shadow_total",
-			"Requests that policies.shadow would decide otherwise, by what would change: gained or lost.", "kind", "change"),
+		decisions: newCounters("toolcrib_policy_decisions_total"),
+		shadow:    newCounters("toolcrib_policy_shadow_total"),
 	}
 }
 
@@ -25,7 +26,12 @@ func (m *Metrics) Decided(kind string, allowed, scope bool) {
 	case scope:
 		decision = "scope"
 	}
-	m.policies.decisions.WithLabelValues(kind, decision).Inc()
+	key := decisionLabels{kind, decision}
+	c, ok := m.policies.decided.get(key)
+	if !ok {
+		c = m.policies.decided.add(key, func() prometheus.Counter { return m.policies.decisions.WithLabelValues(kind, decision) })
+	}
+	c.Inc()
 }
 
 // WouldDecide counts a decision that the shadow policies would make otherwise.

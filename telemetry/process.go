@@ -13,7 +13,12 @@ type Processes struct {
 	// Queued are the calls that wait for an instance, by server. It has every server with a command.
 	Queued    map[string]int
 	Instances []Instance
+	// Pools are how much each of these servers can take.
+	Pools map[string]Pool
 }
+
+// Pool is how many calls all instances of a server take at once, when there are as many of them as may be, and how many may wait.
+type Pool struct{ Capacity, Queue int }
 
 // Instance is one running copy of a server, with what its processes use.
 type Instance struct {
@@ -23,6 +28,7 @@ type Instance struct {
 	RSS              uint64
 	CPU              time.Duration
 	Files, Processes int
+	InFlight         int
 }
 
 // Processes has the metrics of processes show what read tells at each scrape. It is called once.
@@ -50,31 +56,30 @@ type process struct {
 	since int64
 }
 
-func describe(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(name, help, append([]string{"server"}, labels...), nil)
-}
-
 var (
-	instancesDesc = describe("mcp_server_instances", "Running copies of a server.", "state")
-	queuedDesc    = describe("mcp_server_queued_calls", "Calls that wait for an instance of a server.")
-	countDesc     = describe("mcp_server_processes", "Processes of a server, descendants included.")
-	filesDesc     = describe("mcp_server_open_fds", "File descriptors that the processes of a server have open.")
-	memoryDesc    = describe("mcp_server_resident_memory_bytes", "Resident memory of the processes of a server.")
-	cpuDesc       = describe("mcp_server_cpu_seconds_total", "CPU time of the processes of a server, as far as it was seen before they ended.")
+	instancesDesc = desc("mcp_server_instances")
+	queuedDesc    = desc("mcp_server_queued_calls")
+	countDesc     = desc("mcp_server_processes")
+	filesDesc     = desc("mcp_server_open_fds")
+	memoryDesc    = desc("mcp_server_resident_memory_bytes")
+	inFlightDesc  = desc("mcp_server_pool_in_flight")
+	capacityDesc  = desc("mcp_server_pool_capacity")
+	queueDesc     = desc("mcp_server_queue_capacity")
+	cpuDesc       = desc("mcp_server_cpu_seconds_total")
 )
 
 // Describe implements prometheus.Collector.
 func (*processes) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{instancesDesc, queuedDesc, countDesc, filesDesc, memoryDesc, cpuDesc} {
+	for _, d := range []*prometheus.Desc{instancesDesc, queuedDesc, countDesc, filesDesc, memoryDesc, inFlightDesc, capacityDesc, queueDesc, cpuDesc} {
 		ch <- d
 	}
 }
 
 // sum is what the instances of a server come to.
 type sum struct {
-	states       map[string]int
-	rss          uint64
-	files, count int
+	states                 map[string]int
+	rss                    uint64
+	files, count, inFlight int
 }
 
 // Collect implements prometheus.Collector.
@@ -92,6 +97,7 @@ func (p *processes) Collect(ch chan<- prometheus.Metric) {
 			s.rss += in.RSS
 			s.files += in.Files
 			s.count += in.Processes
+			s.inFlight += in.InFlight
 		}
 	}
 	p.spend(now)
@@ -107,6 +113,11 @@ func (p *processes) Collect(ch chan<- prometheus.Metric) {
 		gauge(countDesc, float64(s.count), name)
 		gauge(filesDesc, float64(s.files), name)
 		gauge(memoryDesc, float64(s.rss), name)
+		gauge(inFlightDesc, float64(s.inFlight), name)
+		if pool, known := now.Pools[server]; known {
+			gauge(capacityDesc, float64(pool.Capacity), name)
+			gauge(queueDesc, float64(pool.Queue), name)
+		}
 		ch <- prometheus.MustNewConstMetric(cpuDesc, prometheus.CounterValue, p.spent[server].total.Seconds(), name)
 	}
 }
@@ -140,7 +151,7 @@ func (p *processes) spend(now Processes) {
 }
 
 // reasons are those that crashes and refusals are counted by; any other is _other.
-var reasons = []string{"exit", "signal", "memory", "pids", "liveness", "start", "write", "queue", "wait"}
+var reasons = []string{"exit", "signal", "memory", "pids", "liveness", "start", "write", "queue", "wait", "breaker", "concurrency"}
 
 func reasonOf(reason string) string {
 	if slices.Contains(reasons, reason) {
@@ -151,11 +162,12 @@ func reasonOf(reason string) string {
 
 // Started counts a start of a server's process, and how long it took until the server answered.
 func (m *Metrics) Started(server string, took time.Duration, err error) {
-	outcome := "ok"
+	outcome := okOutcome
 	if err != nil {
-		outcome = "error"
+		outcome = failedOutcome
 	}
 	m.known(server, func(name string) {
+		m.restarts.WithLabelValues(name) // from 0 on
 		m.starts.WithLabelValues(name, outcome).Inc()
 		if err == nil {
 			m.startDuration.WithLabelValues(name).Observe(took.Seconds())
@@ -173,7 +185,7 @@ func (m *Metrics) Refused(server, reason string) {
 	m.known(server, func(name string) { m.refused.WithLabelValues(name, reasonOf(reason)).Inc() })
 }
 
-type shareSeries struct{ queue, start, server, transport prometheus.Observer }
+type shareSeries struct{ queue, start, server, transport, in, out prometheus.Histogram }
 
 // Shares records where the time of one call went. The series are those of the tool's server.
 func (t *Tool) Shares(queue, start, server, transport time.Duration) {
@@ -187,6 +199,63 @@ func (t *Tool) Shares(queue, start, server, transport time.Duration) {
 	s.start.Observe(start.Seconds())
 	s.server.Observe(server.Seconds())
 	s.transport.Observe(transport.Seconds())
+	t.server.metrics.overhead.Observe(transport.Seconds())
+}
+
+// Sizes records how long the bodies of one call were. The series are those of the tool's server.
+func (t *Tool) Sizes(in, out int) {
+	s := t.server.shares.Load()
+	if s == nil {
+		if s = t.server.openShares(); s == nil {
+			return
+		}
+	}
+	s.in.Observe(float64(in))
+	s.out.Observe(float64(out))
+}
+
+type operationLabels struct{ method, errType, transport string }
+
+// Operation records how long the tool's server took to answer one request. Transport is how it is reached: tcp or pipe.
+func (t *Tool) Operation(method, errType, transport string, took time.Duration) {
+	key := operationLabels{method, errType, transport}
+	o, ok := t.server.operations.get(key)
+	if !ok {
+		if o = t.server.openOperation(key); o == nil {
+			return
+		}
+	}
+	o.Observe(took.Seconds())
+}
+
+func (s *server) openOperation(key operationLabels) prometheus.Observer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone {
+		return nil
+	}
+	if key.errType != "" {
+		key.errType = bounded(s.errorTypes, key.errType, maxErrorTypes)
+	}
+	return s.operations.add(key, func() prometheus.Observer {
+		return s.metrics.clientOperation.WithLabelValues(s.name, label(key.method), key.errType, key.transport)
+	})
+}
+
+// TaskEnded counts a task of the tool's server that is over; whoever learns so later counts it not again, but for some time only.
+func (t *Tool) TaskEnded(id, status string) {
+	if t.server.tasks.add(id) {
+		ended := t.server.metrics.tasksEnded
+		t.server.metrics.known(t.server.name, func(name string) {
+			ended.WithLabelValues(name, "failed") // from 0 on
+			ended.WithLabelValues(name, status).Inc()
+		})
+	}
+}
+
+// SessionClosed records how long a session lasted that the gateway had at a server.
+func (m *Metrics) SessionClosed(server string, lasted time.Duration) {
+	m.known(server, func(name string) { m.clientSession.WithLabelValues(name).Observe(lasted.Seconds()) })
 }
 
 func (s *server) openShares() *shareSeries {
@@ -195,8 +264,14 @@ func (s *server) openShares() *shareSeries {
 	if open := s.shares.Load(); open != nil || s.gone {
 		return open
 	}
-	share := func(name string) prometheus.Observer { return s.metrics.shares.WithLabelValues(s.name, name) }
-	open := &shareSeries{queue: share("queue"), start: share("start"), server: share("server"), transport: share("transport")}
+	histogram := func(of *prometheus.HistogramVec, labels ...string) prometheus.Histogram {
+		return of.WithLabelValues(labels...).(prometheus.Histogram)
+	}
+	share := func(name string) prometheus.Histogram { return histogram(s.metrics.shares, s.name, name) }
+	open := &shareSeries{
+		queue: share("queue"), start: share("start"), server: share("server"), transport: share("transport"),
+		in: histogram(s.metrics.requestSize, s.name), out: histogram(s.metrics.responseSize, s.name),
+	}
 	s.shares.Store(open)
 	return open
 }

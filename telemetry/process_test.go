@@ -16,8 +16,8 @@ func TestProcesses(t *testing.T) {
 	expect(t, m, "mcp_server_")
 
 	since := time.Unix(1, 0)
-	now = telemetry.Processes{Queued: map[string]int{"files": 3, "idle": 0}, Instances: []telemetry.Instance{
-		{Server: "files", State: "ready", PID: 7, Since: since, RSS: 1000, CPU: time.Second, Files: 5, Processes: 2},
+	now = telemetry.Processes{Queued: map[string]int{"files": 3, "idle": 0}, Pools: map[string]telemetry.Pool{"files": {64, 1000}}, Instances: []telemetry.Instance{
+		{Server: "files", State: "ready", PID: 7, Since: since, RSS: 1000, CPU: time.Second, Files: 5, Processes: 2, InFlight: 3},
 		{Server: "files", State: "ready", PID: 8, Since: since, RSS: 500, CPU: 2 * time.Second, Files: 4, Processes: 1},
 		{Server: "files", State: "starting"},
 		{Server: "removed meanwhile", State: "ready", PID: 9},
@@ -27,7 +27,10 @@ func TestProcesses(t *testing.T) {
 		`mcp_server_instances{server="files",state="ready"} 2`, `mcp_server_instances{server="files",state="starting"} 1`,
 		`mcp_server_instances{server="idle",state="ready"} 0`,
 		`mcp_server_open_fds{server="files"} 9`, `mcp_server_open_fds{server="idle"} 0`,
+		`mcp_server_pool_capacity{server="files"} 64`,
+		`mcp_server_pool_in_flight{server="files"} 3`, `mcp_server_pool_in_flight{server="idle"} 0`,
 		`mcp_server_processes{server="files"} 3`, `mcp_server_processes{server="idle"} 0`,
+		`mcp_server_queue_capacity{server="files"} 1000`,
 		`mcp_server_queued_calls{server="files"} 3`, `mcp_server_queued_calls{server="idle"} 0`,
 		`mcp_server_resident_memory_bytes{server="files"} 1500`, `mcp_server_resident_memory_bytes{server="idle"} 0`)
 
@@ -54,6 +57,7 @@ func TestStarts(t *testing.T) {
 	m.Refused("files", "wait")
 	m.Crashed("unknown", "exit")
 	expect(t, m, "mcp_server_starts_total", `mcp_server_starts_total{outcome="error",server="files"} 1`, `mcp_server_starts_total{outcome="ok",server="files"} 1`)
+	expect(t, m, "mcp_server_restarts_total", `mcp_server_restarts_total{server="files"} 0`)
 	expect(t, m, "mcp_server_start_duration_seconds_count", `mcp_server_start_duration_seconds_count{server="files"} 1`)
 	expect(t, m, "mcp_server_crashes_total", `mcp_server_crashes_total{reason="_other",server="files"} 1`, `mcp_server_crashes_total{reason="memory",server="files"} 1`)
 	expect(t, m, "mcp_server_refused", `mcp_server_refused_calls_total{reason="queue",server="files"} 1`, `mcp_server_refused_calls_total{reason="wait",server="files"} 1`)

@@ -2,7 +2,6 @@ package telemetry_test
 
 import (
 	"bytes"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -21,7 +20,7 @@ func TestLoggerColour(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	telemetry.NewLogger(file, new(slog.LevelVar), "text").Warn("to a file")
+	telemetry.NewLog(file, "text").Logger().Warn("to a file")
 	if text, _ := os.ReadFile(file.Name()); !bytes.Contains(text, []byte(`level=WARN msg="to a file"`)) {
 		t.Errorf("a file gets %q", text)
 	}
@@ -37,7 +36,7 @@ func TestLoggerColour(t *testing.T) {
 	for _, tt := range tests {
 		t.Setenv("NO_COLOR", tt.noColor)
 		got := onTerminal(t, func(terminal *os.File) {
-			telemetry.NewLogger(terminal, new(slog.LevelVar), tt.format).Warn("careful")
+			telemetry.NewLog(terminal, tt.format).Logger().Warn("careful")
 		})
 		if !strings.Contains(got, "careful") || strings.Contains(got, "\x1b[") != tt.coloured {
 			t.Errorf("%s, NO_COLOR=%s: a terminal gets %q", tt.format, tt.noColor, got)

@@ -28,7 +28,9 @@ type server struct {
 	state      string
 	gone       bool
 
-	shares atomic.Pointer[shareSeries]
+	shares     atomic.Pointer[shareSeries]
+	operations table[operationLabels, prometheus.Observer]
+	tasks      recent // that ended
 }
 
 // Tool is the handle of one tool's series. They appear with the first call.
@@ -36,11 +38,12 @@ type Tool struct {
 	server *server
 	name   string
 	series atomic.Pointer[toolSeries]
+	folded prometheus.Counter // nil for a tool that is counted by its name
 }
 
 type toolSeries struct {
 	requests prometheus.Counter
-	duration prometheus.Observer
+	duration prometheus.Histogram
 	errors   table[string, prometheus.Counter]
 }
 
@@ -50,12 +53,19 @@ func (m *Metrics) Tool(server, tool string) *Tool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tool = label(tool)
-	if s.tools[tool] == nil && len(s.tools) >= maxTools {
+	own := len(s.tools)
+	if s.tools[other] != nil {
+		own--
+	}
+	if s.tools[tool] == nil && own >= int(m.maxTools.Load()) {
 		tool = other
 	}
 	t := s.tools[tool]
 	if t == nil {
 		t = &Tool{server: s, name: tool}
+		if tool == other {
+			t.folded = m.folded.WithLabelValues("tool")
+		}
 		s.tools[tool] = t
 	}
 	return t
@@ -69,6 +79,9 @@ func (t *Tool) Observe(d time.Duration, errType string) {
 		if s = t.open(); s == nil {
 			return
 		}
+	}
+	if t.folded != nil {
+		t.folded.Inc()
 	}
 	s.requests.Inc()
 	s.duration.Observe(d.Seconds())
@@ -94,7 +107,7 @@ func (t *Tool) open() *toolSeries {
 	m := t.server.metrics
 	s := &toolSeries{
 		requests: m.toolRequests.WithLabelValues(t.server.name, t.name),
-		duration: m.toolDuration.WithLabelValues(t.server.name, t.name),
+		duration: m.toolDuration.WithLabelValues(t.server.name, t.name).(prometheus.Histogram),
 	}
 	t.series.Store(s)
 	return s
@@ -114,11 +127,27 @@ func (t *Tool) addErrorType(s *toolSeries, errType string) prometheus.Counter {
 
 // Discovery counts one attempt to ask a server for what it offers.
 func (m *Metrics) Discovery(server string, ok bool) {
-	outcome := "ok"
+	outcome := okOutcome
 	if !ok {
-		outcome = "error"
+		outcome = failedOutcome
 	}
-	m.discoveries.WithLabelValues(label(server), outcome).Inc()
+	m.known(server, func(name string) {
+		m.discoveries.WithLabelValues(name, failedOutcome) // from 0 on: what a counter begins with is no growth to Prometheus
+		m.discoveries.WithLabelValues(name, outcome).Inc()
+		if ok {
+			m.discovered.WithLabelValues(name).SetToCurrentTime()
+		}
+	})
+}
+
+// Retried counts a repetition of a request to a server.
+func (m *Metrics) Retried(server, outcome string) {
+	m.known(server, func(name string) { m.retries.WithLabelValues(name, outcome).Inc() })
+}
+
+// FellBack counts an answer that something else gave in place of a server.
+func (m *Metrics) FellBack(server, kind string) {
+	m.known(server, func(name string) { m.fallbacks.WithLabelValues(name, kind).Inc() })
 }
 
 // ServerState says which state a server is in now.
@@ -138,7 +167,7 @@ func (m *Metrics) ServerState(server, state string) {
 
 // Restart counts one new start of a server's process.
 func (m *Metrics) Restart(server string) {
-	m.restarts.WithLabelValues(label(server)).Inc()
+	m.known(server, func(name string) { m.restarts.WithLabelValues(name).Inc() })
 }
 
 // Remove drops all series of a server that is no longer configured; call it when the server has stopped.
@@ -158,7 +187,8 @@ func (m *Metrics) Remove(server string) {
 		DeletePartialMatch(labels prometheus.Labels) int
 	}{
 		m.toolRequests, m.toolErrors, m.toolDuration, m.discoveries, m.states, m.restarts,
-		m.starts, m.startDuration, m.crashes, m.refused, m.shares,
+		m.starts, m.startDuration, m.crashes, m.refused, m.shares, m.fallbacks, m.retries, m.cacheRequests,
+		m.discovered, m.tasksEnded, m.requestSize, m.responseSize, m.clientOperation, m.clientSession,
 	} {
 		vec.DeletePartialMatch(of)
 	}

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"iter"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,14 @@ func (t *table[K, V]) get(k K) (V, bool) {
 	}
 	v, ok := (*m)[k]
 	return v, ok
+}
+
+// keys are those there are, in any order.
+func (t *table[K, V]) keys() iter.Seq[K] {
+	if m := t.now.Load(); m != nil {
+		return maps.Keys(*m)
+	}
+	return func(func(K) bool) {}
 }
 
 func (t *table[K, V]) len() int {
