@@ -81,6 +81,28 @@ func readChain(line []byte) (c chained, err error) {
 	return c, nil
 }
 
+// apartMost is how many times something in a line may look like the beginning of one.
+const apartMost = 100
+
+// apart is a line without what may stand before it: the rest of one that was cut short.
+func apart(line []byte) []byte {
+	if len(line) == 0 || !bytes.Contains(line[1:], []byte(lineHead)) {
+		return line
+	}
+	rest := line
+	for range apartMost {
+		if c, err := readChain(rest); err == nil && c.sound() {
+			return rest
+		}
+		at := bytes.Index(rest[1:], []byte(lineHead))
+		if at < 0 {
+			break
+		}
+		rest = rest[1+at:]
+	}
+	return line
+}
+
 // unhex reads a hash as it is written, in lower case.
 func unhex(h *hash, text []byte) bool {
 	if len(text) != hexLen {

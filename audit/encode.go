@@ -35,10 +35,7 @@ type rules struct {
 }
 
 func newRules(c *v1.Config, o *Options, s *signer) *rules {
-	r := &rules{on: true, records: c.Audit.Records, args: c.Audit.Arguments, salt: s.salt[:]}
-	for _, p := range c.Audit.Redact {
-		r.redact = append(r.redact, strings.ToLower(p))
-	}
+	r := &rules{on: true, records: c.Audit.Records, redact: lower(c.Audit.Redact), args: c.Audit.Arguments, salt: s.salt[:]}
 	b := append([]byte(`,"version":"`), SchemaVersion...)
 	b = append(b, `","product":{"name":"Toolcrib","vendor_name":"Toolcrib","version":`...)
 	b = mcp.AppendString(b, o.Version)
@@ -240,8 +237,9 @@ func (e *encoder) who(r *Record) {
 	e.user(r)
 	if r.Kind != Logon {
 		if r.Session != "" {
-			e.text(`,"session":{"uid":`, short(r.Session))
-			e.raw("}")
+			e.raw(`,"session":{"uid":"`)
+			e.b = appendShort(e.b, r.Session)
+			e.raw(`"}`)
 		}
 		e.text(`,"app_name":`, r.Client)
 		e.text(`,"app_uid":`, r.OAuthClient)
@@ -286,10 +284,11 @@ func (e *encoder) user(r *Record) {
 	e.raw("}")
 }
 
-// short is a hash of what names a session: it tells sessions apart and opens none.
-func short(session string) string {
-	sum := sha256.Sum256([]byte(session))
-	return hex.EncodeToString(sum[:sessionShown])
+// appendShort appends a hash of what names a session: it tells sessions apart and opens none.
+func appendShort(dst []byte, session string) []byte {
+	var scratch [512]byte
+	sum := sha256.Sum256(append(scratch[:0], session...))
+	return hex.AppendEncode(dst, sum[:sessionShown])
 }
 
 var targets = [...]string{Tool: "tool", Prompt: "prompt", Resource: "resource", Task: "task", ManagedKey: "key", Other: "other"}
@@ -356,6 +355,7 @@ func (e *encoder) unmapped(s *rules, r *Record) {
 	e.member("era", r.Era)
 	e.member("identified", r.Method)
 	e.member("client_version", r.ClientVer)
+	e.member("cache", r.Cache)
 	e.arguments(s, r)
 	e.share("queue_us", r.Queue)
 	e.share("start_us", r.Start)
@@ -424,12 +424,9 @@ func (e *encoder) arguments(s *rules, r *Record) {
 	e.number(`"arguments_bytes":`, int64(len(r.Arguments)))
 	e.raw(",")
 	if as == asHash || len(r.Arguments) > argumentsMost {
-		h := sha256.New()
-		h.Write(s.salt)
-		h.Write(r.Arguments)
 		e.raw(`"arguments_hash":"`)
-		var sum hash
-		e.b = append(hex.AppendEncode(e.b, h.Sum(sum[:0])[:argumentsHash]), `",`...)
+		sum := s.hash(r.Arguments)
+		e.b = append(hex.AppendEncode(e.b, sum[:argumentsHash]), `",`...)
 		return
 	}
 	e.raw(`"arguments":`)
@@ -440,6 +437,19 @@ func (e *encoder) arguments(s *rules, r *Record) {
 	red.value(0)
 	e.b = red.out
 	e.raw(",")
+}
+
+// hash tells arguments apart.
+func (s *rules) hash(args []byte) (sum hash) {
+	var scratch [512]byte
+	if len(s.salt)+len(args) <= len(scratch) {
+		return sha256.Sum256(append(append(scratch[:0], s.salt...), args...))
+	}
+	h := sha256.New()
+	h.Write(s.salt)
+	h.Write(args)
+	h.Sum(sum[:0])
+	return sum
 }
 
 // shownURI is the name of what was asked for; of a URI, without what may be a secret.
@@ -471,4 +481,4 @@ func bareURI(uri string) string {
 }
 
 // Short is a hash of what must not be on record itself, such as the id of a task.
-func Short(secret string) string { return short(secret) }
+func Short(secret string) string { return string(appendShort(nil, secret)) }

@@ -164,14 +164,8 @@ func readTail(f *os.File) (t tail, err error) {
 
 // setAside moves what is behind the sound part of a file into one of its own, which it names; a file without any is moved as it is.
 func setAside(path string, t *tail) (aside string, err error) {
-	aside = fmt.Sprintf("%s.torn-%d", path, t.seq+1)
-	for n := 2; ; n++ {
-		if _, err := os.Lstat(aside); err != nil {
-			break
-		}
-		aside = fmt.Sprintf("%s.torn-%d-%d", path, t.seq+1, n)
-	}
 	if t.size == 0 {
+		aside = tornName(path, t)
 		return aside, os.Rename(path, aside)
 	}
 	from, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -179,6 +173,23 @@ func setAside(path string, t *tail) (aside string, err error) {
 		return "", err
 	}
 	defer from.Close()
+	return moveTorn(path, from, t)
+}
+
+// tornName is a free name for what is behind the sound part of a file.
+func tornName(path string, t *tail) string {
+	name := fmt.Sprintf("%s.torn-%d", path, t.seq+1)
+	for n := 2; ; n++ {
+		if _, err := os.Lstat(name); err != nil {
+			return name
+		}
+		name = fmt.Sprintf("%s.torn-%d-%d", path, t.seq+1, n)
+	}
+}
+
+// moveTorn moves what is behind the sound part of an open file into one of its own, which it names.
+func moveTorn(path string, from *os.File, t *tail) (aside string, err error) {
+	aside = tornName(path, t)
 	to, err := os.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return "", err
@@ -190,15 +201,19 @@ func setAside(path string, t *tail) (aside string, err error) {
 	return aside, from.Truncate(t.size)
 }
 
-// readHeadLine reads the first line of a file, as far as it is one.
+// readHeadLine reads the first line of a file that is one of a log; somebody else may have written before it.
 func readHeadLine(f *os.File) (c chained, err error) {
-	r := bufio.NewReader(io.NewSectionReader(f, 0, lineMost))
-	line, err := r.ReadBytes('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return c, err
+	r := bufio.NewReader(io.NewSectionReader(f, 0, 2*lineMost))
+	for {
+		line, err := r.ReadBytes('\n')
+		c, e := readChain(apart(bytes.TrimSuffix(line, []byte{'\n'})))
+		switch {
+		case errors.Is(err, io.EOF), err == nil && e == nil:
+			return c, nil
+		case err != nil:
+			return c, err
+		}
 	}
-	c, _ = readChain(bytes.TrimSuffix(line, []byte{'\n'}))
-	return c, nil
 }
 
 // lineBefore finds the line that ends at an offset: its newline is the byte before, or else it has none and is not whole.

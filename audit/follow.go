@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,6 +75,9 @@ type runner struct {
 	idle   atomic.Bool
 	wake   chan struct{}
 	relief func() // tells calls that wait
+	look   func() // sees whether somebody else cut the file short, or wrote to it
+	cuts   int64  // journal.cuts that the reader has taken into account
+	gap    uint64 // a line before which lines are missing, as they are on file
 	finish chan struct{}
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -92,11 +97,30 @@ func (r *runner) status() SinkStatus {
 // place is the name of the file that keeps the position of a sink, which is told from others of its kind by its address.
 func place(path string, spec *v1.AuditSink) string {
 	sum := sha256.Sum256([]byte(spec.Address()))
-	return path + ".sink-" + spec.Kind() + "-" + hex.EncodeToString(sum[:4])
+	return path + sinkPlace + spec.Kind() + "-" + hex.EncodeToString(sum[:4])
+}
+
+// sinkPlace begins what stands behind the log's name in those of its sinks' places.
+const sinkPlace = ".sink-"
+
+// sent is the last line of a log that a sink has.
+func sent(path, log string) (last uint64) {
+	files, _ := os.ReadDir(filepath.Dir(path)) // what cannot be looked at is told of when it is written to
+	for _, f := range files {
+		if !strings.HasPrefix(f.Name(), filepath.Base(path)+sinkPlace) {
+			continue
+		}
+		var p position
+		if text, err := os.ReadFile(filepath.Join(filepath.Dir(path), f.Name())); err == nil && json.Unmarshal(text, &p) == nil && p.Log == log {
+			last = max(last, p.Sequence)
+		}
+	}
+	return last
 }
 
 // begin finds where the sink is to go on. It is run while nothing is written. A sink that is new begins with a log that is, else at
-// the log's end, which late says.
+// the log's end, which late says. Where a crash left nothing readable of its place it gets all that is kept, and where it took lines
+// that the sink has, the sink goes on in what was written since.
 func (r *runner) begin(id string, fresh bool) (late bool, err error) {
 	r.file = place(r.j.path, &r.spec)
 	r.r = reader{path: r.j.path}
@@ -104,13 +128,16 @@ func (r *runner) begin(id string, fresh bool) (late bool, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	now := position{Log: id, Sequence: r.j.seq, First: r.j.first.Load(), Offset: r.j.size}
-	if json.Unmarshal(text, &r.r.pos) != nil || r.r.pos.Log != id || r.r.pos.Sequence > now.Sequence {
-		if late = !fresh; fresh {
-			now = position{Log: id, First: 1}
-		}
-		r.r.pos = now
+	pos := &r.r.pos
+	switch missing := err != nil; {
+	case fresh, !missing && (json.Unmarshal(text, pos) != nil || pos.Log == ""):
+		*pos = position{Log: id, First: 1}
+	case missing, pos.Log != id:
+		late, *pos = true, position{Log: id, Sequence: r.j.seq, First: r.j.first.Load(), Offset: r.j.size}
+	case pos.Sequence > r.j.began.Sequence:
+		pos.First, pos.Offset = r.j.began.First, 0
 	}
+	r.cuts = r.j.cuts.Load()
 	behind, err := r.r.behind()
 	if err != nil {
 		return late, err
@@ -195,12 +222,19 @@ func (r *runner) failed(err error) {
 
 // step hands one batch on.
 func (r *runner) step(ctx context.Context) (int, error) {
+	if err := r.again(); err != nil {
+		return 0, err
+	}
 	limit := r.behind()
 	if limit <= 0 {
 		return 0, nil
 	}
+	r.r.last = r.j.last.Load()
 	lines, size, err := r.r.next(limit)
-	if err != nil {
+	if errors.Is(err, errShort) && r.longer() {
+		return 1, nil // and then again
+	}
+	if err = r.checked(lines, err); err != nil {
 		return 0, err
 	}
 	if len(lines) > 0 {
@@ -215,11 +249,69 @@ func (r *runner) step(ctx context.Context) (int, error) {
 	r.read.Add(size)
 	r.seq.Store(r.r.pos.Sequence)
 	r.first.Store(r.r.pos.First)
+	if r.r.odd {
+		r.look()
+		if err := r.tally(); err != nil {
+			return 0, err
+		}
+	}
 	r.relief()
 	if time.Since(r.asOf) > saveEvery {
 		return int(size), r.save()
 	}
 	return int(size), nil
+}
+
+// checked looks after the file when what was read of it is not what comes next: it may have been cut short.
+func (r *runner) checked(lines []Line, err error) error {
+	if err == nil && len(lines) > 0 && lines[0].Sequence != r.r.pos.Sequence+1 && lines[0].Sequence != r.gap {
+		r.gap = lines[0].Sequence
+		err = errGap
+	}
+	if err == nil {
+		return nil
+	}
+	r.look()
+	if errors.Is(err, errShort) {
+		r.cuts = recount // a file may be gone that it had not read
+	}
+	return err
+}
+
+// recount, as runner.cuts, has what there is to read be counted anew.
+const recount = -1
+
+// again has the file be read once more when it was cut short or a file is gone; lines that the sink has are passed over.
+func (r *runner) again() error {
+	cuts := r.j.cuts.Load()
+	if cuts == r.cuts {
+		return nil
+	}
+	r.r.close()
+	r.r.pos.Offset = 0
+	err := r.tally()
+	if err == nil {
+		r.cuts = cuts
+	}
+	return err
+}
+
+// tally counts anew how much there is to read.
+func (r *runner) tally() (err error) {
+	r.j.lead(func() { // nothing is written meanwhile
+		var behind int64
+		if behind, err = r.r.behind(); err == nil {
+			r.read.Store(r.j.written.Load() - behind)
+		}
+	})
+	return err
+}
+
+// longer tells whether there is more to read than was known: somebody else has written to the file too.
+func (r *runner) longer() bool {
+	was := r.behind()
+	r.look()
+	return r.tally() == nil && r.behind() > was
 }
 
 // rest waits until there is more to hand on; it tells whether there will not be.
@@ -261,7 +353,8 @@ func (r *runner) poke() {
 	}
 }
 
-// writeFile replaces a small file, so that readers see the old content or the new.
+// writeFile replaces a small file, so that readers see the old content or the new. It is not put on disk each time: after a crash of the
+// machine there may be an older place, or nothing readable, and the sink gets some again.
 func writeFile(path string, data []byte) error {
 	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
 		return err

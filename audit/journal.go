@@ -43,8 +43,9 @@ func (e *entry) free() {
 // journal is the log's files, and their one writer. Who has something to write is its writer for all who wait, one batch after
 // another; so nobody waits longer than for the batch before and its own.
 type journal struct {
-	path string
-	log  *slog.Logger
+	path  string
+	log   *slog.Logger
+	began position // where it was resumed: what was there before is in no other place than it was
 
 	mu             sync.Mutex
 	pending, spare []*entry
@@ -52,16 +53,19 @@ type journal struct {
 	turns          []chan struct{} // of those who want to lead without an entry
 
 	// What follows is the leader's.
-	f    *os.File
-	size int64
-	seq  uint64
-	sum  hash
-	buf  []byte
-	turn int64 // a size below which the file is not put aside again, after that failed
+	f     *os.File
+	size  int64
+	seq   uint64
+	sum   hash
+	buf   []byte
+	turn  int64 // a size below which the file is not put aside again, after that failed
+	alien int64 // bytes of others that were noticed and not told of
 
 	first   atomic.Uint64 // sequence of the first line of the present file
 	last    atomic.Uint64 // seq, for others
 	written atomic.Int64  // bytes since it was opened
+	cuts    atomic.Int64  // how often the file was found to be cut short
+	foreign atomic.Int64  // how often it was found to hold what somebody else wrote
 	rotate  atomic.Int64  // the size from which the file is put aside
 
 	wrote  func()         // after each batch
@@ -185,14 +189,20 @@ func (e *entry) chain(dst []byte, seq uint64, sum hash) ([]byte, hash) {
 
 // put writes bytes to the file; of what could only be written in part, nothing stays.
 func (j *journal) put(b []byte) error {
-	if _, err := j.f.Write(b); err != nil {
-		if e := j.f.Truncate(j.size); e != nil {
-			err = errors.Join(err, e)
-		}
-		return err
+	if n, err := j.f.Write(b); err != nil {
+		return errors.Join(err, j.undo(n))
 	}
 	j.size += int64(len(b))
 	return nil
+}
+
+// undo takes away the last n bytes of the file.
+func (j *journal) undo(n int) error {
+	info, err := j.f.Stat()
+	if err != nil {
+		return err
+	}
+	return j.f.Truncate(info.Size() - int64(n))
 }
 
 // turnAgain is how much more is written before a file that could not be put aside is tried again.
@@ -226,14 +236,25 @@ func (j *journal) begin() error {
 		}
 		j.advance(j.seq+1, sum, len(buf))
 	}
-	if err := errors.Join(os.Rename(j.path, aside), os.Rename(j.path+".next", j.path)); err != nil {
-		_ = next.Close()
-		return err
+	if err := j.swap(aside); err != nil {
+		return errors.Join(err, next.Close())
 	}
+	_ = j.grown() // the next file is looked at from here on
 	old := j.f
 	j.f, j.size, j.turn = next, 0, 0
 	j.first.Store(j.seq + 1)
 	j.aside(old)
+	return nil
+}
+
+// swap has the next file take the place of the present one, which is put aside, or has all stay as it is.
+func (j *journal) swap(aside string) error {
+	if err := os.Rename(j.path, aside); err != nil {
+		return err
+	}
+	if err := os.Rename(j.path+".next", j.path); err != nil {
+		return errors.Join(err, os.Rename(aside, j.path)) // where that fails too, restore does it later
+	}
 	return nil
 }
 
@@ -248,16 +269,16 @@ func (j *journal) restore() (was bool, err error) {
 	if j.f == nil || isAt(j.f, j.path) {
 		return false, nil
 	}
+	if aside := asideName(j.path, j.first.Load()); isAt(j.f, aside) {
+		return true, j.clear(func() error { return os.Rename(aside, j.path) })
+	}
 	next, err := j.next()
 	if err != nil {
 		return true, err
 	}
 	_, err = io.Copy(next, io.NewSectionReader(j.f, 0, j.size))
-	if _, e := os.Lstat(j.path); err == nil && e == nil {
-		_, err = setAside(j.path, &tail{seq: j.seq})
-	}
 	if err == nil {
-		err = os.Rename(j.path+".next", j.path)
+		err = j.clear(func() error { return os.Rename(j.path+".next", j.path) })
 	}
 	if err != nil {
 		return true, errors.Join(err, next.Close(), os.Remove(j.path+".next"))
@@ -266,6 +287,70 @@ func (j *journal) restore() (was bool, err error) {
 	j.f = next
 	j.aside(old)
 	return true, nil
+}
+
+// shortened notices that somebody has cut the file short, and by how much: what is written goes on behind its new end. What is left
+// of a line there is put into a file of its own, or the next line would be part of it.
+func (j *journal) shortened() (lost int64, err error) {
+	if j.f == nil {
+		return 0, nil
+	}
+	info, err := j.f.Stat()
+	if err != nil || info.Size() >= j.size {
+		return 0, err
+	}
+	lost, j.size = j.size-info.Size(), info.Size()
+	if j.size > 0 {
+		begin, line, e := lineBefore(j.f, j.size)
+		if e == nil && line == nil {
+			_, e = moveTorn(j.path, j.f, &tail{seq: j.seq, size: begin, torn: j.size - begin})
+			j.size = begin
+		}
+		err = e
+	}
+	head, e := readHeadLine(j.f)
+	if head.seq == 0 {
+		head.seq = j.seq + 1
+	}
+	j.first.Store(head.seq)
+	j.cuts.Add(1)
+	return lost, errors.Join(err, e)
+}
+
+// grown notices that somebody else has written to the file: what is there counts as written from here on, so that sinks, and copies of
+// the file, come as far as its end.
+func (j *journal) grown() error {
+	if j.f == nil {
+		return nil
+	}
+	info, err := j.f.Stat()
+	if err != nil || info.Size() <= j.size {
+		return err
+	}
+	more := info.Size() - j.size
+	j.size += more
+	j.alien += more
+	j.written.Add(more)
+	return nil
+}
+
+// intruded tells of what grown has noticed since it was told of last.
+func (j *journal) intruded() (bytes int64, err error) {
+	err = j.grown()
+	if bytes, j.alien = j.alien, 0; bytes > 0 {
+		j.foreign.Add(1)
+	}
+	return bytes, err
+}
+
+// clear has put move a file to where the present one belongs; what stands there is kept under another name.
+func (j *journal) clear(put func() error) error {
+	if _, err := os.Lstat(j.path); err == nil {
+		if _, err := setAside(j.path, &tail{seq: j.seq}); err != nil {
+			return err
+		}
+	}
+	return put()
 }
 
 // asideName is the name of a file of the log that was put aside: audit.jsonl becomes audit.00000000000000000001.jsonl, after its

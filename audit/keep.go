@@ -324,8 +324,34 @@ func (l *Log) tidy() {
 	l.drop()
 }
 
+// inspect sees whether somebody has cut the file short, whose content is gone then, or has written to it: it is said, and the log goes on.
+func (l *Log) inspect() {
+	var lost, alien int64
+	var err error
+	l.j.lead(func() {
+		lost, err = l.j.shortened()
+		var e error
+		alien, e = l.j.intruded()
+		err = errors.Join(err, e)
+	})
+	if lost > 0 {
+		l.o.Log.Error("audit log: its file was cut short while it was written; records are gone, and audit verify names which",
+			"file", l.path, "bytes", lost)
+		l.note("truncate", "the file of the log was cut short while it was written: records are gone", fact("file", l.path), number("lost_bytes", uint64(lost)))
+	}
+	if alien > 0 {
+		l.o.Log.Error("audit log: somebody else has written to its file; sinks pass it over, and audit verify names the place",
+			"file", l.path, "bytes", alien)
+		l.note("intrude", "somebody else has written to the file of the log", fact("file", l.path), number("foreign_bytes", uint64(alien)))
+	}
+	if err != nil {
+		l.o.Log.Error("audit log: its file cannot be looked at", "file", l.path, "error", err)
+	}
+}
+
 // restore sees that the file is where it belongs: somebody may have removed or replaced it, and what is written would be lost.
 func (l *Log) restore() {
+	l.inspect()
 	var was bool
 	var err error
 	l.j.lead(func() { was, err = l.j.restore() })
@@ -468,6 +494,10 @@ type Status struct {
 	Sequence uint64 `json:"sequence"`
 	// Error is why records cannot be written.
 	Error string `json:"error,omitempty"`
+	// Cuts is how often its file was found to be cut short by somebody else.
+	Cuts int64 `json:"cuts,omitempty"`
+	// Foreign is how often its file was found to hold what somebody else wrote.
+	Foreign int64 `json:"foreign,omitempty"`
 	// Sinks are those that follow it.
 	Sinks []SinkStatus `json:"sinks,omitempty"`
 }
@@ -477,7 +507,7 @@ func (l *Log) Status() *Status {
 	if !l.On() {
 		return nil
 	}
-	s := &Status{File: l.path, Sequence: l.j.last.Load()}
+	s := &Status{File: l.path, Sequence: l.j.last.Load(), Cuts: l.j.cuts.Load(), Foreign: l.j.foreign.Load()}
 	if why := l.keeper.astray.Load(); why != nil {
 		s.Error = *why
 	}

@@ -25,6 +25,9 @@ type Options struct {
 	Log *slog.Logger
 	// Version is that of the program, Replica names this one among others; both are in each record.
 	Version, Replica string
+	// Service is what collectors know the program by, "toolcrib" where that is empty; Resource is what they are told of it besides.
+	Service  string
+	Resource map[string]string
 	// Stdout is where the sink stdout writes to.
 	Stdout io.Writer
 	// Now tells the time; nil is time.Now.
@@ -262,6 +265,9 @@ const (
 	recordsDenied = "denied"
 )
 
+// StreamEnd is the operation of a stream that is ended because its caller may not have it any more, or has other rights.
+const StreamEnd = "stream/end"
+
 // wants tells whether a record is to be written.
 func (s *rules) wants(r *Record) bool {
 	if r.Kind == Management || r.Kind == Lifecycle {
@@ -269,7 +275,7 @@ func (s *rules) wants(r *Record) bool {
 	}
 	switch s.records {
 	case recordsDenied:
-		return r.refused()
+		return r.refused() || r.Operation == StreamEnd
 	case recordsCalls:
 		return r.refused() || !aside(r.Operation)
 	}

@@ -1,9 +1,12 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -27,8 +30,11 @@ func newOTLP(spec *v1.AuditSink, o *Options, _ string) (Follower, error) {
 		return nil, err
 	}
 	s := &otlp{poster: p, log: o.id, warn: o.Log, now: o.Now}
-	for _, a := range [][2]string{{"service.name", "toolcrib"}, {"service.version", o.Version}, {"service.instance.id", o.Replica}} {
-		s.resource = attribute(s.resource, 1, a[0], a[1])
+	about := map[string]string{"service.version": o.Version, "service.instance.id": o.Replica}
+	maps.Copy(about, o.Resource)
+	about["service.name"] = cmp.Or(o.Service, "toolcrib")
+	for _, name := range slices.Sorted(maps.Keys(about)) {
+		s.resource = attribute(s.resource, 1, name, about[name])
 	}
 	s.scope = text(text(nil, 1, "github.com/toolcrib/toolcrib/audit"), 2, o.Version)
 	return s, nil

@@ -3,7 +3,6 @@ package audit
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -22,6 +21,8 @@ type position struct {
 type reader struct {
 	path string // of the present file
 	pos  position
+	last uint64 // the last line that is written
+	odd  bool   // next has passed something over
 	f    *os.File
 	buf  []byte
 }
@@ -33,7 +34,11 @@ func (r *reader) close() {
 	}
 }
 
-var errNoLine = errors.New("no file of the log holds the next line")
+var (
+	errNoLine = errors.New("no file of the log holds the next line")
+	errShort  = errors.New("the file of the log holds less than was written to it")
+	errGap    = errors.New("lines are missing before the next one")
+)
 
 // open finds the file that holds the line after the position, or is going to.
 func (r *reader) open() error {
@@ -49,10 +54,14 @@ func (r *reader) open() error {
 	return errNoLine
 }
 
-// among opens the file if it is one of these. Where the present one was put aside meanwhile, and another has its name, lines between
-// would be passed over: it is not taken then.
+// among opens the file if it is one of these. A directory that is read while files are put aside may leave one of them out, and
+// another may have the present one's name by now: lines between would be passed over, so a file is taken only where the next line
+// is in it, or where all stayed as it was.
 func (r *reader) among(files []logFile) (bool, error) {
-	for _, file := range files {
+	for i, file := range files {
+		if i+1 < len(files) && files[i+1].path != r.path && files[i+1].first <= r.pos.First {
+			continue // it ends before that of the position
+		}
 		was := r.pos
 		ok, err := r.try(file.path)
 		if err != nil {
@@ -61,7 +70,10 @@ func (r *reader) among(files []logFile) (bool, error) {
 		if !ok {
 			continue
 		}
-		if again, err := filesOf(r.path); err != nil || file.path == r.path && !slices.Equal(files, again) {
+		if file.path != r.path && r.pos.First <= r.pos.Sequence+1 {
+			return true, nil
+		}
+		if again, err := filesOf(r.path); err != nil || !slices.Equal(files, again) {
 			r.close()
 			r.pos = was
 			return false, err
@@ -123,38 +135,61 @@ func (r *reader) next(limit int64) (lines []Line, size int64, err error) {
 			return nil, 0, err
 		}
 		if n > 0 {
-			return r.split(r.buf[:n])
+			lines, size = r.split(r.buf[:n])
+			if size == 0 && int64(n) == limit { // whole lines are written
+				err = errShort
+			} else {
+				err = nil
+			}
+			return lines, size, err
 		}
 		r.close() // it was put aside, and the next has begun
 	}
-	return nil, 0, nil
+	return nil, 0, errShort
 }
 
-func (r *reader) split(b []byte) (lines []Line, size int64, err error) {
+// split finds the log's lines in what was read. What somebody else wrote between them is passed over.
+func (r *reader) split(b []byte) (lines []Line, size int64) {
 	seq := r.pos.Sequence
+	r.odd = false
 	for len(lines) < linesMost {
 		end := bytes.IndexByte(b, '\n')
 		if end < 0 {
 			break
 		}
-		c, err := readChain(b[:end])
-		if err != nil {
-			return nil, 0, fmt.Errorf("behind line %d: %w", seq, err)
-		}
-		if c.seq > seq {
-			lines = append(lines, Line{Raw: b[:end], Sequence: c.seq})
+		line := apart(b[:end])
+		c, err := readChain(line)
+		if err == nil && r.own(&c, seq) {
+			lines = append(lines, Line{Raw: line, Sequence: c.seq})
 			seq = c.seq
+		} else {
+			line = nil
 		}
+		r.odd = r.odd || len(line) < end
 		size += int64(end) + 1
 		b = b[end+1:]
 	}
-	if size == 0 {
-		if len(b) >= lineMost {
-			return nil, 0, errLine
-		}
+	switch {
+	case size > 0:
+	case len(b) >= lineMost:
+		r.odd, size = true, int64(skippable(b))
+	default:
 		r.buf = make([]byte, min(2*max(len(b), readMost), lineMost)) // a longer line
 	}
-	return lines, size, nil
+	return lines, size
+}
+
+// own tells whether a line, behind that with the number seq, is to be handed on: it was written by the log, and not handed on before.
+func (r *reader) own(c *chained, seq uint64) bool {
+	return c.seq == seq+1 && c.seq <= r.last || c.seq > seq && c.seq <= r.last && c.sound()
+}
+
+// skippable is how much of what is longer than any line can be passed over, so that a line that may begin in it is not.
+func skippable(b []byte) int {
+	if at := bytes.LastIndex(b[1:], []byte(lineHead)); at >= 0 {
+		return 1 + at
+	}
+	return len(b) - len(lineHead)
 }
 
 // delivered moves the position behind what next gave.

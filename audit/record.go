@@ -58,6 +58,7 @@ type Record struct {
 	Decision            Decision
 	Rule                string // what decided
 	Outcome             string // ok, error, tool_error, or the outcome of an [errs.Kind]
+	Cache               string // what came of looking for a kept answer; empty where none was looked for
 	Detail              string // what the caller was told, for refusals that name no argument
 	Status              int    // of HTTP; 0 where there is none
 	Code                int64  // of JSON-RPC; 0 for none
@@ -65,7 +66,7 @@ type Record struct {
 	Queue, Start        time.Duration // waiting for room; starting an instance
 	AtServer, Transport time.Duration
 	BytesIn, BytesOut   int
-	// Facts are further ones, for kinds other than Call: raw JSON by name.
+	// Facts are further ones: raw JSON by name.
 	Facts []Fact
 }
 

@@ -3,6 +3,7 @@ package audit_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -419,15 +420,16 @@ func TestCopies(t *testing.T) {
 
 // TestRecordsChosen: what is recorded, by audit.records.
 func TestRecordsChosen(t *testing.T) {
-	list, denied, refused := call(), call(), call()
+	list, denied, refused, ended := call(), call(), call(), call()
+	ended.Operation, ended.Outcome, ended.Decision = audit.StreamEnd, "canceled", audit.Undecided
 	list.Operation = "tools/list"
 	denied.Decision = audit.Denied
 	refused.Kind, refused.Outcome = audit.Logon, "unauthenticated"
-	for records, want := range map[string]int{"all": 4, "calls": 3, "denied": 2} {
+	for records, want := range map[string]int{"all": 5, "calls": 4, "denied": 3} {
 		c := config(t, v1.AuditSink{File: logName})
 		c.Audit.Records = records
 		l := open(t, c, audit.Options{})
-		for _, r := range []*audit.Record{call(), list, denied, refused} {
+		for _, r := range []*audit.Record{call(), list, denied, refused, ended} {
 			if err := l.Write(r); err != nil {
 				t.Fatal(err)
 			}
@@ -448,4 +450,82 @@ func eventually(t *testing.T, what string, ok func() bool) {
 			t.Fatalf("never happened: %s", what)
 		}
 	}
+}
+
+// TestPlaceAfterCrash: whatever a crash of the machine leaves of the log and of the place of a sink, the sink gets every line that is
+// written then, and those again that it may not have; no number stands for two lines.
+func TestPlaceAfterCrash(t *testing.T) {
+	for name, tt := range map[string]struct {
+		lines int                      // that are left
+		place func(text []byte) []byte // what is left of the file with the place
+		first uint64                   // that the sink gets then
+	}{
+		"as it was":             {lines: 21, first: 22},
+		"some lines lost":       {lines: 10, first: 22},
+		"the last line lost":    {lines: 20, first: 22},
+		"all lines lost":        {lines: 0, first: 22},
+		"place empty":           {lines: 21, place: func([]byte) []byte { return nil }, first: 1},
+		"place of zeros":        {lines: 21, place: func(b []byte) []byte { return make([]byte, len(b)) }, first: 1},
+		"place is null":         {lines: 21, place: func([]byte) []byte { return []byte("null") }, first: 1},
+		"place cut off":         {lines: 21, place: func(b []byte) []byte { return b[:len(b)/2] }, first: 1},
+		"place and lines gone":  {lines: 10, place: func([]byte) []byte { return nil }, first: 1},
+		"place is an older one": {lines: 21, place: earlier, first: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := &taker{}
+			audit.SetSink(t, "webhook", k)
+			c := config(t, v1.AuditSink{File: logName}, v1.AuditSink{Webhook: "http://127.0.0.1:1"})
+			c.Audit.Checkpoint = v1.Duration(time.Hour)
+			path := filepath.Join(c.StateDir, logName)
+			l := open(t, c, audit.Options{})
+			writeSome(t, l, 20)
+			var places []string
+			eventually(t, "the place", func() bool {
+				var err error
+				places, err = filepath.Glob(path + ".sink-*[0-9a-f]")
+				succeed(t, err)
+				if len(places) != 1 {
+					return false
+				}
+				b, err := os.ReadFile(places[0])
+				return err == nil && bytes.Contains(b, []byte(`"sequence":21`))
+			})
+			kill(t, l, c, logName)
+			before := len(k.all()) // with what its end told it
+			text, err := os.ReadFile(path)
+			succeed(t, err)
+			replace(t, c.StateDir, logName, bytes.Join(bytes.SplitAfter(text, []byte("\n"))[:tt.lines], nil))
+			if tt.place != nil {
+				b, err := os.ReadFile(places[0])
+				succeed(t, err)
+				replace(t, c.StateDir, filepath.Base(places[0]), tt.place(b))
+			}
+			l = open(t, c, audit.Options{})
+			writeSome(t, l, 5)
+			shut(t, l)
+			seen, last := k.all()[before:], l.Status().Sequence
+			if len(seen) == 0 || seen[0] != tt.first || seen[len(seen)-1] != last {
+				t.Fatalf("the sink got %v; want from %d to %d", seen, tt.first, last)
+			}
+			for i, seq := range seen[1:] {
+				if seq != seen[i]+1 && seen[i] != uint64(tt.lines) {
+					t.Errorf("line %d came behind %d", seq, seen[i])
+				}
+			}
+		})
+	}
+}
+
+// earlier is a place before all lines.
+func earlier(place []byte) []byte {
+	var p map[string]any
+	if err := json.Unmarshal(place, &p); err != nil {
+		panic(err)
+	}
+	p["sequence"], p["offset"] = 0, 0
+	out, err := json.Marshal(p)
+	if err != nil {
+		panic(err)
+	}
+	return out
 }

@@ -36,6 +36,27 @@ func (s *rules) isSecret(name string) bool {
 	return bare == "auth" || bare == "pin" || bare == "otp" || bare == "pwd"
 }
 
+// Redactor leaves the values of secret names out of JSON, as it is done with arguments that are recorded as redacted.
+type Redactor struct{ rules rules }
+
+// NewRedactor makes a redactor by the configuration's own names and those that are always secret.
+func NewRedactor(c *v1.Config) *Redactor { return &Redactor{rules{redact: lower(c.Audit.Redact)}} }
+
+// Append appends JSON that is well-formed, without them.
+func (r *Redactor) Append(out, in []byte) []byte {
+	red := redactor{in: in, out: out, secret: r.rules.isSecret}
+	red.value(0)
+	return red.out
+}
+
+func lower(patterns []string) []string {
+	all := make([]string, len(patterns))
+	for i, p := range patterns {
+		all[i] = strings.ToLower(p)
+	}
+	return all
+}
+
 const redacted = `"[redacted]"`
 
 // redactor copies JSON that was found well-formed, without the space between tokens, with the values of secret names replaced.

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,8 +17,9 @@ import (
 // log and on record; what stood in its place is kept, and sinks get every line once.
 func TestRemovedMeanwhile(t *testing.T) {
 	for name, harm := range map[string]func(t *testing.T, path string){
-		"removed": func(t *testing.T, path string) { succeed(t, os.Remove(path)) },
-		"moved":   func(t *testing.T, path string) { succeed(t, os.Rename(path, path+".1")) },
+		"removed":   func(t *testing.T, path string) { succeed(t, os.Remove(path)) },
+		"moved":     func(t *testing.T, path string) { succeed(t, os.Rename(path, path+".1")) },
+		"put aside": func(t *testing.T, path string) { succeed(t, os.Rename(path, firstAside(path))) },
 		"replaced": func(t *testing.T, path string) {
 			succeed(t, os.WriteFile(path+".other", []byte("other\n"), 0o600))
 			succeed(t, os.Rename(path+".other", path))
@@ -59,6 +61,52 @@ func TestRemovedMeanwhile(t *testing.T) {
 				if b, err := os.ReadFile(kept[0]); err != nil || string(b) != "other\n" {
 					t.Errorf("%q, %v", b, err)
 				}
+			}
+		})
+	}
+}
+
+// firstAside is what the first file of a log is called once it is put aside.
+func firstAside(path string) string {
+	return strings.TrimSuffix(path, ".jsonl") + ".00000000000000000001.jsonl"
+}
+
+// TestNotPutAside: a file that cannot be put aside, or whose successor cannot take its place, stays where it is, and the log goes on
+// in it at once.
+func TestNotPutAside(t *testing.T) {
+	for name, harm := range map[string]func(t *testing.T, path string){
+		"first":  func(t *testing.T, path string) { succeed(t, os.MkdirAll(firstAside(path), 0o700)) },
+		"second": func(t *testing.T, path string) { succeed(t, os.Remove(path+".next")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			said := &safeBuffer{}
+			c := config(t, v1.AuditSink{File: logName, Rotate: 64 << 10})
+			c.Audit.Checkpoint = v1.Duration(time.Hour)
+			path := filepath.Join(c.StateDir, logName)
+			l := open(t, c, audit.Options{Log: slog.New(slog.NewTextHandler(said, nil))})
+			tried := false
+			audit.BeforeSwap(l, func() {
+				tried = true
+				harm(t, path)
+			})
+			was, err := os.Stat(path)
+			succeed(t, err)
+			for !tried {
+				writeSome(t, l, 1)
+			}
+			writeSome(t, l, 1)
+			if is, err := os.Stat(path); err != nil || !os.SameFile(was, is) {
+				t.Fatalf("the log is elsewhere: %v", err)
+			}
+			if !bytes.Contains(said.Bytes(), []byte("level=ERROR")) {
+				t.Errorf("the log says %s", said.Bytes())
+			}
+			shut(t, l)
+			if err := os.Remove(firstAside(path)); name == "first" {
+				succeed(t, err)
+			}
+			if r := good(t, c, path); r.First != 1 || r.Files != 1 {
+				t.Errorf("%+v", r)
 			}
 		})
 	}

@@ -294,6 +294,7 @@ func searchFile(ctx context.Context, at *logFile, q *Query, f func([]byte, *Even
 		if !whole {
 			return true
 		}
+		line = apart(line)
 		if e, ok := q.fits(line); ok {
 			more = f(line, e)
 		}

@@ -278,8 +278,11 @@ func texts(all []*common.KeyValue) map[string]string {
 
 // unlikely says what is wrong with a request.
 func unlikely(q *logs.ExportLogsServiceRequest) string {
-	if len(q.GetResourceLogs()) != 1 || len(q.ProtoReflect().GetUnknown()) > 0 ||
-		texts(q.GetResourceLogs()[0].GetResource().GetAttributes())["service.name"] != "toolcrib" {
+	if len(q.GetResourceLogs()) != 1 || len(q.ProtoReflect().GetUnknown()) > 0 {
+		return "shape"
+	}
+	about := texts(q.GetResourceLogs()[0].GetResource().GetAttributes())
+	if about["service.name"] != "toolcrib" || about["service.instance.id"] != "r1" || about["service.version"] != "1.2.3" {
 		return "resource"
 	}
 	if s := q.GetResourceLogs()[0].GetScopeLogs(); len(s) != 1 || s[0].GetScope().GetName() == "" || s[0].GetScope().GetVersion() != "1.2.3" {

@@ -17,6 +17,7 @@ import (
 type found struct {
 	tail
 	head  *mark
+	sent  uint64 // the last line that a sink has
 	aside string // what was set aside of a torn end
 	fresh bool   // there is none
 	clean bool   // it was closed
@@ -58,6 +59,9 @@ func survey(path string) (w *found, err error) {
 	w = &found{}
 	if w.head, err = readMark(headName(path)); err != nil {
 		return nil, err
+	}
+	if w.head != nil {
+		w.sent = sent(path, w.head.Log)
 	}
 	files, err := filesOf(path)
 	if err != nil {
@@ -115,12 +119,12 @@ func unmappedOf(body []byte, into any) {
 
 const unmappedHead = `,"unmapped":{`
 
-// missing is how many lines are gone that the head knows of.
+// missing is how many lines are gone that the head knows of, or a sink has.
 func (w *found) missing() uint64 {
-	if w.head == nil || w.head.Sequence <= w.seq {
+	if w.head == nil {
 		return 0
 	}
-	return w.head.Sequence - w.seq
+	return max(w.head.Sequence, w.sent, w.seq) - w.seq
 }
 
 // detail says what is wrong with what was found; empty for nothing.
@@ -155,8 +159,8 @@ func (l *Log) facts(w *found) []Fact {
 	return facts
 }
 
-// resume opens the file to go on in. Where the head knows of more than there is, the log goes on from the head, so that the gap
-// stays to be seen.
+// resume opens the file to go on in. Where the head knows of more than there is, or a sink has more, the log goes on from there, so that
+// the gap stays to be seen, and no number stands for two lines.
 func (l *Log) resume(path string, w *found) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
@@ -170,8 +174,8 @@ func (l *Log) resume(path string, w *found) error {
 		l.from.Store(w.head.From)
 	}
 	if w.missing() > 0 {
-		j.seq = w.head.Sequence
-		if !unhex(&j.sum, []byte(w.head.Hash)) {
+		j.seq = w.seq + w.missing()
+		if j.seq == w.head.Sequence && !unhex(&j.sum, []byte(w.head.Hash)) {
 			_ = f.Close()
 			return fmt.Errorf("%s is not the head of an audit log", headName(path))
 		}
@@ -182,6 +186,7 @@ func (l *Log) resume(path string, w *found) error {
 		first = j.seq + 1
 	}
 	j.first.Store(first)
+	j.began = position{Sequence: w.seq, First: first}
 	j.wrote, j.ending, j.aside = l.wrote, l.ending, l.aside
 	l.j, l.path = j, path
 	return nil
@@ -238,7 +243,7 @@ func (l *Log) runner(s *v1.AuditSink) (*runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &runner{name: s.Kind(), spec: *s, lag: int64(s.Lag), to: to, log: l.o.Log, j: l.j, relief: l.relief.open, finish: l.finish}, nil
+	return &runner{name: s.Kind(), spec: *s, lag: int64(s.Lag), to: to, log: l.o.Log, j: l.j, relief: l.relief.open, look: l.inspect, finish: l.finish}, nil
 }
 
 // number tells sinks of one kind apart.
@@ -258,6 +263,7 @@ func (l *Log) launch(next, added []*runner) error {
 	var late []string
 	if l.j != nil {
 		l.j.lead(func() {
+			err = l.j.grown() // they begin at its end
 			for _, r := range added {
 				fresh, e := r.begin(l.id, l.fresh)
 				err = errors.Join(err, e)

@@ -126,9 +126,8 @@ func (s *syslog) Send(ctx context.Context, lines []Line) error {
 		s.drop()
 		return unreached(s.address, err)
 	}
+	defer hasten(ctx, s.conn)()
 	end, _ := ctx.Deadline()
-	stop := context.AfterFunc(ctx, func() { _ = s.conn.SetWriteDeadline(time.Unix(1, 0)) })
-	defer stop()
 	err := s.conn.SetWriteDeadline(end)
 	all := make([][]byte, len(lines))
 	for i, l := range lines {
@@ -143,6 +142,21 @@ func (s *syslog) Send(ctx context.Context, lines []Line) error {
 	}
 	s.keep(all)
 	return nil
+}
+
+// hasten has writes to a connection end once ctx does, until release is called. Then it is done with the connection: what comes
+// later may be for another.
+func hasten(ctx context.Context, conn net.Conn) (release func()) {
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		_ = conn.SetWriteDeadline(time.Unix(1, 0))
+	})
+	return func() {
+		if !stop() {
+			<-done
+		}
+	}
 }
 
 func (s *syslog) write(all [][]byte) error {
@@ -175,7 +189,10 @@ func (s *syslog) arrived(ctx context.Context) error {
 		return s.answered()
 	}
 	for wait := 50 * time.Microsecond; ; wait = min(2*wait, 20*time.Millisecond) {
-		some := unsent(s.conn)
+		some, ended := unsent(s.conn)
+		if ended {
+			return errEnded
+		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-s.dead:

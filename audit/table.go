@@ -46,6 +46,17 @@ func newPostgres(spec *v1.AuditSink, o *Options, _ string) (Follower, error) {
 	}}, nil
 }
 
+// Rehearse inserts a record into the table of a sink that is a database, in a transaction that is rolled back. made is false where
+// the table is not there yet.
+func Rehearse(ctx context.Context, s *v1.AuditSink, stateDir string) (made bool, err error) {
+	t := &table{log: "rehearsal"}
+	record := t.values([]Line{{Raw: []byte("{}")}})
+	if s.SQLite != "" {
+		return sqlite.Rehearse(ctx, pathOf(s.SQLite, stateDir), statement(1), record...)
+	}
+	return postgres.Rehearse(ctx, string(s.Postgres), statement(1), record...)
+}
+
 const (
 	rowsMost = 100 // that one statement inserts
 	columns  = 12

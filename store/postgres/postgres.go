@@ -50,6 +50,30 @@ func Open(ctx context.Context, address string) (store.Store, error) {
 	return s, nil
 }
 
+// Inspect looks at the database at a postgres:// URL, without changing anything. server is its version, ahead how far its clock is
+// before this one.
+func Inspect(ctx context.Context, address string) (in *sqldb.Inspection, server string, ahead time.Duration, err error) {
+	migrations, err := fs.Sub(files, "migrations")
+	if err != nil {
+		return nil, "", 0, err
+	}
+	config, err := parse(address)
+	if err != nil {
+		return nil, "", 0, err
+	}
+	db := connect(config)
+	defer db.Close()
+	if in, err = sqldb.Inspect(ctx, db, dialect(&sqldb.Schema{Name: sqldb.StoreSchema, Migrations: migrations})); err != nil {
+		return nil, "", 0, fmt.Errorf("PostgreSQL at %s, database %q: %w", config.Host, config.Database, err)
+	}
+	var at time.Time
+	began := time.Now()
+	if err = db.QueryRowContext(ctx, "SELECT current_setting('server_version'), clock_timestamp()").Scan(&server, &at); err != nil {
+		return nil, "", 0, err
+	}
+	return in, server, at.Sub(began.Add(time.Since(began) / 2)), nil
+}
+
 // OpenTables is Open for tables that are no store's.
 func OpenTables(ctx context.Context, address string, tables *sqldb.Schema) (*sql.DB, error) {
 	config, err := parse(address)
@@ -62,6 +86,25 @@ func OpenTables(ctx context.Context, address string, tables *sqldb.Schema) (*sql
 		return nil, fmt.Errorf("PostgreSQL at %s, database %q: %w", config.Host, config.Database, err)
 	}
 	return db, nil
+}
+
+// Rehearse does a statement in a transaction that is rolled back. made is false where there is no such table yet.
+func Rehearse(ctx context.Context, address, statement string, args ...any) (made bool, err error) {
+	config, err := parse(address)
+	if err != nil {
+		return false, err
+	}
+	db := connect(config)
+	defer db.Close()
+	err = sqldb.Rehearse(ctx, db, statement, args...)
+	const undefinedTable = "42P01"
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == undefinedTable {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("PostgreSQL at %s, database %q: %w", config.Host, config.Database, err)
+	}
+	return true, nil
 }
 
 func dialect(s *sqldb.Schema) *sqldb.Dialect {

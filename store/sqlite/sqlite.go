@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"modernc.org/sqlite"
@@ -39,6 +40,52 @@ func Open(ctx context.Context, path string) (store.Store, error) {
 		return nil, fmt.Errorf("store: %s: %w", path, err)
 	}
 	return db, nil
+}
+
+// Inspect looks at the database in a file, without changing its tables; an error that is fs.ErrNotExist where there is none.
+func Inspect(ctx context.Context, path string) (*sqldb.Inspection, error) {
+	migrations, err := fs.Sub(files, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	db, err := existing(path)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	var sound string
+	if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&sound); err != nil {
+		return nil, err
+	}
+	if sound != "ok" {
+		return nil, fmt.Errorf("is damaged: %s", sound)
+	}
+	return sqldb.Inspect(ctx, db, &sqldb.Dialect{Schema: sqldb.Schema{Name: sqldb.StoreSchema, Migrations: migrations}, Taken: taken})
+}
+
+// Rehearse executes a statement in the database of a file, in a transaction that is rolled back. made is false where the file or the
+// table is not there yet.
+func Rehearse(ctx context.Context, path, statement string, args ...any) (made bool, err error) {
+	db, err := existing(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	defer db.Close()
+	err = sqldb.Rehearse(ctx, db, statement, args...)
+	if err != nil && strings.Contains(err.Error(), "no such table") {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// existing opens the database of a file that is there.
+func existing(path string) (*sql.DB, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, err
+	}
+	return sql.Open(driver, (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: "mode=rw&_pragma=busy_timeout(2000)"}).String())
 }
 
 // OpenTables is Open for tables that are no store's.
