@@ -19,6 +19,8 @@ type Plan struct {
 	Toolsets []*Toolset
 	// Policies say who may do what.
 	Policies *policy.Set
+	// Bodies says what the log shows of bodies; nil for nothing.
+	Bodies *Bodies
 
 	toolsets map[string]*Toolset
 	byName   map[string]*Server
@@ -40,6 +42,8 @@ type Server struct {
 	Pool      v1.Pool
 	// Personal is what Config.PersonalOf says: instances of the server differ by whom they are for.
 	Personal string
+	// Patience holds the time limits of single tools; nil where none has its own.
+	Patience *Patience
 }
 
 // Isolated tells whether callers have instances of their own.
@@ -51,9 +55,12 @@ func Compile(c *v1.Config) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Config: c, Policies: policies, byName: map[string]*Server{}, byPrefix: map[string]*Server{}, sep: []byte(c.Names.Separator)}
+	p := &Plan{
+		Config: c, Policies: policies, Bodies: compileBodies(c),
+		byName: map[string]*Server{}, byPrefix: map[string]*Server{}, sep: []byte(c.Names.Separator),
+	}
 	for _, name := range c.ServerNames() {
-		s := &Server{Name: name, Prefix: c.PrefixOf(name), Spec: c.MCPServers[name]}
+		s := &Server{Name: name, Prefix: c.PrefixOf(name), Spec: c.MCPServers[name], Patience: compilePatience(c.MCPServers[name])}
 		if s.Isolation = c.IsolationOf(name); s.Isolation != "" {
 			s.Pool, s.Personal = c.PoolOf(name), c.PersonalOf(name)
 		}

@@ -30,6 +30,8 @@ type wanted struct {
 	names map[string]bool // at the top
 	// exact are the names of all arguments and their members, folded the same without case.
 	exact, folded map[string]bool
+	// sorted are the names of exact, where conditions on flat arguments decide.
+	sorted []string
 }
 
 var errCase = errors.New("a key differs only in case from one that policies look at")

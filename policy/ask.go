@@ -118,7 +118,7 @@ func (w *What) Object(c *v1.Config) (*Object, error) {
 	case w.Manage != "":
 		return nil, nil //nolint:nilnil // management is no object
 	case w.Toolset != "" && c.Toolsets[w.Toolset] == nil:
-		return nil, fmt.Errorf("there is no toolset %q; there are: %s", w.Toolset, cmp.Or(strings.Join(slices.Sorted(maps.Keys(c.Toolsets)), ", "), "none"))
+		return nil, fmt.Errorf("there is no toolset %q; there are: %s", w.Toolset, some(slices.Sorted(maps.Keys(c.Toolsets))))
 	case w.Resource != "":
 		return w.resource(c)
 	}
@@ -128,7 +128,7 @@ func (w *What) Object(c *v1.Config) (*Object, error) {
 	}
 	o.Server, o.Name = c.OwnerOf(o.Shown)
 	if c.MCPServers[o.Server] == nil {
-		return nil, fmt.Errorf("%q is of no server; names at /mcp begin with that of their server: %s", o.Shown, strings.Join(prefixes(c), ", "))
+		return nil, fmt.Errorf("%q is of no server; names at /mcp begin with that of their server: %s", o.Shown, some(prefixes(c)))
 	}
 	o.Labels = c.MCPServers[o.Server].Labels
 	o.Hints = HintsOf(w.Hints.ReadOnly, w.Hints.Destructive, w.Hints.Idempotent, w.Hints.OpenWorld)
@@ -141,11 +141,25 @@ func (w *What) resource(c *v1.Config) (*Object, error) {
 		server = names[0]
 	}
 	if c.MCPServers[server] == nil {
-		return nil, fmt.Errorf("there is no server %q; name that of the resource: %s", server, strings.Join(c.ServerNames(), ", "))
+		return nil, fmt.Errorf("there is no server %q; name that of the resource: %s", server, some(c.ServerNames()))
 	}
 	return &Object{
 		Kind: KindResource, Server: server, Name: w.Resource, Shown: w.Resource, Toolset: w.Toolset, Labels: c.MCPServers[server].Labels,
 	}, nil
+}
+
+// someMost is how many names an error lists.
+const someMost = 10
+
+// some lists names, as far as one reads them.
+func some(names []string) string {
+	switch n := len(names) - someMost; {
+	case len(names) == 0:
+		return "none"
+	case n > 0:
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:someMost], ", "), n)
+	}
+	return strings.Join(names, ", ")
 }
 
 func prefixes(c *v1.Config) (all []string) {

@@ -74,3 +74,19 @@ permit(principal in Group::"nobody", action, resource);
 		t.Error(diff)
 	}
 }
+
+// TestUnknownNamed: an error that says what there is instead names some, however many there are.
+func TestUnknownNamed(t *testing.T) {
+	c := v1.New()
+	c.MCPServers, c.Toolsets = map[string]*v1.Server{}, map[string]*v1.Toolset{}
+	for n := range 1000 {
+		name := fmt.Sprintf("n%03d", n)
+		c.MCPServers[name], c.Toolsets[name] = &v1.Server{URL: "http://127.0.0.1:9/mcp"}, &v1.Toolset{}
+	}
+	for _, w := range []policy.What{{Tool: "x", Toolset: "none"}, {Tool: "none"}, {Resource: "file:///x"}} {
+		_, err := w.Object(c)
+		if err == nil || !strings.Contains(err.Error(), "n009") || strings.Contains(err.Error(), "n010") || !strings.Contains(err.Error(), "and 990 more") {
+			t.Errorf("%+v: %v", w, err)
+		}
+	}
+}

@@ -77,3 +77,10 @@ func (s *Set) ReferenceManages(p *identity.Principal, what string) bool {
 	allowed, _ := cedar.Authorize(s.allRoles(), view, view.request())
 	return bool(allowed) && p.Method != identity.MethodAnonymous
 }
+
+// ForgetPlain has cedar-go evaluate all conditions.
+func (s *Set) ForgetPlain() {
+	for _, r := range s.cedar {
+		r.plain = nil
+	}
+}

@@ -27,8 +27,9 @@ type rule struct {
 	who, what, both, call []cond
 	// dynamic is the conditions of call as one policy; nil where there are none.
 	dynamic *cedar.Policy
-	needs   needs // of call
-	asks    needs // of both and call
+	plain   []plain // the same for flat arguments; nil where it is not for those alone
+	needs   needs   // of call
+	asks    needs   // of both and call
 	// uses are the attributes of the principal that both and call ask for; "" is what it is in.
 	uses map[string]bool
 	want wanted
@@ -64,7 +65,7 @@ func newRule(p *cedar.Policy) *rule {
 		r.want.look(n)
 	}
 	if len(nodes) > 0 {
-		r.dynamic = when(nodes...)
+		r.dynamic, r.plain = when(nodes...), plainly(nodes)
 	}
 	return r
 }

@@ -1,6 +1,9 @@
 package policy
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
@@ -16,6 +19,8 @@ type verdict struct {
 	forbids, permits []*rule
 	otherwise        Decision
 	want             wanted
+	// plain tells that flat arguments alone decide.
+	plain bool
 }
 
 // settled is a verdict for which nothing of a call is asked.
@@ -94,11 +99,16 @@ func (d *verdict) finish() *verdict {
 	if len(d.permits) > 0 {
 		d.listed = Decision{Allowed: true, Rule: d.permits[0].name}
 	}
+	d.plain = true
 	for _, list := range [...][]*rule{d.forbids, d.permits} {
 		for _, r := range list {
 			d.needs |= r.needs & needCall
 			d.want.merge(&r.want)
+			d.plain = d.plain && r.plain != nil
 		}
+	}
+	if d.plain = d.plain && !d.want.all; d.plain {
+		d.want.sorted = slices.Sorted(maps.Keys(d.want.exact))
 	}
 	return d
 }
@@ -157,12 +167,23 @@ func (r *rule) estimate(e *estimate) outcomes {
 
 // dynamic decides with the facts of a call.
 func (v *View) dynamic(d *verdict, c *class, kind Kind, f *Facts) Decision {
+	if d.plain && kind != KindResource {
+		a := flats.Get().(*flat)
+		defer a.free()
+		if a.read(f.Args, &d.want) {
+			return d.by(a)
+		}
+	}
 	return d.decide(&scene{principal: v.entity, resource: c.entity, action: actionOf(kind)}, kind, f)
 }
 
 // decide evaluates the policies that are left.
 func (d *verdict) decide(s *scene, kind Kind, f *Facts) Decision {
-	t := newTrial(s, kind, f, &d.want, d.needs)
+	return d.by(newTrial(s, kind, f, &d.want, d.needs))
+}
+
+// by decides by what the policies that are left come to.
+func (d *verdict) by(t interface{ of(r *rule) outcomes }) Decision {
 	for _, r := range d.forbids {
 		if o := t.of(r); o&(holds|errs) != 0 && o&fails == 0 {
 			return Decision{Rule: r.decider(o)}
