@@ -88,6 +88,18 @@ func (p *Principal) Key() string {
 	return keyOf(p.Tenant, p.Subject)
 }
 
+// AppendCredential appends what names the credential of the principal: that of an API key is the same when it is rotated. A
+// caller without one is named as a principal.
+func (p *Principal) AppendCredential(b []byte) []byte {
+	switch {
+	case p.proof != nil && p.proof.managed != "":
+		return append(append(b, "managed/"...), p.proof.managed...)
+	case p.proof != nil && p.proof.known != nil:
+		return append(append(b, "token/"...), p.proof.digest[:]...)
+	}
+	return append(append(b, "principal/"...), p.Key()...)
+}
+
 func keyOf(tenant, subject string) string {
 	return url.PathEscape(tenant) + "/" + url.PathEscape(subject)
 }
@@ -127,3 +139,16 @@ func same(p, q *Principal) bool {
 }
 
 func (p *proof) same(q *proof) bool { return p == q || p != nil && q != nil && *p == *q }
+
+// AppendContext appends what tells this principal, with this credential, apart from all others: answers that servers gave within
+// one of two contexts are not for the other.
+func (p *Principal) AppendContext(b []byte) []byte {
+	b = append(append(b, p.Key()...), 0)
+	switch {
+	case p.proof != nil && p.proof.digest != (digest{}):
+		return append(b, p.proof.digest[:]...)
+	case p.Method == MethodAnonymous:
+		return b
+	}
+	return append(b, p.Encode()...)
+}

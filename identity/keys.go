@@ -114,7 +114,7 @@ func (k *keys) enter(p *Principal, what, secret string) error {
 	if other := k.entries[d]; other != nil {
 		return fmt.Errorf("%s of %q is the same as that of %q", what, p.Subject, other.Subject)
 	}
-	p.proof = &proof{digest: d}
+	p.key, p.proof = keyOf(p.Tenant, p.Subject), &proof{digest: d}
 	k.entries[d] = p
 	return nil
 }

@@ -27,6 +27,7 @@ type managed struct {
 	revision int64
 	began    time.Time // the last reading
 	whole    bool      // some reading succeeded
+	trouble  trouble
 }
 
 // managedKeys are all keys.
@@ -86,7 +87,12 @@ func (m *managed) read(ctx context.Context) error {
 	return m.readLocked(ctx)
 }
 
-func (m *managed) readLocked(ctx context.Context) error {
+func (m *managed) readLocked(ctx context.Context) (err error) {
+	defer func() {
+		if m.a.ctx.Err() == nil {
+			m.trouble.note(err)
+		}
+	}()
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
 	m.began = time.Now()

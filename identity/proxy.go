@@ -72,17 +72,66 @@ func (p *proxy) speaks(h http.Header) bool {
 	return false
 }
 
+// Address is where a request comes from: behind the trusted proxy, the last address of X-Forwarded-For that is not the proxy's.
+func (v *Verifier) Address(r *Request) netip.Addr {
+	if v.proxy == nil || !v.proxy.at(r.Remote.Addr()) || !v.proxy.proves(r.Header) {
+		return r.Remote.Addr()
+	}
+	return v.proxy.forwarded(r)
+}
+
+// forwarded reads X-Forwarded-For from its end, as far as proxies wrote it.
+func (p *proxy) forwarded(r *Request) netip.Addr {
+	last := r.Remote.Addr()
+	for _, value := range slices.Backward(r.Header["X-Forwarded-For"]) {
+		for rest, more := value, true; more; {
+			text := rest
+			at := strings.LastIndexByte(rest, ',')
+			if more = at >= 0; more {
+				rest, text = rest[:at], rest[at+1:]
+			}
+			addr, ok := addressOf(strings.TrimSpace(text))
+			if !ok {
+				return last
+			}
+			if last = addr; !p.at(addr) {
+				return last
+			}
+		}
+	}
+	return last
+}
+
+// addressOf reads an address, perhaps with a port.
+func addressOf(text string) (netip.Addr, bool) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return addr.Unmap(), true
+	}
+	both, err := netip.ParseAddrPort(text)
+	return both.Addr().Unmap(), err == nil
+}
+
+// at tells whether an address is the proxy's.
+func (p *proxy) at(addr netip.Addr) bool {
+	return slices.ContainsFunc(p.networks, func(n netip.Prefix) bool { return n.Contains(addr) })
+}
+
+// proves tells whether a request has the secret of the proxy, where it has one.
+func (p *proxy) proves(h http.Header) bool {
+	if len(p.secret) == 0 {
+		return true
+	}
+	secret := h[p.secretHeader]
+	return len(secret) == 1 && subtle.ConstantTimeCompare([]byte(secret[0]), p.secret) == 1
+}
+
 // identify is the principal that the proxy vouches for; nil when it names nobody.
 func (p *proxy) identify(r *Request) (*Principal, error) {
-	from := r.Remote.Addr()
-	if !slices.ContainsFunc(p.networks, func(n netip.Prefix) bool { return n.Contains(from) }) {
+	if !p.at(r.Remote.Addr()) {
 		return nil, errs.E(op, errs.Forbidden, "only the proxy of auth.trustedProxy may say who the caller is; leave out the header %s", p.sent(r.Header))
 	}
-	if len(p.secret) > 0 {
-		secret := r.Header[p.secretHeader]
-		if len(secret) != 1 || subtle.ConstantTimeCompare([]byte(secret[0]), p.secret) != 1 {
-			return nil, errs.E(op, errs.Forbidden, "the header %s does not hold the secret of auth.trustedProxy", p.secretHeader)
-		}
+	if !p.proves(r.Header) {
+		return nil, errs.E(op, errs.Forbidden, "the header %s does not hold the secret of auth.trustedProxy", p.secretHeader)
 	}
 	if r.Header[p.subject] == nil && r.Header[p.tenant] == nil && r.Header[p.groups] == nil {
 		return nil, nil //nolint:nilnil // the proxy proved itself, and names nobody

@@ -3,9 +3,10 @@ package identity
 import (
 	"encoding/json"
 	"net"
-	"net/netip"
 	"net/url"
 	"strings"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 )
 
 // metadata are those of a protected resource (RFC 9728 section 2).
@@ -49,7 +50,7 @@ func (v *Verifier) base(r *Request) (base string, sure bool) {
 	return canonical(scheme + "://" + r.Host), isLoopback(r.Host) && r.near()
 }
 
-// isLoopback tells whether a host, perhaps with a port, is an address of this machine.
+// isLoopback is v1.LoopbackHost for a host that may have a port.
 func isLoopback(host string) bool {
 	if name, port, err := net.SplitHostPort(host); err == nil {
 		if strings.Trim(port, "0123456789") != "" {
@@ -57,9 +58,7 @@ func isLoopback(host string) bool {
 		}
 		host = name
 	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	ip, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && ip.IsLoopback()
+	return v1.LoopbackHost(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
 }
 
 // canonical is the one spelling of a URL (MCP authorization, "Canonical Server URI"): scheme and host in lower case, no port that

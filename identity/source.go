@@ -47,6 +47,7 @@ type source struct {
 	began    time.Time     // the last fetch
 	asked    time.Time     // of the last fetch that an unknown key asked for
 	err      error         // of the last fetch
+	trouble  trouble
 	finding  chan struct{} // as running, of metadata
 	provider *provider
 	read     time.Time // when the metadata were
@@ -213,6 +214,7 @@ func (s *source) load() {
 	s.running = nil
 	changed := (err == nil) != (s.err == nil)
 	s.err = err
+	s.trouble.note(err)
 	if err != nil {
 		s.due.Store(now.Add(failedEvery).UnixNano())
 		if (changed || s.known.Load() == nil) && s.a.ctx.Err() == nil {

@@ -171,6 +171,7 @@ func TestRefused(t *testing.T) {
 		{"HMAC with the public key", confused(t, i, pemOf), "no JWT that is signed with an asymmetric algorithm"},
 		{"HMAC with the JWK", confused(t, i, jwkOf), "no JWT that is signed with an asymmetric algorithm"},
 		{"empty signature", cut(i.Token("alice", resource, nil)), "signature is wrong"},
+		{"signature with bits that say nothing", varied(i.Token("alice", resource, nil)), "not in the one form of base64url"},
 		{"claims changed", forged(i.Token("alice", resource, nil)), "signature is wrong"},
 		{"two tokens in one", i.Token("alice", resource, nil) + "." + i.Token("bob", resource, nil), "neither a JWT nor an API key"},
 		{"no token at all", "nonsense", "neither a JWT nor an API key"},
@@ -242,6 +243,13 @@ func confused(t *testing.T, i *testenv.Issuer, secret func(*testenv.IssuerKey) [
 }
 
 func cut(token string) string { return token[:strings.LastIndexByte(token, '.')+1] }
+
+// varied is the token with a signature of the same bytes, written otherwise.
+func varied(token string) string {
+	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	last := len(token) - 1
+	return token[:last] + string(digits[strings.IndexByte(digits, token[last])+1])
+}
 
 func forged(token string) string {
 	parts := strings.Split(token, ".")

@@ -84,6 +84,15 @@ func (t *tokens) find(token string) *known {
 	return k
 }
 
+// shown is the token of a header value as nearly all send it, if it is known: what is well-formed was looked at then.
+func (t *tokens) shown(value string) *known {
+	const scheme = "Bearer "
+	if len(value) <= len(scheme) || value[:len(scheme)] != scheme {
+		return nil
+	}
+	return t.find(value[len(scheme):])
+}
+
 // add keeps a token.
 func (t *tokens) add(k *known) {
 	s, h := t.shard(k.token)

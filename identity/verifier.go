@@ -46,6 +46,9 @@ func (v *Verifier) Identify(ctx context.Context, r *Request) (*Principal, error)
 		}
 	}
 	if len(values) == 1 {
+		if k := v.tokens.shown(values[0]); k != nil {
+			return v.token(ctx, k, r)
+		}
 		token, ok := bearer(values[0])
 		if !ok && len(values[0]) > maxToken {
 			return v.stranger("the Authorization header is too large: %d bytes, where tokens have at most %d", len(values[0]), maxToken)
@@ -66,7 +69,7 @@ func (v *Verifier) Identify(ctx context.Context, r *Request) (*Principal, error)
 
 // bearer finds whose token it is (RFC 6750 section 2.1).
 func (v *Verifier) bearer(ctx context.Context, token string, r *Request) (*Principal, error) {
-	if k := v.tokens.find(token); k != nil {
+	if k := v.tokens.find(token); k != nil { // the header was not as it mostly is
 		return v.token(ctx, k, r)
 	}
 	digest := digestOf(token)

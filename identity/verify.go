@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"maps"
@@ -101,6 +102,9 @@ func (v *Verifier) stands(ctx context.Context, k *known, r *Request) (*Principal
 func (v *Verifier) verify(ctx context.Context, token string, d digest) (*known, error) {
 	if strings.Count(token, ".") == 2 {
 		if jws, err := jose.ParseSignedCompact(token, algorithms); err == nil {
+			if !canonicalSignature(token) {
+				return nil, errors.New("its signature is not in the one form of base64url that it has")
+			}
 			return v.verifyJWT(ctx, token, d, jws)
 		} else if strings.HasPrefix(token, "ey") { // {" in base64url: no opaque token looks so by chance
 			return nil, errors.New("it is no JWT that is signed with an asymmetric algorithm")
@@ -122,6 +126,13 @@ func (v *Verifier) verify(ctx context.Context, token string, d digest) (*known, 
 	}
 	k.standing.Store(st)
 	return k, nil
+}
+
+// canonicalSignature tells whether the signature of a JWT has no bits that say nothing: with those one token would be many, and who
+// has ended one would not have ended the others.
+func canonicalSignature(token string) bool {
+	_, err := base64.RawURLEncoding.Strict().DecodeString(token[strings.LastIndexByte(token, '.')+1:])
+	return err == nil
 }
 
 // opaque is the issuer that is asked about tokens that do not tell whose they are: the one that is asked about no others, or the

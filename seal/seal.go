@@ -17,6 +17,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -106,6 +107,9 @@ func weak(raw []byte) bool {
 	}
 	return distinct < 8
 }
+
+// Newest names the key that seals now. The name tells nothing of the key, and is in all that it seals.
+func (r *Ring) Newest() string { return hex.EncodeToString(r.keys[0].id[:]) }
 
 // Derive returns a secret of 32 bytes for another purpose from each key, newest first (HKDF-SHA256, RFC 5869): replicas with the
 // same keys have the same, and it changes with them. It is not for the hot path.

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -128,6 +129,9 @@ func (f *File) StateDir() (string, error) {
 	}
 	return dir, nil
 }
+
+// References are the files that values of the configuration referred to when it was last loaded.
+func (f *File) References() []string { return slices.Clone(f.lastState().references) }
 
 func (f *File) setLast(s state) {
 	f.mu.Lock()
