@@ -20,6 +20,9 @@ func (v *visit) batch(ctx context.Context, s *session) error {
 	if e != nil {
 		return scanError(e)
 	}
+	if len(spans) > 0 {
+		v.x.Split()
+	}
 	out := &batchWriter{outer: &v.sink, most: int(c.Messages.MaxBytes)}
 	var wg sync.WaitGroup
 	gate := make(chan struct{}, batchParallel)

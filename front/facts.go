@@ -226,6 +226,24 @@ func (h *Handler) endSession(ctx context.Context, s *session) error {
 	return h.tell(ctx, s, toldEnded, "")
 }
 
+// lost ends a session that a server has lost, everywhere: whoever is told so must not be served in it again as if nothing were
+// missing. What is under way in it here may end by itself.
+func (h *Handler) lost(ctx context.Context, s *session) {
+	h.sessions.end(s)
+	err := h.keep(ctx, s, factEnded, "1")
+	if err == nil {
+		err = h.tell(ctx, s, toldEnded, "")
+	}
+	if err != nil {
+		h.o.Log.Warn("other replicas were not told that a session is over", "error", err)
+	}
+}
+
+// ended counts a session that is over.
+func (h *Handler) ended(s *session, reason string) {
+	h.o.Metrics.SessionEnded(s.version, reason, time.Since(s.born))
+}
+
 // over ends what this replica has of a session.
 func (h *Handler) over(s *session) {
 	h.sessions.end(s)

@@ -35,6 +35,8 @@ type Options struct {
 	Ring *seal.Ring
 	// Loopback says that the listener is reachable from this machine only.
 	Loopback bool
+	// Leaving is true once connections are to end with the next answer on them; nil for never.
+	Leaving *atomic.Bool
 	// Life ends when calls are cut off that outlived their client; its cause is told to the clients that are still there.
 	Life context.Context //nolint:containedctx // the parent of calls that do not end with their connection
 }
@@ -171,7 +173,7 @@ func resourceOf(u *url.URL, d door) string {
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := h.pool.Get().(*visit)
-	v.h = h
+	v.h, v.sink.leaving, v.sink.every = h, h.o.Leaving, h.keepAlive()
 	v.sink.open(w)
 	h.serve(v, w, r)
 	after, streaming := v.after, v.sink.streaming
@@ -181,12 +183,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.pool.Put(v)
 	}
 	if after != nil {
-		out := new(sink)
+		out := &sink{every: h.keepAlive()}
 		out.open(w)
 		out.streaming = streaming
 		defer out.close() // also where it panics: its timer must not write to a connection that is gone
 		after(out)
 	}
+}
+
+func (h *Handler) keepAlive() time.Duration {
+	return time.Duration(h.o.Gateway.Plan().Config.KeepAlive)
 }
 
 func (h *Handler) serve(v *visit, w http.ResponseWriter, r *http.Request) {
@@ -293,6 +299,8 @@ func (v *visit) refuse(err error) {
 		e = errs.Of(unrecorded)
 		status = e.Kind.HTTP()
 	}
+	v.sink.limits(&v.x)
+	v.sink.timing(&v.x)
 	v.sink.fail(id, e, status, v.challenge(err))
 }
 
@@ -306,6 +314,8 @@ func (v *visit) reply(status int) error {
 	if err := v.record(status, v.x.Out.Len(), nil); err != nil {
 		return err
 	}
+	v.sink.limits(&v.x)
+	v.sink.timing(&v.x)
 	v.sink.answer(&v.x.Out, status)
 	return nil
 }
@@ -479,6 +489,7 @@ func tooLarge(most int64) error {
 // respond serves a modern exchange and writes its answer.
 func (v *visit) respond(ctx context.Context) error {
 	x := &v.x
+	v.sink.promise(&x.In)
 	if err := v.h.o.Gateway.Serve(ctx, x); err != nil {
 		return err
 	}

@@ -51,18 +51,13 @@ func hostAllowed(host *url.URL, c *v1.Config) bool {
 		return false
 	}
 	name := host.Hostname()
-	if isLoopback(name) || slices.ContainsFunc(c.AllowedHosts, func(allowed string) bool {
+	if v1.LoopbackHost(name) || slices.ContainsFunc(c.AllowedHosts, func(allowed string) bool {
 		return strings.EqualFold(allowed, host.Host) || strings.EqualFold(strings.Trim(allowed, "[]"), name)
 	}) {
 		return true
 	}
 	u, err := url.Parse(c.PublicURL)
 	return err == nil && u.Host != "" && strings.EqualFold(u.Hostname(), name)
-}
-
-func isLoopback(name string) bool {
-	ip, err := netip.ParseAddr(name)
-	return strings.EqualFold(name, "localhost") || err == nil && ip.IsLoopback()
 }
 
 func originAllowed(origin string, c *v1.Config) bool {
@@ -73,7 +68,7 @@ func originAllowed(origin string, c *v1.Config) bool {
 	if err != nil || parseHost(u.Host) == nil || u.Scheme != "http" && u.Scheme != "https" || !strings.EqualFold(origin, u.Scheme+"://"+u.Host) {
 		return false
 	}
-	if isLoopback(u.Hostname()) {
+	if v1.LoopbackHost(u.Hostname()) {
 		return true
 	}
 	p, err := url.Parse(c.PublicURL)

@@ -37,7 +37,7 @@ func (v *visit) inSession(ctx context.Context, s *session) error {
 // message serves one message of a session. ctx is that of the connection, or of the stream, that it came on.
 func (v *visit) message(ctx context.Context, s *session) error {
 	x := &v.x
-	x.Within = s.key
+	x.Within, x.Protocol = s.key, s.version
 	switch x.In.Kind {
 	case mcp.KindNotification:
 		if x.In.Method == mcp.MethodCancelled {
@@ -74,12 +74,16 @@ func (v *visit) request(client context.Context, s *session) error {
 		return errs.E("front", errs.BadRequest, "initialize inside a session; send it without Mcp-Session-Id to open another")
 	case mcp.MethodPing:
 		return v.local(emptyObject)
-	case mcp.MethodSetLevel:
+	case mcp.MethodSetLevel, mcp.MethodResourcesUnsubscribe:
+		if err := v.h.o.Gateway.Meter(client, x); err != nil {
+			return err
+		}
+		if x.In.Method == mcp.MethodResourcesUnsubscribe {
+			return v.unsubscribe(client, s)
+		}
 		return v.setLevel(client, s)
 	case mcp.MethodResourcesSubscribe:
 		return v.subscribe(client, s)
-	case mcp.MethodResourcesUnsubscribe:
-		return v.unsubscribe(client, s)
 	}
 	if facts := x.In.Method.Facts(); !facts.Legacy || (facts.Tasks && !mcp.HasTasks(s.version)) {
 		name, _ := mcp.Text(x.In.Body, x.In.MethodText, nil)
@@ -100,6 +104,10 @@ func (v *visit) request(client context.Context, s *session) error {
 	}
 	defer v.h.running.remove(s.id, id)
 	if err := v.converse(ctx, client, s); err != nil {
+		if errs.Of(err).Kind == errs.SessionNotFound {
+			v.h.lost(ctx, s)
+			v.h.ended(s, "server")
+		}
 		return err
 	}
 	legacyAnswer(x)

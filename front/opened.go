@@ -73,6 +73,22 @@ func (c *openedCache) find(id sessionID) *session {
 	return c.ids[id]
 }
 
+// count is how many sessions are neither over nor expired, of those that are remembered.
+func (c *openedCache) count(ended func(sessionID) bool) (n int) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	now := time.Now()
+	for id, s := range c.ids {
+		if now.Before(s.expires) && !ended(id) {
+			n++
+		}
+	}
+	return n
+}
+
+// Sessions is how many sessions of legacy clients this replica serves: those it knows of its latest ones, and those in a stream.
+func (h *Handler) Sessions() int { return h.opened.count(h.sessions.ended) + h.streams.len() }
+
 type callKey struct {
 	session sessionID
 	id      string // raw JSON

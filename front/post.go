@@ -101,6 +101,12 @@ type streamTable struct {
 	m  map[streamHandle]*stream
 }
 
+func (t *streamTable) len() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.m)
+}
+
 func (t *streamTable) add(st *stream) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/internal/trace"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/upstream"
 )
@@ -44,6 +45,7 @@ type demand struct {
 // when the client's connection does.
 func (v *visit) converse(ctx, client context.Context, s *session) error {
 	gw := v.h.o.Gateway
+	v.sink.promise(&v.x.In)
 	err := gw.Serve(ctx, &v.x)
 	for n := 0; err == nil && asksBack(&v.x.Out); n++ {
 		var d *demand
@@ -162,7 +164,7 @@ func (s *session) elicitation(params []byte) []byte {
 }
 
 // ask puts the questions to the client and waits for the answers.
-func (v *visit) ask(ctx, client context.Context, s *session, all []question) ([]upstream.Answer, error) {
+func (v *visit) ask(ctx, client context.Context, s *session, all []question) (answers []upstream.Answer, err error) {
 	c := v.x.Plan().Config.Questions
 	limit := time.Duration(c.Timeout)
 	r, err := v.h.asked.open(s, all, c)
@@ -170,6 +172,8 @@ func (v *visit) ask(ctx, client context.Context, s *session, all []question) ([]
 		return nil, err
 	}
 	defer v.h.asked.close(r)
+	noted := v.noteQuestions(all)
+	defer func() { v.noteAnswers(noted, err) }()
 	for i := range all {
 		all[i].id = v.sealQuestion(s, r.handle, i, all[i].kind, limit)
 		if err := v.put(client, &all[i]); err != nil {
@@ -195,6 +199,65 @@ func (v *visit) ask(ctx, client context.Context, s *session, all []question) ([]
 	}
 	v.takeBack(all, r, err)
 	return nil, err
+}
+
+// noteQuestions notes for the trace of the request that its client is asked, and has the questions tell of that trace.
+func (v *visit) noteQuestions(all []question) []*trace.Attempt {
+	record := v.x.Trace()
+	if record == nil {
+		return nil
+	}
+	noted := make([]*trace.Attempt, len(all))
+	for i := range all {
+		a := record.Attempt()
+		if noted[i] = a; a == nil {
+			continue
+		}
+		if a.Asked = all[i].kind.String(); a.Told() {
+			all[i].params = traced(all[i].params, a)
+		}
+	}
+	return noted
+}
+
+func (v *visit) noteAnswers(noted []*trace.Attempt, err error) {
+	failed := ""
+	if err != nil {
+		failed = errs.Of(err).Kind.Outcome()
+	}
+	for _, a := range noted {
+		a.Ended(failed)
+	}
+}
+
+// traced puts the trace context into params._meta, in place of one that the server put there.
+func traced(params []byte, a *trace.Attempt) []byte {
+	if params == nil {
+		params = emptyObject
+	}
+	all := mcp.Span{End: int32(len(params))}
+	meta, err := mcp.Lookup(params, all, "_meta")
+	members := append(a.AppendParent([]byte(`"traceparent":"`)), '"')
+	if a.State != "" {
+		members = mcp.AppendString(append(members, `,"tracestate":`...), a.State)
+	}
+	var e mcp.Edits
+	switch {
+	case err != nil || meta.Present() && meta.Of(params)[0] != '{':
+		return params
+	case !meta.Present():
+		e.Insert(params, all, append(append([]byte(`"_meta":{`), members...), '}'))
+		return e.Append(nil, params)
+	}
+	for _, key := range [...]string{"traceparent", "tracestate"} {
+		was, twice := mcp.Lookup(params, meta.Span, key)
+		if twice != nil {
+			return params
+		}
+		e.Remove(params, was)
+	}
+	e.Insert(params, meta.Span, members)
+	return e.Append(nil, params)
 }
 
 // whyOver says why nobody waits for the answers any more.

@@ -32,6 +32,7 @@ type session struct {
 	capabilities []byte // raw ClientCapabilities; nil when the client declared none
 	key          string // names it
 	own          string // names it at servers, when they may ask it something; empty when it may be one with others of its principal
+	born         time.Time
 	expires      time.Time
 
 	local               bool   // held by a stream of this replica, so that no other has to know of it
@@ -63,6 +64,7 @@ func (v *visit) initialize(r *http.Request) error {
 		return err
 	}
 	v.h.opened.put(token, s) // no other replica can know anything of it yet
+	v.sink.limits(&v.x)
 	v.sink.answer(&v.x.Out, http.StatusOK)
 	return nil
 }
@@ -103,12 +105,13 @@ func (v *visit) newSession(version string) *session {
 	in := &v.x.In
 	s := &session{
 		version: version, capabilities: declared(in.Get(mcp.KeyCapabilities).Of(in.Body)),
+		born:      time.Now(),
 		expires:   time.Now().Add(time.Duration(v.x.Plan().Config.Sessions.TTL)),
 		principal: v.x.Principal.Key(), endpoint: v.x.Endpoint,
 	}
 	rand.Read(s.id[:])
 	s.name()
-	v.x.Within = s.key
+	v.x.Within, v.x.Protocol = s.key, version
 	if info := in.Get(mcp.KeyClientInfo).Of(in.Body); len(info) > 0 && len(info) <= infoMost && info[0] == '{' {
 		s.info = bytes.Clone(info)
 	}
@@ -164,7 +167,7 @@ func (v *visit) openSession(r *http.Request) (*session, error) {
 	if v.h.sessions.ended(s.id) {
 		return nil, v.noSession()
 	}
-	v.x.Within = s.key
+	v.x.Within, v.x.Protocol = s.key, s.version
 	return s, nil
 }
 
@@ -182,6 +185,7 @@ func (v *visit) unseal(ring *seal.Ring, token string) *session {
 	s := &session{ring: ring, principal: v.x.Principal.Key(), endpoint: v.x.Endpoint}
 	copy(s.id[:], payload)
 	s.expires = time.Unix(0, int64(binary.BigEndian.Uint64(payload[idLen:])))
+	s.born = s.expires.Add(-time.Duration(v.x.Plan().Config.Sessions.TTL)) // as it was made, unless that has changed since
 	version, rest, _ := bytes.Cut(payload[idLen+8:], []byte{0})
 	if s.version = string(version); !mcp.Known(s.version) {
 		return nil
@@ -208,6 +212,7 @@ func (v *visit) endSession(r *http.Request) error {
 	if err := v.h.endSession(r.Context(), s); err != nil {
 		return err
 	}
+	v.h.ended(s, "client")
 	if err := v.record(http.StatusNoContent, 0, nil); err != nil {
 		return err
 	}

@@ -10,11 +10,12 @@ import (
 
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/gateway"
+	"github.com/toolcrib/toolcrib/internal/trace"
 	"github.com/toolcrib/toolcrib/mcp"
 )
 
-// keepAlive is how long a client may hear nothing before it gets a comment line, so that nothing between takes the
-// connection for dead: for modern clients a broken connection cancels the call.
+// keepAlive is how long a client may hear nothing before it gets a comment line or progress, so that nothing between takes the
+// connection for dead: for modern clients a broken connection cancels the call. The configuration may say otherwise.
 const keepAlive = 15 * time.Second
 
 // gather is the size up to which an answer is put together in one buffer, to leave in one write.
@@ -25,16 +26,18 @@ var (
 	streamType = []string{"text/event-stream"}
 	noCache    = []string{"no-cache, no-store"}
 	noBuffer   = []string{"no"}
+	closing    = []string{"close"}
 )
 
 // sink is where what goes to the client is written: one JSON body, or events once something was to be said before the answer.
-// Its timer watches over the connection: it keeps a silent one alive, and gives a client that does not send or read a time
-// limit. So a request that goes well pays for one timer and no deadline.
+// Its timer watches over the connection: it keeps a silent one alive, gives a client that does not send a time limit, and cuts
+// off one that has read nothing from one tick to the next. So a request that goes well pays for one timer and no deadline.
 type sink struct {
 	mu        sync.Mutex // held while something is written
 	w         http.ResponseWriter
 	streaming bool
 	closed    bool
+	leaving   *atomic.Bool // nil for never
 	buf       []byte
 	segs      [][]byte
 
@@ -42,7 +45,14 @@ type sink struct {
 	watch   sync.Mutex   // held by the timer's function as long as it runs
 	over    bool         // the request is
 	hurried bool         // a deadline was set
+	stuck   bool         // something was being written at the last tick
+	was     uint64       // what written was then
 	allow   atomic.Int64 // nanoseconds for the body to arrive; 0 when it has
+	written atomic.Uint64
+
+	every  time.Duration // as keepAlive; 0 for that
+	silent bool          // something else keeps the connection alive: only progress is told
+	pulse
 }
 
 // deadlines are what the response writer of net/http has.
@@ -52,13 +62,15 @@ type deadlines interface {
 }
 
 func (s *sink) open(w http.ResponseWriter) {
-	s.w, s.streaming, s.closed, s.over, s.hurried = w, false, false, false, false
+	s.w, s.streaming, s.closed, s.over, s.hurried, s.stuck = w, false, false, false, false, false
 	s.allow.Store(0)
 	if s.timer == nil {
-		s.timer = time.AfterFunc(keepAlive, s.tick)
+		s.watch.Lock() // the timer's function reads it
+		s.timer = time.AfterFunc(s.interval(), s.tick)
+		s.watch.Unlock()
 		return
 	}
-	s.timer.Reset(keepAlive)
+	s.timer.Reset(s.interval())
 }
 
 // close ends the use of the response writer; it tells whether the sink may be used again.
@@ -72,6 +84,7 @@ func (s *sink) close() bool {
 	defer s.mu.Unlock()
 	s.closed = true
 	s.w = nil
+	s.pulse = pulse{token: s.token[:0]}
 	clear(s.segs)
 	if cap(s.buf) > 64<<10 {
 		s.buf = nil
@@ -86,7 +99,7 @@ func (s *sink) tick() {
 	if s.over {
 		return
 	}
-	defer s.timer.Reset(keepAlive)
+	defer s.timer.Reset(s.interval())
 	d, ok := s.w.(deadlines)
 	if allow := s.allow.Load(); allow > 0 {
 		if ok && !s.hurried {
@@ -94,16 +107,35 @@ func (s *sink) tick() {
 		}
 		return
 	}
+	if !s.mu.TryLock() {
+		if ok && s.stalled() {
+			s.hurried = d.SetWriteDeadline(time.Now()) == nil || s.hurried
+		}
+		return
+	}
+	defer s.mu.Unlock()
+	s.stuck = false
 	if ok {
 		s.hurried = d.SetWriteDeadline(time.Now().Add(writeTime)) == nil || s.hurried
 	}
-	if !s.mu.TryLock() {
-		return // something is being written, within that deadline now
+	switch {
+	case len(s.token) > 0:
+		s.stream()
+		s.buf = mcp.AppendEvent(s.buf[:0], s.beat())
+		s.write(s.buf)
+	case !s.silent:
+		s.stream()
+		s.write(comment)
 	}
-	defer s.mu.Unlock()
-	s.stream()
-	s.write(comment)
 	s.unhurry()
+}
+
+// stalled tells whether the client has taken nothing since the last tick of what was being written then; the caller holds watch.
+func (s *sink) stalled() bool {
+	n := s.written.Load()
+	still := s.stuck && s.was == n
+	s.stuck, s.was = true, n
+	return still
 }
 
 // unhurry takes deadlines back, so that the next request on the connection does not meet them; the caller holds watch.
@@ -128,13 +160,22 @@ func (s *sink) arrived() {
 // comment is an empty one (SSE).
 var comment = []byte(":\n\n")
 
+// head is the header of an answer that begins now; the caller holds the lock.
+func (s *sink) head() http.Header {
+	h := s.w.Header()
+	if s.leaving != nil && s.leaving.Load() {
+		h["Connection"] = closing
+	}
+	return h
+}
+
 // stream turns the answer into an event stream; the caller holds the lock.
 func (s *sink) stream() {
 	if s.streaming {
 		return
 	}
 	s.streaming = true
-	h := s.w.Header()
+	h := s.head()
 	h["Content-Type"] = streamType
 	h["Cache-Control"] = noCache
 	h["X-Accel-Buffering"] = noBuffer
@@ -155,11 +196,54 @@ func (s *sink) header(name, value string) {
 	s.w.Header().Set(name, value)
 }
 
-// writeTime is how long a client may leave what it is sent unread.
+// limits sets the headers of limits, unless it is too late for that.
+func (s *sink) limits(x *gateway.Exchange) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.streaming {
+		x.LimitHeaders(s.w.Header())
+	}
+}
+
+// timing tells a caller who asked for it where the time went: in a header, or in a trailer where the answer has begun.
+func (s *sink) timing(x *gateway.Exchange) {
+	text := x.Timing()
+	if text == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+	case s.streaming:
+		s.w.Header()[http.TrailerPrefix+trace.HeaderTiming] = []string{string(text)}
+	default:
+		s.w.Header()[trace.HeaderTiming] = []string{string(text)}
+	}
+}
+
+// writeTime is how long a client that hears nothing may leave what keeps it alive unread.
 const writeTime = 30 * time.Second
 
+// piece is what a client must take from one tick to the next, not to be taken for one that has stalled.
+const piece = 256 << 10
+
+// put writes in pieces, so that it shows how a client that reads slowly goes on.
+func (s *sink) put(b []byte) error {
+	for {
+		n := min(len(b), piece)
+		if _, err := s.w.Write(b[:n]); err != nil {
+			return err
+		}
+		s.written.Add(1)
+		if b = b[n:]; len(b) == 0 {
+			return nil
+		}
+	}
+}
+
 func (s *sink) write(b []byte) {
-	if _, err := s.w.Write(b); err != nil {
+	if s.put(b) != nil {
 		return // the client is gone; its context says so to whoever works for it
 	}
 	if f, ok := s.w.(http.Flusher); ok {
@@ -171,12 +255,12 @@ func (s *sink) write(b []byte) {
 func (s *sink) notify(n *mcp.Raw) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed || !s.goesOn(n) {
 		return
 	}
 	s.stream()
 	s.event(n)
-	s.timer.Reset(keepAlive)
+	s.timer.Reset(s.interval())
 }
 
 func (s *sink) event(n *mcp.Raw) {
@@ -194,7 +278,7 @@ func (s *sink) raw(events []byte) {
 	}
 	s.stream()
 	s.write(events)
-	s.timer.Reset(keepAlive)
+	s.timer.Reset(s.interval())
 }
 
 var errLeft = errors.New("the client has left")
@@ -208,10 +292,10 @@ func (s *sink) tell(message []byte) error {
 	}
 	s.stream()
 	s.buf = mcp.AppendEvent(s.buf[:0], message)
-	if _, err := s.w.Write(s.buf); err != nil {
+	if err := s.put(s.buf); err != nil {
 		return err
 	}
-	s.timer.Reset(keepAlive)
+	s.timer.Reset(s.interval())
 	switch f := s.w.(type) {
 	case interface{ FlushError() error }:
 		return f.FlushError()
@@ -232,7 +316,7 @@ func (s *sink) tellChanges(w *gateway.Watch, id []byte) {
 	s.buf = w.Append(s.buf[:0], id)
 	if len(s.buf) > 0 {
 		s.write(s.buf)
-		s.timer.Reset(keepAlive)
+		s.timer.Reset(s.interval())
 	}
 	if cap(s.buf) > slimBuffer {
 		s.buf = nil
@@ -246,11 +330,12 @@ const slimBuffer = 1 << 10
 func (s *sink) answer(a *mcp.Raw, status int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.token = s.token[:0]
 	if s.streaming {
 		s.event(a)
 		return
 	}
-	h := s.w.Header()
+	h := s.head()
 	h["Content-Type"] = jsonType
 	h["Content-Length"] = []string{strconv.Itoa(a.Len())}
 	s.w.WriteHeader(status)
@@ -260,11 +345,11 @@ func (s *sink) answer(a *mcp.Raw, status int) {
 		for _, seg := range s.segs {
 			s.buf = append(s.buf, seg...)
 		}
-		_, _ = s.w.Write(s.buf) // a client that is gone needs no answer
+		_ = s.put(s.buf) // a client that is gone needs no answer
 		return
 	}
 	for _, seg := range s.segs {
-		if _, err := s.w.Write(seg); err != nil {
+		if s.put(seg) != nil {
 			return
 		}
 	}
@@ -275,6 +360,7 @@ func (s *sink) status(code int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.streaming {
+		s.head()
 		s.w.WriteHeader(code)
 	}
 }
@@ -284,18 +370,19 @@ func (s *sink) fail(id []byte, e *errs.Error, status int, challenge []string) {
 	body := errorBody(id, e)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.token = s.token[:0]
 	if s.streaming {
 		s.buf = mcp.AppendEvent(s.buf[:0], body)
 		s.write(s.buf)
 		return
 	}
-	h := s.w.Header()
+	h := s.head()
 	h["Content-Type"] = jsonType
 	if challenge != nil {
 		h["Www-Authenticate"] = challenge
 	}
 	if e.RetryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(int(e.RetryAfter/time.Second)+1))
+		h.Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
 	}
 	s.w.WriteHeader(status)
 	_, _ = s.w.Write(body)

@@ -37,7 +37,8 @@ type stream struct {
 
 	mu      sync.Mutex
 	over    bool
-	session *session // nil before initialize
+	leaving chan struct{} // closed once nothing runs; nil as long as the stream may stay
+	session *session      // nil before initialize
 	calls   map[*streamCall]struct{}
 	running sync.WaitGroup
 
@@ -107,8 +108,11 @@ func (st *stream) serve() {
 		st.recordEnd()
 	case <-timer.C:
 	case <-st.h.draining:
-		st.shut()
-		st.running.Wait() // what runs may finish, and its questions be answered
+		select {
+		case <-st.finished():
+		case <-st.ctx.Done():
+			st.recordEnd()
+		}
 	}
 	st.h.streams.remove(st.handle)
 	st.shut()
@@ -116,6 +120,7 @@ func (st *stream) serve() {
 	st.running.Wait()
 	st.watching.Wait()
 	if st.session != nil {
+		st.h.ended(st.session, "stream")
 		st.h.sessions.forget(st.session.id)
 		st.h.o.Gateway.Leave(st.session.own, st.session.key)
 	}
@@ -125,6 +130,24 @@ func (st *stream) serve() {
 func (st *stream) recordEnd() {
 	if e, ok := errors.AsType[*errs.Error](context.Cause(st.ctx)); ok {
 		st.h.o.Gateway.RecordEnd(st.who, st.request.Remote, st.request.Path, e)
+	}
+}
+
+// finished is closed once nothing runs on the stream, which takes no further requests then. What runs may finish, and its questions be
+// answered; until then the client can ask for more, as it cannot move.
+func (st *stream) finished() <-chan struct{} {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.leaving = make(chan struct{})
+	st.leaveIdle()
+	return st.leaving
+}
+
+// leaveIdle ends a stream that is to end, once nothing runs on it. The caller holds the lock.
+func (st *stream) leaveIdle() {
+	if st.leaving != nil && !st.over && len(st.calls) == 0 {
+		st.over = true
+		close(st.leaving)
 	}
 }
 
@@ -169,9 +192,9 @@ func (st *stream) take(ctx context.Context, body []byte) error {
 // exchange serves one message as an exchange of its own, by the plan and the keys of now.
 func (st *stream) exchange(ctx context.Context, v *visit, w *streamCall) error {
 	v.x.Header, v.x.Request, v.x.Endpoint, v.x.HTTPMethod = st.request.Header, st.request, st.endpoint, http.MethodPost
+	v.sink.every, v.sink.silent = st.h.keepAlive(), true // the stream as a whole is kept alive
 	v.sink.open(w)
 	defer v.sink.close()
-	v.sink.timer.Stop() // the stream as a whole is kept alive
 	v.sink.streaming = true
 	err := st.walk(ctx, v)
 	if err != nil && (v.x.In.Kind == mcp.KindRequest || v.x.In.Kind == mcp.KindBatch) {
@@ -295,6 +318,7 @@ func (st *stream) done(c *streamCall) {
 	c.end(nil)
 	st.mu.Lock()
 	delete(st.calls, c)
+	st.leaveIdle()
 	st.mu.Unlock()
 	st.running.Done()
 }

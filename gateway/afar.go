@@ -50,7 +50,7 @@ func (f *family) openAfar(c caller, lease string) *watched {
 	p := newWatched(f.plan, f.all)
 	p.family = f
 	p.server = upstream.Afar(f.plan.Spec, upstream.Options{
-		Name: f.plan.Name, Log: g.o.Log,
+		Name: f.plan.Name, Log: g.o.Log.With("component", "upstream"),
 		Noticed:    func(n *mcp.Raw) { g.hub.noticed(p, n) },
 		WatchBegan: func(upstream.Lists) { g.hub.began(p, 0) },
 	}, func(ctx context.Context, wish upstream.Wish, began func(upstream.Wish), told func(*mcp.Raw)) error {

@@ -34,6 +34,7 @@ func (g *Gateway) Record(x *Exchange, a Answered) error {
 		return nil
 	}
 	x.recorded = true
+	x.notes.Mark("record")
 	r := audit.Record{Time: x.started, BytesIn: len(x.In.Body), BytesOut: a.Bytes, Status: a.Status}
 	if r.Time.IsZero() {
 		r.Time = time.Now()
@@ -59,41 +60,22 @@ func (x *Exchange) recordCaller(r *audit.Record) {
 	if p := x.Principal; p != nil {
 		r.Subject, r.Tenant, r.Groups, r.Issuer, r.OAuthClient, r.Method = p.Subject, p.Tenant, p.Groups, p.Issuer, p.Client, string(p.Method)
 	}
-	info := x.Client.Info
-	if x.In.Kind == mcp.KindRequest {
-		if own := x.In.GetMeta(mcp.MetaClientInfo).Of(x.In.Body); own != nil {
-			info = own
-		} else if x.In.Method == mcp.MethodInitialize {
-			info = x.In.Get(mcp.KeyClientInfo).Of(x.In.Body)
-		}
-	}
-	if len(info) > 0 && info[0] == '{' {
+	if info := x.clientInfo(); len(info) > 0 && info[0] == '{' {
 		r.Client, r.ClientVer = textAt(info, "name"), textAt(info, "version")
 	}
-	r.Trace = x.trace()
+	r.Trace = x.TraceID()
 }
 
-// trace is the id of the trace that the request belongs to (W3C Trace Context): of _meta, else of the header.
-func (x *Exchange) trace() string {
-	parent := ""
+// clientInfo is what the client says of itself, raw.
+func (x *Exchange) clientInfo() []byte {
 	if x.In.Kind == mcp.KindRequest {
-		if t, ok := mcp.Text(x.In.Body, x.In.GetMeta(mcp.MetaTraceparent), nil); ok {
-			parent = string(t)
+		if own := x.In.GetMeta(mcp.MetaClientInfo).Of(x.In.Body); own != nil {
+			return own
+		} else if x.In.Method == mcp.MethodInitialize {
+			return x.In.Get(mcp.KeyClientInfo).Of(x.In.Body)
 		}
 	}
-	if h := x.Header["Traceparent"]; parent == "" && len(h) == 1 {
-		parent = h[0]
-	}
-	const at, size = 3, 32
-	if len(parent) < at+size+1 || parent[at-1] != '-' || parent[at+size] != '-' {
-		return ""
-	}
-	for _, c := range parent[at : at+size] {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return ""
-		}
-	}
-	return parent[at : at+size]
+	return x.Client.Info
 }
 
 // recordAsked tells what was asked for.
@@ -113,6 +95,9 @@ func (x *Exchange) recordAsked(r *audit.Record) {
 	}
 	if x.member != nil {
 		r.Server = x.member.Name
+	}
+	if x.diverted != "" {
+		r.Facts = append(r.Facts, audit.Fact{Name: "in_place_of", JSON: string(mcp.AppendString(nil, x.diverted))})
 	}
 	if x.at != nil {
 		r.Toolset = x.at.toolset
@@ -167,7 +152,7 @@ func (g *Gateway) RecordEnd(p *identity.Principal, remote netip.AddrPort, path s
 		decision = audit.Undecided
 	}
 	_ = g.o.Audit.Write(&audit.Record{ // nobody waits for an answer
-		Time: time.Now(), Operation: "stream/end", Address: remote, Endpoint: path,
+		Time: time.Now(), Operation: audit.StreamEnd, Address: remote, Endpoint: path,
 		Subject: p.Subject, Tenant: p.Tenant, Groups: p.Groups, Issuer: p.Issuer, OAuthClient: p.Client, Method: string(p.Method),
 		Decision: decision, Rule: "looked at again while the stream was open", Outcome: e.Kind.Outcome(), Detail: e.Error(),
 	})
@@ -206,7 +191,7 @@ func (x *Exchange) subject() (audit.Target, string) {
 // recordAnswer tells how it was answered, and where the time went.
 func (x *Exchange) recordAnswer(r *audit.Record, err error) {
 	t := &x.call.Timing
-	r.Queue, r.Start, r.AtServer = t.Queue, t.Start, t.Server
+	r.Queue, r.Start, r.AtServer, r.Cache = t.Queue, t.Start, t.Server, x.recalled.String()
 	if t.Server > 0 {
 		r.Transport = max(0, r.Took-t.Queue-t.Start-t.Server)
 	}

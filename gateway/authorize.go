@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/identity"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/plan"
@@ -90,26 +91,20 @@ func (g *Gateway) mayReach(x *Exchange, m *member) error {
 // decide decides about what the request asks of a server. What the list last had does not have, or does not permit, may be in the
 // next: that one is asked for in both cases, so that they take the same time and fail the same way, if the last is not of just now.
 func (g *Gateway) decide(ctx context.Context, x *Exchange, m *member) error {
-	if err := g.mayReach(x, m); err != nil {
-		return err
-	}
 	method := listOf(x.In.Method)
 	o := x.object(m, method, m.lister().catalog.sound(method))
 	x.weigh(o)
-	if x.kind() != policy.KindResource && !x.passes(o) {
-		l, err := g.listsNow(ctx, m.lister(), method)
-		if err == nil {
-			err = l.err
-		}
-		if err != nil {
-			x.decision = policy.Decision{}
+	if !x.passes(o) {
+		if err := g.mayReach(x, m); err != nil {
 			return err
 		}
-		o = x.object(m, method, l)
-		x.weigh(o)
+		var err error
+		if o, err = g.weighAnew(ctx, x, m, method, o); err != nil {
+			return err
+		}
 	}
 	if o == nil {
-		return g.deny(x, "the server lists nothing of this name")
+		return g.deny(x, ruleUnlisted)
 	}
 	if x.view == nil {
 		g.foreshadow(x)
@@ -120,6 +115,28 @@ func (g *Gateway) decide(ctx context.Context, x *Exchange, m *member) error {
 		return err
 	}
 	return x.misfit
+}
+
+// weighAnew decides by a list of now, where it is one that says what there is; o is what the last said.
+func (g *Gateway) weighAnew(ctx context.Context, x *Exchange, m *member, method mcp.Method, o *policy.Object) (*policy.Object, error) {
+	if x.kind() == policy.KindResource {
+		return o, nil
+	}
+	l, err := g.listsNow(x.noting(ctx), m.lister(), method)
+	if err == nil {
+		err = l.err
+	}
+	if err != nil {
+		x.decision = policy.Decision{}
+		return nil, err
+	}
+	o = x.object(m, method, l)
+	x.weigh(o)
+	if l.why != nil && !x.passes(o) { // the list that could not be had may have it
+		x.decision = policy.Decision{}
+		return nil, l.why
+	}
+	return o, nil
 }
 
 // object is what the request is about; nil where it names what a list does not have. A URI need not be listed.
@@ -175,6 +192,15 @@ func (g *Gateway) deny(x *Exchange, rule string) error {
 		g.o.Metrics.Decided(labels[x.kind()], false, false)
 	}
 	return x.unknown()
+}
+
+// ruleUnlisted is why nobody may call what there is not.
+const ruleUnlisted = "the server lists nothing of this name"
+
+// denied tells whether the caller was told that there is no such thing since policies do not permit it: only operators may know.
+func (x *Exchange) denied(err error) bool {
+	d := &x.decision
+	return x.view != nil && !d.Allowed && d.Rule != "" && d.Rule != ruleUnlisted && errs.Of(err).Kind == errs.NotFound
 }
 
 // judgeURI notes for the record what is decided about a URI, of whichever server it is.

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/internal/trace"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/telemetry"
 	"github.com/toolcrib/toolcrib/upstream"
@@ -38,9 +38,12 @@ type catalog struct {
 type slot struct {
 	cur   *listing
 	fetch chan struct{} // closed when the fetch under way is over; nil when there is none
-	epoch uint64        // counted up by invalidate: what was asked before may be old
-	mark  uint64        // of the list last had; 0 when there was none
-	told  bool          // clients were told that the list changes
+	// errand is what is noted of that, for the trace of the request that caused it; nil where nothing is.
+	errand *trace.Errand
+	epoch  uint64 // counted up by invalidate: what was asked before may be old
+	mark   uint64 // of the list last had; 0 when there was none
+	told   bool   // clients were told that the list changes
+	standIn
 }
 
 // listing is one list of one server, complete.
@@ -55,6 +58,7 @@ type listing struct {
 	expires time.Time
 	own     bool  // it is one caller's own, which no other may see
 	err     error // the list could not be had; items is empty
+	why     error // another could not be had since, so that this one stands in for it
 	// objects are the items as policies know them; nil where there is none.
 	objects *objects
 }
@@ -74,6 +78,8 @@ type toolFacts struct {
 	metric *telemetry.Tool
 	task   bool // a legacy server carries it out as a task only (execution.taskSupport)
 	app    bool // only the server's own app may call it
+	// mutates: its server says that it changes something; repeats: that twice is as good as once.
+	mutates, repeats bool
 }
 
 func newCatalog() *catalog { return &catalog{slots: map[mcp.Method]*slot{}} }
@@ -107,6 +113,7 @@ func (c *catalog) age() {
 			l := *s.cur
 			l.had, l.expires = time.Time{}, time.Now()
 			s.cur = &l
+			s.over()
 		}
 	}
 	c.mu.Unlock()
@@ -123,7 +130,7 @@ var listsOf = map[mcp.Method]upstream.Lists{
 func (c *catalog) recovered() {
 	c.mu.Lock()
 	for _, s := range c.slots {
-		if s.cur != nil && s.cur.err != nil {
+		if s.cur != nil && (s.cur.err != nil || s.cur.why != nil) {
 			s.cur = nil
 			s.epoch++
 			s.told = true
@@ -138,8 +145,20 @@ func (c *catalog) expire(m mcp.Method) {
 	s := c.slot(m)
 	s.cur = nil
 	s.epoch++
+	s.over()
 	c.mu.Unlock()
 	c.changed()
+}
+
+// forget has nothing stand in for lists that were had before: what they were judged by does not hold any more.
+func (c *catalog) forget(lists upstream.Lists) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for method, list := range listsOf {
+		if lists&list != 0 {
+			c.slot(method).good = nil
+		}
+	}
 }
 
 func (c *catalog) changed() { c.gen.Load().Add(1) }
@@ -163,13 +182,14 @@ func (c *catalog) last(m mcp.Method) *listing {
 // failed tells whether the list last asked for could not be had.
 func (c *catalog) failed(m mcp.Method) bool {
 	l := c.last(m)
-	return l != nil && l.err != nil
+	return l != nil && (l.err != nil || l.why != nil)
 }
 
-// lists returns a fresh list of a server, fetched when the last one is stale; callers at the same time share one fetch.
+// lists returns a fresh list of a server, fetched when the last one is stale; callers at the same time share one fetch. The last
+// good one stands in for one that is late or cannot be had, for a while.
 // Only ctx's end is an error: a server that fails gives a listing that says so.
 func (g *Gateway) lists(ctx context.Context, m *member, method mcp.Method) (*listing, error) {
-	c := m.catalog
+	c, notes := m.catalog, trace.From(ctx)
 	for first := true; ; first = false {
 		c.mu.Lock()
 		s := c.slot(method)
@@ -178,18 +198,19 @@ func (g *Gateway) lists(ctx context.Context, m *member, method mcp.Method) (*lis
 			c.mu.Unlock()
 			return l, nil
 		}
-		if s.fetch == nil {
-			s.fetch = make(chan struct{})
+		since, caused := time.Now(), s.fetch == nil
+		if caused {
+			s.fetch, s.began, s.errand = make(chan struct{}), since, notes.Errand(method.String(), m.Name)
+			errand := s.errand
 			g.retired.Go(func() {
-				g.refresh(m, method, s)
+				g.refresh(m, method, s, errand)
 			})
 		}
-		wait := s.fetch
+		wait, late, errand := s.fetch, m.patience(s), s.errand
 		c.mu.Unlock()
-		select {
-		case <-wait:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		l, err := g.awaitList(ctx, m, method, wait, late)
+		if notes.Waited(errand, caused, method.String(), m.Name, since); l != nil || err != nil {
+			return l, err
 		}
 	}
 }
@@ -212,34 +233,39 @@ func (m *member) asleep(s *slot) bool {
 	l := *s.cur
 	l.expires = time.Now().Add(max(time.Duration(m.Spec.ListTTL), retryList))
 	s.cur = &l
+	s.keep(&l)
 	return true
 }
 
 // refresh fetches a list into its slot, again when it was invalidated meanwhile.
-func (g *Gateway) refresh(m *member, method mcp.Method, s *slot) {
+func (g *Gateway) refresh(m *member, method mcp.Method, s *slot, errand *trace.Errand) {
 	c := m.catalog
 	for try := 0; ; try++ {
 		c.mu.Lock()
 		epoch := s.epoch
 		c.mu.Unlock()
-		l := g.fetch(m, method)
+		l := g.fetch(m, method, errand)
 		l.had = time.Now()
 		c.mu.Lock()
 		if s.epoch != epoch && try < 3 {
 			c.mu.Unlock()
 			continue
 		}
-		s.cur = l
-		if method == mcp.MethodToolsList && l.err == nil {
+		s.cur = g.settleList(m, method, s, l)
+		if l = s.cur; method == mcp.MethodToolsList && l.err == nil && l.why == nil {
 			facts := g.toolFacts(m, l)
 			c.facts.Store(&facts)
 			c.drifts.Store(&l.drifts)
 		}
+		left := errand.Over()
 		close(s.fetch)
-		s.fetch = nil
+		s.fetch, s.errand = nil, nil
 		news := s.news(l)
 		c.mu.Unlock()
 		c.changed()
+		if left {
+			g.o.Traces.TellErrand(errand)
+		}
 		if news {
 			g.hub.listsChanged(m, listsOf[method], true)
 		}
@@ -250,7 +276,8 @@ func (g *Gateway) refresh(m *member, method mcp.Method, s *slot) {
 // news tells whether clients are to be told that the list is not what it was: the server did not say so.
 func (s *slot) news(l *listing) bool {
 	mark := l.mark()
-	news := s.mark != 0 && s.mark != mark && !s.told
+	news := s.mark != 0 && s.mark != mark && !s.told || s.owed && l.why == nil
+	s.owed = l.why != nil && (s.owed || s.told)
 	s.mark, s.told = mark, false
 	return news
 }
@@ -267,20 +294,16 @@ func (l *listing) mark() uint64 {
 }
 
 // fetch asks a server for all pages of a list within the server's time limit for lists.
-func (g *Gateway) fetch(m *member, method mcp.Method) *listing {
+func (g *Gateway) fetch(m *member, method mcp.Method, errand *trace.Errand) *listing {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(m.Spec.Timeouts.List))
 	defer cancel()
-	l, err := g.pages(ctx, m, method)
+	l, err := g.pages(ctx, m, method, errand)
 	g.o.Metrics.Discovery(m.Name, err == nil)
 	if err != nil {
 		if ctx.Err() != nil {
-			err = errs.E(`server "`+m.Name+`"`, errs.Timeout, "did not give %s within %s", method, time.Duration(m.Spec.Timeouts.List))
+			err = errs.E(`server "`+m.Name+`"`, errs.Timeout, "did not give %s within %s; raise timeouts.list if it needs longer",
+				method, time.Duration(m.Spec.Timeouts.List))
 		}
-		level := slog.LevelWarn
-		if m.server.Status().State != upstream.StateReady {
-			level = slog.LevelDebug // that it failed was said when it did
-		}
-		g.o.Log.Log(context.Background(), level, "server left out of a list", "server", m.Name, "method", method.String(), "error", err)
 		return &listing{err: err, expires: time.Now().Add(retryList)}
 	}
 	return l
@@ -292,7 +315,7 @@ var capability = map[mcp.Method]string{
 	mcp.MethodResourcesList: "resources", mcp.MethodResourcesTemplatesList: "resources",
 }
 
-func (g *Gateway) pages(ctx context.Context, m *member, method mcp.Method) (*listing, error) {
+func (g *Gateway) pages(ctx context.Context, m *member, method mcp.Method, errand *trace.Errand) (*listing, error) {
 	switch st := m.server.Status(); {
 	case st.State == upstream.StateFailed:
 		return nil, errs.E("gateway", errs.Unavailable, "server has failed: %s", st.Told)
@@ -312,7 +335,7 @@ func (g *Gateway) pages(ctx context.Context, m *member, method mcp.Method) (*lis
 	ttl, bytes := int64(-1), 0
 	seen := map[string]bool{}
 	for cursor := []byte(nil); ; {
-		page, err := g.page(ctx, m, method, cursor)
+		page, err := g.page(ctx, m, method, cursor, errand.Next())
 		if errors.Is(err, errNoMethod) {
 			break
 		}
@@ -367,7 +390,7 @@ func shorter(ttl int64, page *mcp.Raw, def time.Duration) int64 {
 var errNoMethod = errors.New("no such method")
 
 // page asks for one page.
-func (g *Gateway) page(ctx context.Context, m *member, method mcp.Method, cursor []byte) (*mcp.Raw, error) {
+func (g *Gateway) page(ctx context.Context, m *member, method mcp.Method, cursor []byte, notes *trace.Record) (*mcp.Raw, error) {
 	body := []byte(`{"jsonrpc":"2.0","id":1,"method":"` + method.String() + `","params":{}}`)
 	if cursor != nil {
 		body = []byte(`{"jsonrpc":"2.0","id":1,"method":"` + method.String() + `","params":{"cursor":` + string(cursor) + `}}`)
@@ -377,7 +400,7 @@ func (g *Gateway) page(ctx context.Context, m *member, method mcp.Method, cursor
 	if e := in.Scan(mcp.Limits{}); e != nil {
 		return nil, e
 	}
-	call := upstream.Call{In: &in, Client: &upstream.Client{}}
+	call := upstream.Call{In: &in, Client: &upstream.Client{}, Trace: notes}
 	if err := m.server.Do(ctx, &call, &out); err != nil {
 		return nil, err
 	}
@@ -505,6 +528,10 @@ func (g *Gateway) toolFacts(m *member, l *listing) map[string]*toolFacts {
 			f.params, _ = mcp.Params(schema) // a broken annotation binds nothing
 		}
 		f.task = textAt(at(it.raw, "execution"), "taskSupport") == "required"
+		hints := at(it.raw, "annotations")
+		reads := string(at(hints, "readOnlyHint"))
+		f.mutates = reads == "false" || reads != "true" && string(at(hints, "destructiveHint")) == "true"
+		f.repeats = reads == "true" || string(at(hints, "idempotentHint")) == "true"
 		facts[it.key] = f
 	}
 	return facts

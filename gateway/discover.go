@@ -34,6 +34,9 @@ const uiExtension = "io.modelcontextprotocol/ui"
 
 // Describe tells what the endpoint of the exchange offers: the gateway itself, or the one server, which is waited for.
 func (g *Gateway) Describe(ctx context.Context, x *Exchange) (*Description, error) {
+	if err := x.meter(ctx); err != nil {
+		return nil, err
+	}
 	if x.at.set != nil {
 		return g.describeSet(ctx, x), nil
 	}

@@ -80,7 +80,7 @@ func (g *Gateway) Survey(ctx context.Context) (*Survey, error) {
 func (g *Gateway) survey(ctx context.Context, m *member, at *Surveyed) {
 	l, err := g.lists(ctx, m, mcp.MethodToolsList)
 	if err == nil {
-		err = l.err
+		err = cmp.Or(l.err, l.why)
 	}
 	if err != nil {
 		at.Error = err.Error()
@@ -101,8 +101,8 @@ func (g *Gateway) drifts(w *world) []Drift {
 		if looked, _ := w.plan.Config.Pins(m.Name); !looked {
 			continue
 		}
-		for _, l := range m.toolLists() {
-			for _, d := range l.drifts {
+		for _, c := range m.catalogs() {
+			for _, d := range g.driftsIn(c) {
 				found[[3]string{d.Server, d.Tool, d.Hash}] = d
 			}
 		}
@@ -112,6 +112,22 @@ func (g *Gateway) drifts(w *world) []Drift {
 	}
 	return slices.SortedFunc(maps.Values(found), func(a, b Drift) int {
 		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Tool, b.Tool), cmp.Compare(a.Hash, b.Hash))
+	})
+}
+
+// driftsIn are those of the list of tools of a catalog. Until it is asked for anew they are those of the one before, as far as they
+// were not approved since.
+func (g *Gateway) driftsIn(c *catalog) []Drift {
+	if l := c.last(mcp.MethodToolsList); l != nil {
+		return l.drifts // none of a list that could not be had
+	}
+	was := c.drifts.Load()
+	if was == nil {
+		return nil
+	}
+	book := g.approvals.now.Load().book
+	return slices.DeleteFunc(slices.Clone(*was), func(d Drift) bool {
+		return d.definition != nil && book.Check(d.Server, d.Tool, d.definition) == pinning.Same
 	})
 }
 
@@ -162,10 +178,20 @@ func (g *Gateway) removed(m *member) []Drift {
 }
 
 // Approve gives the definition that a tool has now, for a lock to approve it, if its hash is the one that was reviewed. It is nil
-// for a tool that is not there any more, whose hash is empty: its approval is to be forgotten.
-func (g *Gateway) Approve(server, tool, hash string) (*pinning.Definition, error) {
+// for a tool that is not there any more, whose hash is empty: its approval is to be forgotten. The server is asked for its tools
+// where the gateway does not know them, such as after another approval.
+func (g *Gateway) Approve(ctx context.Context, server, tool, hash string) (*pinning.Definition, error) {
 	w := g.acquire()
 	defer g.release(w)
+	if m := w.members[server]; m != nil && (m.family == nil || !m.family.personal()) {
+		l, err := g.lists(ctx, m, mcp.MethodToolsList)
+		if err == nil {
+			err = l.err
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	for _, d := range g.drifts(w) {
 		if d.Server == server && d.Tool == tool && d.Hash == hash && (d.definition != nil || d.Verdict == pinning.Removed) {
 			return d.definition, nil

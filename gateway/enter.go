@@ -82,6 +82,9 @@ func (p *pins) any() bool {
 
 // seen takes in what an answer tells of whether a task is over.
 func (m *member) seen(task string, asked mcp.Method, out *mcp.Raw) {
+	if status := outcomeOf(asked, out); status != "" && m.other != nil {
+		m.other.TaskEnded(task, status)
+	}
 	switch {
 	case m.kin == nil:
 	case out.Kind == mcp.KindError:
@@ -95,6 +98,25 @@ func (m *member) seen(task string, asked mcp.Method, out *mcp.Raw) {
 	default:
 		m.pin(task, textAt(out.Payload.Of(out.Body), "status"))
 	}
+}
+
+// outcomeOf is how a task has ended, by an answer of its server; empty where it tells nothing of that.
+func outcomeOf(asked mcp.Method, out *mcp.Raw) string {
+	if asked == mcp.MethodTasksResult {
+		switch {
+		case out.Kind == mcp.KindError && out.ErrorCode != mcp.CodeInvalidParams:
+			return taskFailed
+		case out.Kind == mcp.KindResult && string(out.Get(mcp.KeyResultType).Of(out.Body)) != `"input_required"`:
+			return taskCompleted
+		}
+		return ""
+	}
+	if out.Kind == mcp.KindResult {
+		if status := textAt(out.Payload.Of(out.Body), "status"); terminal(status) {
+			return status
+		}
+	}
+	return ""
 }
 
 // pin keeps the instance of a task, if it has one, as long as the task is not over.

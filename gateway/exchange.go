@@ -6,7 +6,10 @@ import (
 	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/cache"
 	"github.com/toolcrib/toolcrib/identity"
+	"github.com/toolcrib/toolcrib/internal/trace"
+	"github.com/toolcrib/toolcrib/limit"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/plan"
 	"github.com/toolcrib/toolcrib/policy"
@@ -27,6 +30,8 @@ type Exchange struct {
 	// Session names the client's own session, within all callers, when servers must not mistake it for another one of the same
 	// principal: what a client answers to a server is not for another client. Empty for every other client.
 	Session string
+	// Protocol is the version that a legacy client speaks, where it is known.
+	Protocol string
 	// Within names the legacy session of the client, within all callers; empty where there is none.
 	Within string
 	// In is the request; Client who asks, Principal who it is for.
@@ -40,6 +45,9 @@ type Exchange struct {
 	// Out is the answer after Serve returned without an error.
 	Out mcp.Raw
 
+	partial  bool // the list lacks what some server has
+	counted  bool // among the requests under way
+	bulk     bool // it can wait
 	started  time.Time
 	recorded bool // for the audit log
 	world    *world
@@ -61,6 +69,9 @@ type Exchange struct {
 	misfit    error             // why it cannot be; told to those who may call the tool
 	tool      *telemetry.Tool
 
+	hashing  []byte        // room for keys, and for what is added to a kept answer
+	recalled cache.Outcome // what came of looking for a kept answer
+
 	state   []byte            // raw requestState that a legacy client's front brings back; nil for none
 	answers []upstream.Answer // to what the last answer asked
 	rounds  uint8             // of questions so far
@@ -70,26 +81,47 @@ type Exchange struct {
 	handed  bool              // over by another replica, as this one has the instance
 	stays   bool              // another replica sent it for what it continues here, so that it goes to none again
 
+	ticket  limit.Ticket  // what it took of limits
+	bearer  []byte        // what names its credential to limits
+	judged  limit.Subject // what limits judge it by
+	metered bool          // it counted against those of its caller
+	aimed   bool          // and of what it asks for
+
+	tracer *telemetry.Tracer
+	trace  *trace.Record // nil where nothing is traced
+	notes  *trace.Record // the same, or one of its own where only its caller is told
+	timed  bool          // its caller is
+
+	diverted string  // the server in whose place another one answers; empty for none
 	about    *task   // that the request is about, or that is waited for in its place; nil for none
 	progress float64 // that the client was told of
 }
+
+// hashingMost bounds the room for keys that an exchange keeps for its next request.
+const hashingMost = 64 << 10
 
 // Reset makes an exchange ready for its next request; the buffers of the last one are given back.
 func (x *Exchange) Reset() {
 	x.In.Free()
 	x.Out.Free()
-	rename := x.rename[:0]
-	x.Session, x.Within, x.Carrier = "", "", false
+	rename, hashing := x.rename[:0], x.hashing[:0]
+	x.Session, x.Within, x.Protocol, x.Carrier, x.partial = "", "", "", false, false
+	x.tracer, x.trace, x.notes, x.timed = nil, nil, nil, false
 	x.Request = identity.Request{}
 	x.HTTPMethod, x.Operation, x.started, x.recorded = "", "", time.Time{}, false
 	x.Header, x.Endpoint, x.Client, x.Principal, x.Notify = nil, "", upstream.Client{}, nil, nil
 	x.world, x.at, x.member, x.name, x.tool = nil, nil, nil, nil, nil
 	x.tailor, x.tailored, x.misfit = nil, false, nil
+	x.bearer, x.judged, x.metered, x.aimed = x.bearer[:0], limit.Subject{}, false, false
 	x.state, x.answers, x.rounds, x.parked, x.holder = nil, nil, 0, 0, nil
-	x.about, x.progress, x.handed, x.stays = nil, 0, false, false
+	x.about, x.progress, x.handed, x.stays, x.diverted = nil, 0, false, false, ""
 	x.view, x.facts, x.decision, x.unsettled, x.whole = nil, policy.Facts{}, policy.Decision{}, false, false
+	x.counted, x.bulk = false, false
 	x.call = upstream.Call{}
-	x.rename = rename
+	if cap(hashing) > hashingMost {
+		hashing = nil
+	}
+	x.rename, x.hashing, x.recalled = rename, hashing, cache.NotSought
 }
 
 // Plan is the plan the exchange is served by, once it was admitted.
@@ -109,6 +141,9 @@ func (g *Gateway) Leave(session, within string) {
 		if session != "" {
 			m.server.Leave(session)
 		}
+		if within != "" && m.Spec.Balance.State == v1.StateKept {
+			m.server.Leave(keeper(within))
+		}
 		if m.family != nil && within != "" {
 			m.family.leave(within)
 		}
@@ -127,5 +162,11 @@ func (x *Exchange) caller() string {
 	if x.Session != "" {
 		return x.Session
 	}
+	if x.Within != "" && x.member.Spec.Balance.State == v1.StateKept {
+		return keeper(x.Within)
+	}
 	return x.Principal.Key()
 }
+
+// keeper is whose session it is at a server that keeps something in it: that of one session of a client.
+func keeper(within string) string { return "session " + within }

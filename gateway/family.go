@@ -281,27 +281,33 @@ func (k *kin) ownLists() bool { return k.f.personal() || k.apart.Load() }
 func (f *family) open(key pool.Key) *kin {
 	g, s := f.g, f.plan
 	k := &kin{f: f}
-	k.member = member{Server: s, catalog: newCatalog(), journal: f.base.journal, other: f.base.other, kin: k}
+	k.member = member{Server: s, catalog: newCatalog(), journal: f.base.journal, other: f.base.other, kin: k, kept: f.base.kept}
 	k.book = f.bookFor(key)
 	k.catalog.gen.Store(new(atomic.Uint64)) // no view is made of its lists that is kept
 	k.watched = newWatched(s, f.all)
 	k.watched.kin = k
 	o := g.upstreamOptions(s, f.all, k.journal)
 	o.Doubted = k.catalog.doubt
-	o.Noticed = func(n *mcp.Raw) { g.hub.noticed(k.watched, n) }
+	o.Noticed = func(n *mcp.Raw) {
+		k.updated(n)
+		g.hub.noticed(k.watched, n)
+	}
 	o.Changed = func(changed mcp.Method) {
 		k.apart.Store(true)
 		k.catalog.invalidate(upstream.ListOf(changed))
+		k.outdated(changed)
 		g.hub.listsChanged(&k.member, upstream.ListOf(changed), false)
 		k.spread(upstream.ListOf(changed))
 	}
 	o.WatchBegan = func(lists upstream.Lists) {
 		k.catalog.invalidate(lists)
+		k.rewatched()
 		if again := k.told.Swap(true); !again {
 			lists = 0 // nothing can have been missed of a new instance
 		}
 		g.hub.began(k.watched, lists)
 	}
+	o.WatchedAnew = k.watchedAnew
 	o.StateChanged = func(st upstream.State) {
 		f.turned(k, st == upstream.StateReady)
 		if st == upstream.StateReady && k.up.Swap(true) {

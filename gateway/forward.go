@@ -15,9 +15,13 @@ var codeInvalidParams = []byte("-32602")
 func forward(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	c := &x.call
 	c.In, c.Client, c.Notify, c.Session = &x.In, &x.Client, x.Notify, x.caller()
-	c.Who = x.member.statement(x.who())
+	c.Trace = x.notes
+	c.Who, c.From = x.member.statement(x.who()), x.Header
 	if x.In.Method != mcp.MethodComplete {
 		c.Name = x.name
+	}
+	if x.In.Method == mcp.MethodToolsCall {
+		c.Limits = x.limits()
 	}
 	if c.Resume != 0 {
 		return g.resume(ctx, x)
@@ -38,6 +42,17 @@ func forward(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 		return false, err
 	}
 	return true, g.settle(ctx, x)
+}
+
+// limits are the time limits of the tool that is called, by the present plan: a caller's own instance may be older.
+func (x *Exchange) limits() upstream.Limits {
+	m := x.member
+	if m.kin != nil {
+		if now := x.world.members[m.Name]; now != nil {
+			m = now
+		}
+	}
+	return m.Patience.Of(x.name)
 }
 
 // settle makes what the server answered the answer of the exchange.
@@ -103,12 +118,13 @@ func (g *Gateway) parameters(ctx context.Context, x *Exchange) error {
 	if lister.catalog.facts.Load() == nil && (speaksHeaders != x.Client.Modern || x.at.joined() && lister.catalog.last(mcp.MethodToolsList) == nil) {
 		// Only here does the call depend on the tool's definition: nobody else would check or make the headers, or know that
 		// the tool is not offered here. A server that has failed to give its list is not waited for again for the latter.
-		if _, err := g.lists(ctx, lister, mcp.MethodToolsList); err != nil {
+		if _, err := g.lists(x.noting(ctx), lister, mcp.MethodToolsList); err != nil {
 			return err
 		}
 		facts = lister.catalog.tool(x.name)
 	}
 	x.tool = g.metric(m, facts)
+	x.call.Repeatable = facts != nil && facts.repeats
 	if facts != nil && facts.app && x.at.joined() {
 		return x.forApp()
 	}
@@ -168,7 +184,7 @@ func (x *Exchange) peer(ctx context.Context) (*upstream.Peer, error) {
 		return s.Peer(ctx) // at once
 	}
 	began := time.Now()
-	p, err := s.Peer(ctx)
+	p, err := s.Reach(ctx, &x.call)
 	x.call.Timing.Start += time.Since(began)
 	return p, err
 }
@@ -181,7 +197,7 @@ func mirrorsRefused(x *Exchange) bool {
 // again asks for the tool's definition anew and repeats a call that was refused for its headers, once.
 func (g *Gateway) again(ctx context.Context, x *Exchange) error {
 	lister := x.member.lister()
-	if _, err := g.lists(ctx, lister, mcp.MethodToolsList); err != nil {
+	if _, err := g.lists(x.noting(ctx), lister, mcp.MethodToolsList); err != nil {
 		return err
 	}
 	x.call.Params = nil

@@ -4,17 +4,21 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"maps"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/audit"
+	"github.com/toolcrib/toolcrib/cache"
 	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/cluster/memory"
 	"github.com/toolcrib/toolcrib/identity"
 	"github.com/toolcrib/toolcrib/identity/assertion"
+	"github.com/toolcrib/toolcrib/limit"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/plan"
 	"github.com/toolcrib/toolcrib/runner"
@@ -30,6 +34,8 @@ type Options struct {
 	Version string
 	Log     *slog.Logger
 	Metrics *telemetry.Metrics
+	// Traces notes what becomes of requests; nil traces nothing.
+	Traces *telemetry.Tracer
 	// Audit takes records of what was asked and answered; nil takes none.
 	Audit *audit.Log
 	// Guard is the argv of the guard process for children of stdio servers; nil for none.
@@ -40,6 +46,8 @@ type Options struct {
 	Confine []string
 	// Identity identifies callers; who made it closes it, after the gateway.
 	Identity *identity.Authenticator
+	// Limits keep what is left of limits; who made it closes it, after the gateway. Without it there are none.
+	Limits *limit.Limiter
 	// Node is this replica among the others, and Ring gives the present keys of sealed tokens. Without them the gateway is
 	// alone, and nothing that it seals outlives it.
 	Node *cluster.Node
@@ -51,7 +59,9 @@ type Gateway struct {
 	o     Options
 	info  []byte // serverInfo, raw JSON
 	world atomic.Pointer[world]
+	calls *slog.Logger // for the line of each
 
+	load   load
 	hub    hub
 	share  *pool.Share // of all isolated servers
 	notary *assertion.Notary
@@ -72,6 +82,9 @@ type Gateway struct {
 	// handing: no call of another replica is begun here any more at its caller's instance.
 	handing atomic.Bool
 
+	cache     *cache.Cache
+	refetches atomic.Int64 // of kept answers, in the background
+
 	approvals  approvals
 	quarantine quarantine
 	warned     sync.Map // what warnOnce said
@@ -82,6 +95,7 @@ type Gateway struct {
 type world struct {
 	plan      *plan.Plan
 	callers   *identity.Verifier
+	limits    *limit.Rules
 	members   map[string]*member
 	order     []*member // by name
 	endpoints map[string]*endpoint
@@ -101,7 +115,7 @@ type world struct {
 
 func newWorld(p *plan.Plan, callers *identity.Verifier) *world {
 	return &world{
-		plan: p, callers: callers, members: map[string]*member{}, guarded: guards(p), gen: new(atomic.Uint64),
+		plan: p, callers: callers, limits: &limit.Rules{}, members: map[string]*member{}, guarded: guards(p), gen: new(atomic.Uint64),
 		idle: make(chan struct{}), ended: make(chan struct{}),
 	}
 }
@@ -116,6 +130,7 @@ type member struct {
 	other   *telemetry.Tool // counts calls of names that the server does not list
 	book    *assertion.Book // tells it for whom requests are; nil where it is not told
 	family  *family         // of an isolated server; nil for every other
+	kept    *kept           // of its answers, shared by all its instances
 	kin     *kin            // that this is the member of; nil where it is one of a world
 }
 
@@ -131,6 +146,9 @@ func (g *Gateway) metric(m *member, facts *toolFacts) *telemetry.Tool {
 
 // New makes a gateway without servers; Apply gives it a plan.
 func New(o Options) *Gateway {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	if o.Ring == nil {
 		var key [seal.KeySize]byte
 		rand.Read(key[:])
@@ -145,7 +163,7 @@ func New(o Options) *Gateway {
 	}
 	g := &Gateway{
 		o: o, applied: make(chan struct{}, 1), closing: make(chan struct{}), draining: make(chan struct{}),
-		parking: parking{metrics: o.Metrics}, share: pool.NewShare(0, 0),
+		parking: parking{metrics: o.Metrics}, calls: o.Log.With("component", "calls"), share: pool.NewShare(0, 0), cache: cache.New(0, 0),
 	}
 	g.owners.g = g
 	g.notary = assertion.New(o.Ring)
@@ -165,6 +183,7 @@ func New(o Options) *Gateway {
 	g.hub.endpoints = first.endpoints
 	g.world.Store(first)
 	o.Node.OnBroadcast(apartKind, g.heardApart)
+	o.Node.OnBroadcast(purgeKind, g.heardPurge)
 	o.Node.OnReconnect(g.respread)
 	g.owners.joined = o.Node.Status().Connected
 	o.Node.OnReconnect(g.owners.reconnected)
@@ -201,7 +220,11 @@ func (g *Gateway) Apply(p *plan.Plan) error {
 		next.order = append(next.order, m)
 	}
 	next.lay()
+	g.settleKept(was, next)
 	next.before = was.ended
+	if g.o.Limits != nil {
+		next.limits = g.o.Limits.Configure(p.Config)
+	}
 	g.world.Store(next)
 	g.hub.replace(was, next)
 	g.lasting.review(next)
@@ -216,7 +239,8 @@ func (g *Gateway) Apply(p *plan.Plan) error {
 // keep finds the server as it runs already, when nothing that concerns it changed.
 func (w *world) keep(s *plan.Server, p *plan.Plan) *member {
 	m := w.members[s.Name]
-	if m == nil || !sameSpec(m.Spec, s.Spec) || m.Isolation != s.Isolation || w.plan.Config.Messages != p.Config.Messages {
+	if m == nil || !sameSpec(m.Spec, s.Spec) || m.Isolation != s.Isolation || w.plan.Config.Messages != p.Config.Messages ||
+		m.server.HTTP() && w.plan.Config.Zone != p.Config.Zone {
 		return nil
 	}
 	if !m.server.HTTP() && !sameLaunch(w.plan.Config, p.Config) {
@@ -225,7 +249,7 @@ func (w *world) keep(s *plan.Server, p *plan.Plan) *member {
 	if m.book != nil && w.plan.Config.PublicURL != p.Config.PublicURL {
 		return nil // which is who says for whom requests are
 	}
-	if m.Personal != s.Personal || m.Personal != "" && !sameCallers(w.plan.Config, p.Config) {
+	if m.Personal != s.Personal || m.Personal != "" && !sameGiven(w.plan.Config, p.Config) {
 		return nil // instances may have been given what is not right any more
 	}
 	return m
@@ -234,6 +258,38 @@ func (w *world) keep(s *plan.Server, p *plan.Plan) *member {
 // sameCallers tells whether what servers are given of callers is what it was.
 func sameCallers(a, b *v1.Config) bool {
 	return reflect.DeepEqual(a.Auth, b.Auth) && reflect.DeepEqual(a.Tenants, b.Tenants)
+}
+
+// sameGiven tells whether a server would give every caller whom it has an instance for what it gave then: nobody is another now, or
+// has other credentials. Who calls besides, what each may do, and how it shows who it is do not count.
+func sameGiven(a, b *v1.Config) bool {
+	return reflect.DeepEqual(a.Tenants, b.Tenants) && sameNames(&a.Auth, &b.Auth) &&
+		!slices.ContainsFunc(a.Auth.APIKeys, func(was v1.APIKey) bool { return !keptCredentials(&was, b.Auth.APIKeys) })
+}
+
+// sameNames tells whether those who are known by something else than a static key go by the names that they had.
+func sameNames(a, b *v1.Auth) bool {
+	for i := range a.Issuers {
+		was := &a.Issuers[i]
+		if !slices.ContainsFunc(b.Issuers, func(is v1.Issuer) bool {
+			return is.Name == was.Name && is.Issuer == was.Issuer && is.JWKS == was.JWKS && is.Tenant == was.Tenant &&
+				is.Claims.Subject == was.Claims.Subject && is.Claims.Tenant == was.Claims.Tenant && reflect.DeepEqual(is.Introspection, was.Introspection)
+		}) {
+			return false
+		}
+	}
+	return (a.ClientCertificates == nil || reflect.DeepEqual(a.ClientCertificates, b.ClientCertificates)) &&
+		(a.TrustedProxy == nil || reflect.DeepEqual(a.TrustedProxy, b.TrustedProxy))
+}
+
+// keptCredentials tells whether the principal of a key has the credentials that it had. One that had some and is gone has not.
+func keptCredentials(was *v1.APIKey, now []v1.APIKey) bool {
+	for i := range now {
+		if is := &now[i]; is.Name == was.Name && is.Tenant == was.Tenant {
+			return maps.Equal(is.Credentials, was.Credentials)
+		}
+	}
+	return len(was.Credentials) == 0
 }
 
 // sameLaunch tells whether what runs was started under the present rules of what may run.
@@ -246,12 +302,12 @@ func (m *member) moved(s *plan.Server, gen *atomic.Uint64) *member {
 	m.catalog.gen.Store(gen)
 	return &member{
 		Server: s, server: m.server, catalog: m.catalog, watched: m.watched, journal: m.journal, other: m.other, book: m.book,
-		family: m.family,
+		family: m.family, kept: m.kept,
 	}
 }
 
 func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member {
-	m := &member{Server: s, catalog: newCatalog(), journal: g.journal(s.Name), other: g.o.Metrics.Tool(s.Name, otherLabel)}
+	m := &member{Server: s, catalog: newCatalog(), journal: g.journal(s.Name), other: g.o.Metrics.Tool(s.Name, otherLabel), kept: new(kept)}
 	m.book = g.book(s.Spec, s.Name, p.Config)
 	m.journal.Hide(p.Config.CredentialsFor(s.Name))
 	m.catalog.gen.Store(gen)
@@ -261,15 +317,21 @@ func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member
 	o := g.upstreamOptions(s, p, m.journal)
 	o.Changed = func(changed mcp.Method) {
 		m.catalog.invalidate(upstream.ListOf(changed)) // before clients ask for the list again
+		m.outdated(changed)
 		g.hub.listsChanged(m, upstream.ListOf(changed), false)
 	}
 	o.Doubted = m.catalog.doubt
 	o.Woken = m.catalog.age
-	o.Noticed = func(n *mcp.Raw) { g.hub.noticed(m.watched, n) }
+	o.Noticed = func(n *mcp.Raw) {
+		m.updated(n)
+		g.hub.noticed(m.watched, n)
+	}
 	o.WatchBegan = func(lists upstream.Lists) {
 		m.catalog.invalidate(lists)
+		m.rewatched()
 		g.hub.began(m.watched, lists)
 	}
+	o.WatchedAnew = m.watchedAnew
 	o.StateChanged = func(st upstream.State) {
 		if st == upstream.StateStopped {
 			return // another may have its name by now; Remove clears what is gone
@@ -318,13 +380,16 @@ func (g *Gateway) room(s *plan.Server, tenant string) func(context.Context, bool
 // upstreamOptions are what is the same for all instances of a server.
 func (g *Gateway) upstreamOptions(s *plan.Server, p *plan.Plan, j *runner.Journal) upstream.Options {
 	return upstream.Options{
-		Name: s.Name, Version: g.o.Version, Log: g.o.Log, Guard: g.o.Guard, Confine: g.o.Confine, Launch: g.o.Launch, Journal: j,
+		Name: s.Name, Version: g.o.Version, Log: g.o.Log.With("component", "upstream"), Guard: g.o.Guard, Confine: g.o.Confine, Launch: g.o.Launch, Journal: j,
 		MaxBytes: int(p.Config.Messages.MaxBytes), MaxDepth: p.Config.Messages.MaxDepth,
-		Isolation: s.Isolation,
+		Isolation: s.Isolation, Zone: p.Config.Zone,
 		Restarted: func() { g.o.Metrics.Restart(s.Name) },
 		Started:   func(took time.Duration, err error) { g.o.Metrics.Started(s.Name, took, err) },
 		Crashed:   func(reason string) { g.o.Metrics.Crashed(s.Name, reason) },
 		Refused:   func(reason string) { g.o.Metrics.Refused(s.Name, reason) },
+		Retried:   func(outcome string) { g.o.Metrics.Retried(s.Name, outcome) },
+
+		SessionClosed: func(lasted time.Duration) { g.o.Metrics.SessionClosed(s.Name, lasted) },
 	}
 }
 
@@ -368,6 +433,7 @@ func (g *Gateway) end(m *member) {
 	}
 	g.parking.endAt(m.server)
 	m.server.Close()
+	g.unkeep(m.kept.Swap(nil))
 }
 
 // sameSpec tells whether nothing that concerns the running server changed; its prefix and pins do not.
@@ -375,6 +441,8 @@ func sameSpec(a, b *v1.Server) bool {
 	x, y := *a, *b
 	x.Prefix, y.Prefix = nil, nil
 	x.Pin, y.Pin, x.Tools, y.Tools = "", "", nil, nil // lists are taken anew by them
+	x.Cache, y.Cache = v1.ServerCache{}, v1.ServerCache{}
+	x.Fallback, y.Fallback = v1.Fallback{}, v1.Fallback{}
 	return reflect.DeepEqual(x, y)
 }
 

@@ -52,7 +52,8 @@ func (x *Exchange) settleAnswers(answers []upstream.Answer) error {
 			if x.asked(a.Key) != mcp.MethodElicit && x.parked == 0 {
 				text, _ := mcp.Lookup(a.Error, mcp.Span{End: int32(len(a.Error))}, "message")
 				message, _ := mcp.Text(a.Error, text.Span, nil)
-				return errs.E("client", errs.Unsupported, "answered the server's question with an error, which %s has no form for: %.200s", mcp.VersionModern, message)
+				return errs.E("client", errs.Unsupported, "answered the server's question with an error, which %s has no form for: %.200s",
+					mcp.VersionModern, message).Quoting()
 			}
 			result = []byte(`{"action":"cancel"}`)
 		}
@@ -139,7 +140,7 @@ func (g *Gateway) question(x *Exchange) error {
 		}
 		return err
 	}
-	s := &state{of: stateInner, server: x.member.Name, rounds: x.rounds + 1, digest: x.digest()}
+	s := &state{of: stateInner, server: x.member.Name, rounds: x.rounds + 1, spent: x.call.Spent, digest: x.digest()}
 	own := x.Out.Get(mcp.KeyRequestState)
 	if x.call.Parked != 0 {
 		if err := g.parking.add(g, x); err != nil {
@@ -158,8 +159,13 @@ func (g *Gateway) question(x *Exchange) error {
 		x.Out.Edits.Insert(x.Out.Body, x.Out.Payload, append([]byte(`"requestState":`), g.sealState(x, s)...))
 		return nil
 	}
+	if !own.Present() && s.spent == 0 {
+		return nil // it keeps no state, and there is nothing else to keep
+	}
 	if !own.Present() {
-		return nil // it keeps no state, so the client must not be given any
+		s.of = stateClock
+		x.Out.Edits.Insert(x.Out.Body, x.Out.Payload, append([]byte(`"requestState":`), g.sealState(x, s)...))
+		return nil
 	}
 	s.inner = own.Of(x.Out.Body)
 	if len(s.inner) > innerMost {
@@ -231,7 +237,7 @@ func (g *Gateway) visitFirst(x *Exchange) error {
 	if odd || n == 0 {
 		return errs.E(hop, errs.Protocol, "wants something else than a URL opened by -32042")
 	}
-	s := &state{of: stateAgain, server: x.member.Name, rounds: x.rounds + 1, digest: x.digest()}
+	s := &state{of: stateAgain, server: x.member.Name, rounds: x.rounds + 1, spent: x.call.Spent, digest: x.digest()}
 	b = append(append(append(b, `},"requestState":`...), g.sealState(x, s)...), '}')
 	if err := x.answerInstead(b); err != nil {
 		return err

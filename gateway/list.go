@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
@@ -21,6 +22,7 @@ type view struct {
 	expires time.Time
 	most    time.Duration // that a client is told it stays as it is
 	raw     mcp.Raw       // the whole answer, with any id and ttlMs
+	partial bool          // some server did not tell what it has
 }
 
 type viewKey struct {
@@ -107,6 +109,7 @@ func list(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 		}
 		now = time.Now() // servers were waited for
 	}
+	x.partial = v.partial
 	x.Out.Body, x.Out.Message = v.raw.Body, v.raw.Message
 	x.Out.Edits.Replace(v.raw.ID, x.In.ID.Of(x.In.Body))
 	if ttl := v.raw.Get(mcp.KeyTTLMs); ttl.Present() {
@@ -119,12 +122,12 @@ func list(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 // join makes the view of the servers' lists as this caller sees them. It is kept for others unless it is this one's own.
 func (g *Gateway) join(ctx context.Context, x *Exchange, k viewKey, own bool) (*view, error) {
 	w, e := x.world, x.at
-	parts, err := g.collectLists(ctx, x, k.method)
+	parts, partial, err := g.collectLists(ctx, x, k.method)
 	if err != nil {
 		return nil, err
 	}
 	gen := w.gen.Load()
-	v := &view{gen: gen, expires: time.Now().Add(time.Duration(ttlMost) * time.Millisecond), most: rightsMost}
+	v := &view{gen: gen, expires: time.Now().Add(time.Duration(ttlMost) * time.Millisecond), most: rightsMost, partial: partial}
 	if x.view == nil && slices.ContainsFunc(parts, func(l *listing) bool { return l != nil }) {
 		v.most = time.Duration(ttlMost) * time.Millisecond // the servers' lists say it
 	}
@@ -152,10 +155,11 @@ func (g *Gateway) join(ctx context.Context, x *Exchange, k viewKey, own bool) (*
 }
 
 // collectLists asks the servers of an endpoint for a list, all at the same time, but those that can show nothing of it, at all or
-// to this caller.
-func (g *Gateway) collectLists(ctx context.Context, x *Exchange, method mcp.Method) ([]*listing, error) {
+// to this caller. Partial tells that one of them did not tell what it has.
+func (g *Gateway) collectLists(ctx context.Context, x *Exchange, method mcp.Method) (parts []*listing, partial bool, err error) {
 	c := x.who()
-	parts := make([]*listing, len(x.at.members))
+	parts = make([]*listing, len(x.at.members))
+	var missing atomic.Bool
 	var wg sync.WaitGroup
 	for i, m := range x.at.members {
 		if x.at.listsOf(m.Name)&listsOf[method] == 0 || !x.at.sees(x.view, m, kindOf[method]) {
@@ -168,14 +172,17 @@ func (g *Gateway) collectLists(ctx context.Context, x *Exchange, method mcp.Meth
 			}
 		}
 		wg.Go(func() {
-			parts[i], _ = g.listsFor(ctx, c, m, method)
+			var err error
+			if parts[i], err = g.listsFor(x.noting(ctx), c, m, method); err != nil {
+				missing.Store(true)
+			}
 		})
 	}
 	wg.Wait()
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return nil, false, context.Cause(ctx)
 	}
-	return parts, nil
+	return parts, missing.Load(), nil
 }
 
 func (c *catalog) fresh(m mcp.Method) *listing {
@@ -208,16 +215,17 @@ func (g *Gateway) aggregate(x *Exchange, k viewKey, parts []*listing) []byte {
 	}
 	b := append(make([]byte, 0, size), `{"jsonrpc":"2.0","id":0,"result":{`...)
 	if k.modern {
-		b = append(b, `"resultType":"complete","ttlMs":0,"cacheScope":"`+scope(public)+`","_meta":{"io.modelcontextprotocol/serverInfo":`...)
-		b = append(append(b, g.info...), "},"...)
+		b = append(b, `"resultType":"complete","ttlMs":0,"cacheScope":"`+scope(public)+`",`...)
 	}
 	b = append(append(append(b, '"'), k.method.Facts().ListKey.String()...), `":[`...)
 	owner := map[string]string{}
+	var stale []byte
 	comma := false
 	for i, l := range parts {
 		if l == nil {
 			continue
 		}
+		before := len(b)
 		for j := range l.items {
 			it := &l.items[j]
 			if !x.lists(e.members[i], k.method, l, j) {
@@ -236,8 +244,33 @@ func (g *Gateway) aggregate(x *Exchange, k viewKey, parts []*listing) []byte {
 				g.warnOnce("argument that is not shown at "+e.path()+" still stands in the schema", e.members[i].Name, it.key, "argument "+strconv.Quote(left))
 			}
 		}
+		if l.why != nil && len(b) > before { // of a server whose names are not shown nothing is said
+			stale = appendStale(stale, e.members[i].Name, l)
+		}
 	}
-	return append(b, "]}}"...)
+	return append(g.appendMeta(append(b, ']'), k.modern, stale), "}}"...)
+}
+
+// appendMeta appends the _meta of a joined list, with a comma before it, if there is any.
+func (g *Gateway) appendMeta(b []byte, modern bool, stale []byte) []byte {
+	if !modern && len(stale) == 0 {
+		return b
+	}
+	b = append(b, `,"_meta":{`...)
+	if modern {
+		b = append(append(b, `"io.modelcontextprotocol/serverInfo":`...), g.info...)
+	}
+	if len(stale) > 0 {
+		if modern {
+			b = append(b, ',')
+		}
+		b = append(append(b, stale...), '}')
+	}
+	return append(b, '}')
+}
+
+func appendMillis(b []byte, d time.Duration) []byte {
+	return strconv.AppendInt(b, d.Milliseconds(), 10)
 }
 
 func scope(public bool) string {
@@ -346,7 +379,19 @@ func (v *view) single(x *Exchange, k viewKey, l *listing) error {
 	if s := page.Get(mcp.KeyCacheScope); s.Present() && (!l.public || !x.world.open()) {
 		page.Edits.Replace(s, private) // pages of one list share one scope
 	}
+	if l.why != nil {
+		addMeta(&page, append(appendStale(nil, x.at.own.Name, l), '}'))
+	}
 	return v.set(page.Append(make([]byte, 0, page.Len())))
+}
+
+// addMeta puts a member into the _meta of a result.
+func addMeta(out *mcp.Raw, member []byte) {
+	if meta := out.Get(mcp.KeyMeta); meta.Present() {
+		out.Edits.Insert(out.Body, meta, member)
+		return
+	}
+	out.Edits.Insert(out.Body, out.Payload, append(append([]byte(`"_meta":{`), member...), '}'))
 }
 
 // array is the elements of a server's own list as the caller sees them.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/internal/trace"
 	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/policy"
 	"github.com/toolcrib/toolcrib/upstream"
@@ -91,6 +92,7 @@ func (g *Gateway) askAt(ctx context.Context, c caller, m *member, method mcp.Met
 	if e := x.In.Scan(mcp.Limits{}); e != nil {
 		return nil, e
 	}
+	x.notes = trace.From(ctx)
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(m.Spec.Timeouts.Start+m.Spec.Timeouts.List))
 	defer cancel()
 	return x, g.send(ctx, x, replica, true)

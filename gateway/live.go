@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/identity"
 	"github.com/toolcrib/toolcrib/mcp"
@@ -260,5 +261,20 @@ func (g *Gateway) renew(x *Exchange) error {
 // sameRights tells whether two worlds permit everybody the same, for all that is known.
 func sameRights(was, next *world) bool {
 	a, b := was.plan.Config, next.plan.Config
-	return was.guarded == next.guarded && reflect.DeepEqual(a.Policies, b.Policies) && reflect.DeepEqual(a.Auth, b.Auth)
+	return was.guarded == next.guarded && reflect.DeepEqual(a.Policies, b.Policies) && reflect.DeepEqual(a.Auth, b.Auth) && sameTenants(a, b)
+}
+
+// sameTenants tells whether servers and toolsets are for the same tenants as before; of those that come or go clients are told anyway.
+func sameTenants(a, b *v1.Config) bool {
+	for name, s := range a.MCPServers {
+		if t := b.MCPServers[name]; s != nil && t != nil && !reflect.DeepEqual(s.Tenants, t.Tenants) {
+			return false
+		}
+	}
+	for name, s := range a.Toolsets {
+		if t := b.Toolsets[name]; s != nil && t != nil && !reflect.DeepEqual(s.Tenants, t.Tenants) {
+			return false
+		}
+	}
+	return true
 }

@@ -207,6 +207,9 @@ func again(err error) bool {
 // handOver has the replica serve the exchange that has the instance of its caller.
 func (g *Gateway) handOver(ctx context.Context, x *Exchange, f *family, replica string) error {
 	err := g.send(ctx, x, replica, true)
+	if err != nil && !again(err) && !errors.Is(err, cluster.ErrUnsent) {
+		x.call.Away()
+	}
 	switch {
 	case err == nil:
 		return nil

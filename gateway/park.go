@@ -79,7 +79,8 @@ func (p *parking) full(c *parkedCall, perPrincipal, perServer, total int) error 
 func (p *parking) expire(g *Gateway, c *parkedCall) {
 	if p.take(c.number, c.principal) != nil {
 		c.abandon()
-		g.o.Log.Info("parked call given up: the client did not answer in time", "server", c.server.Name(), "principal", c.principal)
+		g.o.Log.Info("parked call given up: the client did not answer in time", "server", c.server.Name(),
+			"principal", inLog(&g.Plan().Config.Log, c.principal))
 	}
 }
 

@@ -112,13 +112,12 @@ func samePins(a, b *v1.Config, server string) bool {
 
 // relist has the tools of a server listed anew, for all who have its lists.
 func (g *Gateway) relist(m *member) {
-	m.catalog.invalidate(upstream.ListTools)
-	g.hub.listsChanged(m, upstream.ListTools, false)
-	if m.family == nil {
-		return
-	}
-	for _, k := range m.family.pool.All() {
-		k.catalog.invalidate(upstream.ListTools)
+	for i, c := range m.catalogs() {
+		c.invalidate(upstream.ListTools)
+		c.forget(upstream.ListTools)
+		if i == 0 {
+			g.hub.listsChanged(m, upstream.ListTools, false)
+		}
 	}
 }
 

@@ -84,7 +84,7 @@ func (g *Gateway) shows(ctx context.Context, x *Exchange, m *member, there *bool
 		l := m.catalog.sound(method)
 		if l == nil {
 			var err error
-			if l, err = g.lists(ctx, m, method); err != nil || l.err != nil {
+			if l, err = g.lists(x.noting(ctx), m, method); err != nil || l.err != nil {
 				*there = true
 				return false
 			}

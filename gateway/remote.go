@@ -34,6 +34,10 @@ type letter struct {
 	Remote netip.AddrPort `json:"remote,omitzero"`
 	// Whole: a list or a description is for the other replica itself, which leaves out of it what its caller may not see.
 	Whole bool `json:"whole,omitempty"`
+	// Trace, TraceState and Baggage are the trace context (W3C) that it goes on in.
+	Trace      string `json:"trace,omitempty"`
+	TraceState string `json:"traceState,omitempty"`
+	Baggage    string `json:"baggage,omitempty"`
 }
 
 // elsewhere has another replica serve the exchange, which continues something there. What the server says meanwhile comes back
@@ -56,7 +60,7 @@ func (g *Gateway) elsewhere(ctx context.Context, x *Exchange, replica string) er
 }
 
 // send sends the exchange to another replica and takes its answer. handed says that it goes there for its instance.
-func (g *Gateway) send(ctx context.Context, x *Exchange, replica string, handed bool) error {
+func (g *Gateway) send(ctx context.Context, x *Exchange, replica string, handed bool) (err error) {
 	l := letter{
 		Endpoint: x.Endpoint, Session: x.Session, Within: x.Within, Principal: x.Principal.Encode(),
 		Client: x.Client, Header: mirrors(x.Header), Body: x.In.Body, State: x.state, Handed: handed,
@@ -64,6 +68,14 @@ func (g *Gateway) send(ctx context.Context, x *Exchange, replica string, handed 
 	}
 	if x.state != nil || !x.Client.Modern {
 		l.Answers = x.answers // a modern client's stand in the body
+	}
+	if a := x.notes.Attempt(); a != nil {
+		a.Replica = replica
+		if x.trace == nil { // it asks for something on behalf of the request
+			a.Method, a.Server = x.In.Method.String(), x.Endpoint
+		}
+		l.Trace, l.TraceState, l.Baggage = string(a.AppendParent(nil)), a.State, a.Baggage
+		defer func() { x.handedOver(a, err) }()
 	}
 	request, err := json.Marshal(&l)
 	if err != nil {
@@ -137,8 +149,11 @@ func (g *Gateway) fromElsewhere(ctx context.Context, request []byte, note func([
 	if !l.Whole || !x.In.Method.Facts().List && x.In.Method != mcp.MethodDiscover {
 		x.view = x.world.view(x.Principal) // decided where it came in, and here too: configurations may differ
 	}
+	x.continueTrace(g.o.Traces, &l)
 	err = g.Serve(ctx, x)
-	x.measure(err, time.Since(x.started))
+	took := time.Since(x.started)
+	x.measure(errorType(x, err), took)
+	x.endTrace(err, took)
 	if err != nil {
 		return nil, err
 	}

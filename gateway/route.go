@@ -28,7 +28,7 @@ func route(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 		return false, nil
 	}
 	if kind == "uri" {
-		if x.member, err = g.resource(ctx, x.who(), x.at, x.rights(), string(name)); err != nil {
+		if x.member, err = g.resource(x.noting(ctx), x.who(), x.at, x.rights(), string(name)); err != nil {
 			x.judgeURI(string(name))
 			if d := &x.decision; x.view != nil && !d.Allowed && d.Rule != "" {
 				g.o.Metrics.Decided(labels[policy.KindResource], false, len(d.Scopes) > 0)

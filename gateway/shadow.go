@@ -69,6 +69,6 @@ func (g *Gateway) compare(x *Exchange, shadow *policy.Set, o *policy.Object, all
 		return
 	}
 	s.n.Add(1)
-	g.o.Log.Info("policies.shadow would decide otherwise", "change", change, "principal", x.Principal.Key(), "kind", kind, "name", clipped([]byte(name)),
+	g.o.Log.Info("policies.shadow would decide otherwise", "change", change, "principal", x.Who(), "kind", kind, "name", clipped([]byte(name)),
 		"server", o.Server, "toolset", o.Toolset, "method", x.In.Method.String(), "rule", d.Rule)
 }

@@ -1,10 +1,8 @@
 package gateway
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -16,8 +14,7 @@ import (
 const (
 	journalLines = 2000
 	journalBytes = 512 << 10
-	keyShown     = 4   // bytes of the hash of a key
-	nameShown    = 128 // bytes of a name in the log
+	keyShown     = 8 // bytes of the hash of a key
 )
 
 // journal is for what a server of this name prints. That of one whose configuration changes goes on.
@@ -108,63 +105,23 @@ func (m *member) queued() int {
 }
 
 // measure counts a request with its tool and its server, at the one replica that asked the server.
-func (x *Exchange) measure(err error, took time.Duration) {
+func (x *Exchange) measure(failure string, took time.Duration) {
 	if x.tool != nil {
-		x.tool.Observe(took, errorType(x, err))
+		x.tool.Observe(took, failure)
+		x.tool.Sizes(len(x.In.Body), x.Out.Len())
 	}
 	t := &x.call.Timing
 	t.Transport = max(0, took-t.Queue-t.Start-t.Server)
 	if x.member != nil && t.Server > 0 && x.In.Kind == mcp.KindRequest && !x.Carrier {
 		x.member.other.Shares(t.Queue, t.Start, t.Server, t.Transport)
+		x.member.other.Operation(x.In.Method.String(), failure, x.member.transport(), t.Server)
 	}
 }
 
-// tell has a request logged once it is over.
-func (g *Gateway) tell(x *Exchange, outcome string, err error, took time.Duration) {
-	if x.In.Kind != mcp.KindRequest || x.Carrier {
-		return
+// transport is how the server is reached, as OpenTelemetry has it.
+func (m *member) transport() string {
+	if m.server.HTTP() {
+		return "tcp"
 	}
-	level := slog.LevelDebug
-	if x.world.plan.Config.Log.Calls {
-		level = slog.LevelInfo
-	}
-	if g.o.Log.Enabled(context.Background(), level) {
-		g.logCall(x, level, outcome, err, took, x.call.Timing)
-	}
-}
-
-// logCall writes a line of a request: who asked what of whom, how it ended and where its time went. What it was asked with,
-// and the names of resources, are nobody's business.
-func (g *Gateway) logCall(x *Exchange, level slog.Level, outcome string, err error, took time.Duration, t upstream.Timing) {
-	if reason := errorType(x, err); reason != "" && err == nil {
-		outcome = reason
-	}
-	attrs := make([]slog.Attr, 0, 15)
-	attrs = append(attrs, slog.String("method", x.In.Method.String()))
-	if x.member != nil {
-		attrs = append(attrs, slog.String("server", x.member.Name))
-	}
-	switch x.In.Method {
-	case mcp.MethodToolsCall:
-		attrs = append(attrs, slog.String("tool", clipped(x.name)))
-	case mcp.MethodPromptsGet:
-		attrs = append(attrs, slog.String("prompt", clipped(x.name)))
-	}
-	if x.Principal != nil {
-		attrs = append(attrs, slog.String("principal", x.Principal.Key()), slog.String("tenant", x.Principal.Tenant))
-	}
-	attrs = append(attrs, slog.String("outcome", outcome), slog.Int("bytesIn", len(x.In.Body)), slog.Int("bytesOut", len(x.Out.Body)),
-		slog.Duration("took", took))
-	if t.Server > 0 {
-		attrs = append(attrs, slog.Duration("queue", t.Queue), slog.Duration("start", t.Start), slog.Duration("atServer", t.Server),
-			slog.Duration("transport", t.Transport))
-	}
-	g.o.Log.LogAttrs(context.Background(), level, "call", attrs...)
-}
-
-func clipped(name []byte) string {
-	if len(name) > nameShown {
-		return string(name[:nameShown]) + "…"
-	}
-	return string(name)
+	return "pipe"
 }

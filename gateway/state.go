@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"math"
 	"time"
 
 	"github.com/toolcrib/toolcrib/errs"
@@ -28,12 +29,14 @@ const (
 	stateParked stateOf = 'p' // a call that waits at a legacy server
 	stateAgain  stateOf = 'a' // a call that a legacy server wants to have made again (-32042)
 	stateTask   stateOf = 't' // a modern server's task, waited for in the place of a client that knows no tasks
+	stateClock  stateOf = 'c' // nothing but how long the call took: the server keeps no state
 )
 
 // state is what the token holds.
 type state struct {
 	of      stateOf
 	rounds  uint8
+	spent   time.Duration   // of the time that the call has as a whole
 	digest  [digestLen]byte // of the request it belongs to
 	server  string
 	inner   []byte // raw JSON of the server's own requestState, or the task that is waited for
@@ -43,6 +46,7 @@ type state struct {
 
 func (s *state) payload() []byte {
 	b := append([]byte{byte(s.of), s.rounds}, s.digest[:]...)
+	b = binary.AppendUvarint(b, uint64(s.spent))
 	b = append(binary.AppendUvarint(b, uint64(len(s.server))), s.server...)
 	if s.of == stateParked {
 		b = binary.BigEndian.AppendUint64(b, s.number)
@@ -59,6 +63,11 @@ func readState(b []byte) (s state, ok bool) {
 	s.of, s.rounds = stateOf(b[0]), b[1]
 	copy(s.digest[:], b[2:])
 	b = b[2+digestLen:]
+	spent, w := binary.Uvarint(b)
+	if w <= 0 || spent > math.MaxInt64 {
+		return s, false
+	}
+	s.spent, b = time.Duration(spent), b[w:]
 	if s.server, b, ok = cutText(b); !ok {
 		return s, false
 	}
@@ -134,7 +143,7 @@ func (g *Gateway) openState(x *Exchange, raw []byte) (*state, error) {
 		}
 	}
 	g.o.Metrics.TokenRejected(stateKind)
-	g.o.Log.Info("requestState rejected", "principal", x.Principal.Key(), "endpoint", x.Endpoint, "method", x.In.Method.String())
+	g.o.Log.Info("requestState rejected", "principal", x.Who(), "endpoint", x.Endpoint, "method", x.In.Method.String())
 	return nil, errs.E("gateway", errs.Invalid, "requestState is not valid for this request: it was changed, has expired, or belongs to another "+
 		"request, caller or endpoint; send the request again without requestState and inputResponses")
 }
@@ -173,7 +182,7 @@ func interact(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	x.rounds = s.rounds
+	x.rounds, x.call.Spent = s.rounds, s.spent
 	switch s.of {
 	case stateParked:
 		return g.unpark(ctx, x, s)
@@ -208,10 +217,13 @@ func (x *Exchange) retried() ([]byte, bool) {
 	return span.Of(x.In.Body), span.Present() && x.Client.Modern
 }
 
-// passState has a modern server get its own requestState back.
+// passState has a modern server get its own requestState back, or none where it gave none.
 func (x *Exchange) passState(s *state) {
 	if x.state == nil {
 		x.call.State, x.call.StateTo = x.In.Get(mcp.KeyRequestState), s.inner
+		return
+	}
+	if len(s.inner) == 0 {
 		return
 	}
 	if len(x.call.Add) > 0 {

@@ -53,7 +53,7 @@ func (g *Gateway) insist(ctx context.Context, x *Exchange) error {
 		}
 		lister := m.lister()
 		if lister.catalog.facts.Load() == nil {
-			if _, err := g.lists(ctx, lister, mcp.MethodToolsList); err != nil {
+			if _, err := g.lists(x.noting(ctx), lister, mcp.MethodToolsList); err != nil {
 				return err
 			}
 		}
@@ -139,16 +139,19 @@ func orObject(raw []byte) []byte {
 	return bytes.Clone(raw)
 }
 
-// onBehalf waits for the end of a task for a client that knows no tasks. A client that gives up has it cancelled.
+// onBehalf waits for the end of a task for a client that knows no tasks. It is cancelled when the client gives up, or the call took
+// as long as it may as a whole.
 func (g *Gateway) onBehalf(ctx context.Context, x *Exchange, t *task, wait time.Duration) error {
 	x.about = t
-	err := g.await(ctx, x, t, wait)
+	err := x.member.server.Within(ctx, &x.call, func(ctx context.Context) error {
+		err := g.await(ctx, x, t, wait)
+		if err != nil && ctx.Err() != nil {
+			g.cancelTask(ctx, t)
+		}
+		return err
+	})
 	if err == nil {
 		x.relateAnswer(nil)
-		return nil
-	}
-	if ctx.Err() != nil {
-		g.cancelTask(ctx, t)
 	}
 	return err
 }
@@ -164,6 +167,7 @@ func (g *Gateway) goOn(ctx context.Context, x *Exchange, s *state) error {
 	}
 	t := x.taskOf(r)
 	x.tool = g.metric(x.member, x.member.lister().catalog.tool(x.name))
+	x.call.Limits = x.limits()
 	if add := x.responses(); len(add) > 0 {
 		if err := t.update(ctx, add); err != nil {
 			if ctx.Err() != nil || !x.Client.Modern { // a modern client may bring better ones

@@ -100,7 +100,7 @@ func (g *Gateway) poll(ctx context.Context, x *Exchange, t *task, kind mcp.Kind,
 	case status == taskFailed:
 		failure := at(object, "error")
 		if failure == nil || failure[0] != '{' {
-			return true, errs.E(`server "`+t.server+`"`, errs.Protocol, "failed a task without an error: %.200s", textAt(object, "statusMessage"))
+			return true, errs.E(`server "`+t.server+`"`, errs.Protocol, "failed a task without an error: %.200s", textAt(object, "statusMessage")).Quoting()
 		}
 		return true, x.answerError(failure)
 	case status == taskAsks:
@@ -154,9 +154,9 @@ func (g *Gateway) collect(ctx context.Context, x *Exchange, t *task) error {
 	}
 	client := t.client
 	client.Modern, client.LogLevel = x.Client.Modern, x.Client.LogLevel
-	spent := x.call.Timing
+	was := x.call
 	x.call = *t.call(in)
-	x.call.Client, x.call.Notify, x.call.Timing = &client, x.Notify, spent
+	x.call.Client, x.call.Notify, x.call.Timing, x.call.Limits, x.call.Spent = &client, x.Notify, was.Timing, was.Limits, was.Spent
 	x.Out.Free()
 	if err := x.member.server.Do(ctx, &x.call, &x.Out); err != nil {
 		return err

@@ -137,7 +137,7 @@ func (g *Gateway) openTaskID(x *Exchange, raw []byte) (r taskRef, ok bool) {
 // unknownTask is the answer to an id that is forged, expired, of another caller or endpoint, or whose server is gone.
 func (g *Gateway) unknownTask(x *Exchange) error {
 	g.o.Metrics.TokenRejected(taskKind)
-	g.o.Log.Info("task id rejected", "principal", x.Principal.Key(), "endpoint", x.Endpoint, "method", x.In.Method.String())
+	g.o.Log.Info("task id rejected", "principal", x.Who(), "endpoint", x.Endpoint, "method", x.In.Method.String())
 	return errs.E("gateway", errs.NotFound, "unknown task")
 }
 
@@ -239,6 +239,9 @@ func tasks(ctx context.Context, g *Gateway, x *Exchange) (bool, error) {
 	}
 	t, err := g.openTask(x)
 	if err != nil {
+		return false, err
+	}
+	if err := x.aim(ctx, t.m); err != nil {
 		return false, err
 	}
 	if done, err := g.reach(ctx, x, t); done || err != nil {

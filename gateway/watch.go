@@ -70,6 +70,9 @@ type Watch struct {
 // Watch begins to watch what a client wishes, at the exchange's endpoint. It waits a short time for what is not watched yet,
 // and grants only what truly is. Close ends it.
 func (g *Gateway) Watch(ctx context.Context, x *Exchange, wish Wish) (*Watch, error) {
+	if err := x.meter(ctx); err != nil {
+		return nil, err
+	}
 	if len(wish.Tasks) > 0 {
 		if err := x.mayTask(); err != nil {
 			return nil, err
@@ -82,7 +85,10 @@ func (g *Gateway) Watch(ctx context.Context, x *Exchange, wish Wish) (*Watch, er
 	}
 	got := g.hub.waitLists(ctx, w)
 	if m := x.at.own; m != nil {
-		// At the aggregated endpoint the gateway itself tells of changes that it sees, so there all are granted.
+		// At the aggregated endpoint the gateway itself tells of changes that it sees, so there all are granted; here it tells of approvals.
+		if looked, _ := x.world.plan.Config.Pins(m.Name); looked {
+			got |= upstream.ListTools
+		}
 		w.limit(got | m.watchedFor(ctx, w.who))
 	} else {
 		w.limit(x.at.allLists())
@@ -103,6 +109,9 @@ func (g *Gateway) Watch(ctx context.Context, x *Exchange, wish Wish) (*Watch, er
 // WatchSession begins to watch what the client of a legacy session is told of without having to ask: changes of all lists that
 // the endpoint declares, and updates of resources that it subscribed to before. It waits a short time for what is not watched yet.
 func (g *Gateway) WatchSession(ctx context.Context, x *Exchange, uris ...string) (*Watch, error) {
+	if err := x.meter(ctx); err != nil {
+		return nil, err
+	}
 	w := g.newWatch(x)
 	w.lists, w.retry = x.at.allLists(), make(chan struct{}, 1)
 	if err := g.hub.enter(w); err != nil {
@@ -428,9 +437,15 @@ func poke(c chan struct{}) {
 
 // Watchable tells whether a resource can be watched, by having it watched for a moment.
 func (g *Gateway) Watchable(ctx context.Context, x *Exchange, uri string) error {
+	if err := x.meter(ctx); err != nil {
+		return err
+	}
 	w := g.newWatch(x)
 	defer w.Close()
 	x.judgeURI(uri)
+	if d := &x.decision; x.view != nil && d.Rule != "" {
+		g.o.Metrics.Decided(labels[policy.KindResource], d.Allowed, len(d.Scopes) > 0)
+	}
 	if m := x.at.own; m != nil {
 		if p, err := m.peerFor(ctx, w.who); err != nil {
 			return err

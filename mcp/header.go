@@ -48,17 +48,9 @@ func DecodeHeader(v string) (string, error) {
 	return string(text), nil
 }
 
-// EncodeHeader returns v as a header value: plain where that is unambiguous,
-// else as Base64 in its sentinel. The empty text is encoded too, since
-// receivers take an empty value for a missing one.
-func EncodeHeader(v string) string {
-	if text := []byte(v); !isPlain(text) {
-		return string(AppendHeader(nil, text))
-	}
-	return v
-}
-
-// AppendHeader appends what [EncodeHeader] makes of text.
+// AppendHeader appends text as a header value: plain where that is
+// unambiguous, else as Base64 in its sentinel. The empty text is encoded too,
+// since receivers take an empty value for a missing one.
 func AppendHeader(dst, text []byte) []byte {
 	if isPlain(text) {
 		return append(dst, text...)

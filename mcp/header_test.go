@@ -27,8 +27,8 @@ func TestHeaderCodec(t *testing.T) {
 		"\u00a0\u200d\u3000":    "=?base64?wqDigI3jgIA=?=",
 		"evil\r\nX-Injected: 1": "=?base64?ZXZpbA0KWC1JbmplY3RlZDogMQ==?=",
 	} {
-		if got := mcp.EncodeHeader(text); got != want {
-			t.Errorf("EncodeHeader(%q) = %q, want %q", text, got, want)
+		if got := string(mcp.AppendHeader(nil, []byte(text))); got != want {
+			t.Errorf("AppendHeader(%q) = %q, want %q", text, got, want)
 		}
 		if got := string(mcp.AppendHeader([]byte("x"), []byte(text))); got != "x"+want {
 			t.Errorf("AppendHeader(%q) = %q, want %q", text, got, want)
@@ -62,12 +62,12 @@ func FuzzHeader(f *testing.F) {
 		if !utf8.ValidString(s) {
 			return
 		}
-		v := mcp.EncodeHeader(s)
+		v := string(mcp.AppendHeader(nil, []byte(s)))
 		if strings.TrimSpace(v) != v || v == "" || strings.IndexFunc(v, func(r rune) bool { return r < ' ' && r != '\t' || r > '~' }) >= 0 {
-			t.Fatalf("EncodeHeader(%q) = %q is no header value", s, v)
+			t.Fatalf("AppendHeader(%q) = %q is no header value", s, v)
 		}
 		if got, err := mcp.DecodeHeader(v); got != s || err != nil {
-			t.Fatalf("DecodeHeader(EncodeHeader(%q)) = %q, %v", s, got, err)
+			t.Fatalf("DecodeHeader(AppendHeader(%q)) = %q, %v", s, got, err)
 		}
 	})
 }
@@ -114,7 +114,7 @@ func TestCheckHeaders(t *testing.T) {
 		{"white space", find, headers("mcp-protocol-version:\t2026-07-28 ", "MCP-METHOD:  tools/call", "mcp-name: find\t"), 0, nil},
 		{"needless sentinel", find, headers(version, callTo, "Mcp-Name: =?base64?ZmluZA==?="), 0, nil},
 		{"escaped in the body", call("tools\\/call", `"name":"f\u0069nd",`), headers(version, callTo, "Mcp-Name: find"), 0, nil},
-		{"non-ASCII name", call("prompts/get", `"name":"grüße",`), headers(version, "Mcp-Method: prompts/get", "Mcp-Name: "+mcp.EncodeHeader("grüße")), 0, nil},
+		{"non-ASCII name", call("prompts/get", `"name":"grüße",`), headers(version, "Mcp-Method: prompts/get", "Mcp-Name: "+string(mcp.AppendHeader(nil, []byte("grüße")))), 0, nil},
 		{"uri", call("resources/read", `"uri":"file:///a b",`), headers(version, "Mcp-Method: resources/read", "Mcp-Name: file:///a b"), 0, nil},
 		{"task", call("tasks/get", `"taskId":"t1",`), headers(version, "Mcp-Method: tasks/get", "Mcp-Name: t1"), 0, nil},
 		{"no name needed", call("tools/list", ""), headers(version, "Mcp-Method: tools/list"), 0, nil},

@@ -122,7 +122,7 @@ func (k Key) String() string {
 type MetaKey uint8
 
 // The reserved members of _meta (2026-07-28 basic/index "_meta"; related-task
-// is of 2025-11-25 tasks, identity this gateway's own). MetaNone is no member.
+// is of 2025-11-25 tasks, identity and cache are this gateway's own). MetaNone is no member.
 const (
 	MetaNone MetaKey = iota
 	MetaProtocolVersion
@@ -137,6 +137,7 @@ const (
 	MetaServerInfo
 	MetaRelatedTask
 	MetaIdentity
+	MetaCache
 	numMetaKeys
 )
 
@@ -153,6 +154,7 @@ var metaNames = [numMetaKeys]string{
 	MetaServerInfo:         "io.modelcontextprotocol/serverInfo",
 	MetaRelatedTask:        "io.modelcontextprotocol/related-task",
 	MetaIdentity:           "io.toolcrib/identity",
+	MetaCache:              "io.toolcrib/cache",
 }
 
 // String returns the member's name on the wire, "" for MetaNone.

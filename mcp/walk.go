@@ -72,10 +72,15 @@ func Elements(body []byte, array Span, f func(Span) bool) {
 }
 
 // Members calls f for each member of an already scanned object until f
-// returns false.
-func Members(body []byte, object Span, f func(Field) bool) {
-	for m := membersOf(body, object); m.next() && f(m.field); {
+// returns false. It reports whether it came to the end of the object.
+func Members(body []byte, object Span, f func(Field) bool) bool {
+	m := membersOf(body, object)
+	for m.next() {
+		if !f(m.field) {
+			return false
+		}
 	}
+	return m.done && m.at == int(object.End)
 }
 
 // members steps through an already scanned object.

@@ -43,6 +43,7 @@ func (o Options) withDefaults() Options {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	o.Log = o.Log.With("component", "runner")
 	if o.MaxLine <= 0 {
 		o.MaxLine = defaultMaxLine
 	}

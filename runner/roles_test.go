@@ -78,11 +78,16 @@ func sayLines(arg string) {
 	_ = w.Flush()
 }
 
-// flood writes n lines to stderr, then echoes.
+// flood writes n lines to stderr, longer by as many dots as a second number says, then echoes.
 func flood(arg string) {
+	n, dots, longer := strings.Cut(arg, " ")
+	more := ""
+	if longer {
+		more = strings.Repeat(".", number(dots))
+	}
 	w := bufio.NewWriter(os.Stderr)
-	for i := range number(arg) {
-		_, _ = fmt.Fprintf(w, "flood %d\n", i)
+	for i := range number(n) {
+		_, _ = fmt.Fprintf(w, "flood %d%s\n", i, more)
 	}
 	_ = w.Flush()
 	_, _ = io.Copy(os.Stdout, os.Stdin)

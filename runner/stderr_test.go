@@ -89,7 +89,7 @@ func TestFlood(t *testing.T) {
 // A server that is stopped amid a flood may write the rest of it at full speed, and ends in time by itself.
 func TestStopInAFlood(t *testing.T) {
 	log, l := logger(slog.LevelInfo)
-	p := start(t, "flood 5000000", runner.Options{Log: l, Grace: 25 * time.Second})
+	p := start(t, "flood 17000 4000", runner.Options{Log: l, Grace: 25 * time.Second}) // at the speed of a flood they take longer
 	eventually(t, "lines are suppressed", func() bool { return len(log.of("stderr lines suppressed")) > 0 })
 	if err := p.Stop(context.Background()); err != nil {
 		t.Error(err)

@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"maps"
@@ -13,24 +14,32 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 )
 
 // ServedBy is the header in which the balancer says which replica answered.
 const ServedBy = "X-Served-By"
 
+// probeEvery is how often a balancer that heeds asks.
+const probeEvery = 50 * time.Millisecond
+
 // balancer sends each request to a replica chosen at random; one that nobody listens at is passed over, as any balancer does.
 type balancer struct {
-	url      string
-	replicas []*Replica
-	http     *http.Client
+	url  string
+	http *http.Client
 
-	mu     sync.Mutex
-	forced []int
-	served []int
+	mu       sync.Mutex
+	replicas []string // by their base URLs
+	away     []bool   // those that are not ready, where that is heeded
+	forced   []int
+	served   []int
 }
 
 func newBalancer(t testing.TB, replicas []*Replica) *balancer {
-	b := &balancer{replicas: replicas, http: newHTTPClient(), served: make([]int, len(replicas))}
+	b := &balancer{http: newHTTPClient(), away: make([]bool, len(replicas)), served: make([]int, len(replicas))}
+	for _, r := range replicas {
+		b.replicas = append(b.replicas, r.URL)
+	}
 	srv := httptest.NewServer(b)
 	b.url = srv.URL
 	t.Cleanup(func() {
@@ -39,6 +48,42 @@ func newBalancer(t testing.TB, replicas []*Replica) *balancer {
 		b.http.CloseIdleConnections()
 	})
 	return b
+}
+
+// heed has replicas get nothing that are not ready, until the test ends.
+func (b *balancer) heed(t testing.TB) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var probes sync.WaitGroup
+	for i := range b.away {
+		probes.Go(func() {
+			tick := time.NewTicker(probeEvery)
+			defer tick.Stop()
+			for ctx.Err() == nil {
+				ready := isReady(ctx, b.http, b.at(i))
+				b.mu.Lock()
+				b.away[i] = !ready
+				b.mu.Unlock()
+				<-tick.C
+			}
+		})
+	}
+	t.Cleanup(func() {
+		cancel()
+		probes.Wait()
+	})
+}
+
+func (b *balancer) at(i int) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.replicas[i]
+}
+
+// replace has another process be replica i.
+func (b *balancer) replace(i int, url string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.replicas[i] = url
 }
 
 func (b *balancer) force(i int) {
@@ -62,7 +107,8 @@ func (b *balancer) order() []int {
 		b.forced = b.forced[1:]
 		return []int{first}
 	}
-	return rand.Perm(len(b.replicas)) //nolint:gosec // chance, not a secret
+	all := rand.Perm(len(b.replicas)) //nolint:gosec // chance, not a secret
+	return slices.DeleteFunc(all, func(i int) bool { return b.away[i] })
 }
 
 // ServeHTTP implements http.Handler.
@@ -72,7 +118,7 @@ func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // the sender gave up
 	}
 	for _, i := range b.order() {
-		resp, err := b.send(r, b.replicas[i].URL, body)
+		resp, err := b.send(r, b.at(i), body)
 		if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 			continue
 		}

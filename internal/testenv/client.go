@@ -162,7 +162,7 @@ func (c *Client) headers(rec *Record) http.Header {
 	for _, key := range []string{"name", "uri", "taskId"} {
 		var name string
 		if json.Unmarshal([]byte(rec.Param(key)), &name) == nil && name != "" {
-			h.Set("Mcp-Name", mcp.EncodeHeader(name))
+			h.Set("Mcp-Name", string(mcp.AppendHeader(nil, []byte(name))))
 		}
 	}
 	return h
@@ -192,7 +192,7 @@ func (c *Client) Open(ctx context.Context, q Request) (*Stream, error) {
 		return nil, err
 	}
 	return &Stream{
-		Status: resp.StatusCode, Header: resp.Header, body: resp.Body, lines: bufio.NewReader(resp.Body),
+		Status: resp.StatusCode, Header: resp.Header, Closed: resp.Close, body: resp.Body, lines: bufio.NewReader(resp.Body),
 	}, nil
 }
 
@@ -203,7 +203,7 @@ func (c *Client) Try(ctx context.Context, q Request) (*Reply, error) {
 		return nil, err
 	}
 	defer s.Close()
-	r := &Reply{Status: s.Status, Header: s.Header}
+	r := &Reply{Status: s.Status, Header: s.Header, Closed: s.Closed}
 	for {
 		m, err := s.Next()
 		if errors.Is(err, io.EOF) {
@@ -289,6 +289,8 @@ func (g *Gateway) Get(path string, header http.Header) (int, string) {
 type Stream struct {
 	Status int
 	Header http.Header
+	// Closed says that the connection is not to be used again.
+	Closed bool
 	body   io.ReadCloser
 	lines  *bufio.Reader
 }
@@ -328,6 +330,7 @@ func (s *Stream) Next() (json.RawMessage, error) {
 type Reply struct {
 	Status   int
 	Header   http.Header
+	Closed   bool // the connection is not to be used again
 	Messages []json.RawMessage
 }
 

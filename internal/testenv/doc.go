@@ -12,10 +12,8 @@
 package testenv
 
 import (
-	"context"
 	"os"
-	"os/signal"
-	"syscall"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,25 +28,31 @@ const Patience = 20 * time.Second
 const childCommand = "testenv-child"
 
 // Main runs the tests and checks that no goroutine is left, or plays the part that the binary was started for: a stdio server's
-// child, the guard of children, or the program.
+// child, or the program with any of its commands, which refuses by itself those that it does not know.
 func Main(m *testing.M) {
-	if len(os.Args) > 1 {
-		switch os.Args[1] {
-		case childCommand:
-			child(os.Args[2])
-			return
-		case "serve", "guard", "confine":
-			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-			code := cli.Main(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
-			stop()
-			os.Exit(code)
-		}
+	if Play() {
+		return
+	}
+	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-") { // flags are those of tests
+		os.Exit(cli.Main(cli.UntilSignal(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil { // else each program of a test sleeps for a second before it ends
+		panic(err)
 	}
 	clean := goleak.Cleanup(func(code int) {
 		unbuild()
 		os.Exit(code)
 	})
 	goleak.VerifyTestMain(m, append(redisSleeps(), clean)...)
+}
+
+// Play plays a stdio server's child, if that is what the binary was started for. Tests with a main of their own call it first.
+func Play() bool {
+	if len(os.Args) < 3 || os.Args[1] != childCommand {
+		return false
+	}
+	child(os.Args[2])
+	return true
 }
 
 // Eventually waits for a condition.

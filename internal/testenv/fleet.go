@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"bufio"
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -26,6 +28,10 @@ type FleetConfig struct {
 	Redis string
 	// Program is the gateway's program; the test binary, which Main has play it, when empty.
 	Program string
+	// Socket is a listening socket that all replicas inherit; nil for one of their own each.
+	Socket *os.File
+	// StateDir is where all keep what outlives them; a directory of their own each when empty.
+	StateDir string
 }
 
 // Fleet is several replicas of the gateway, each a process of its own, behind a balancer that has no memory.
@@ -36,6 +42,8 @@ type Fleet struct {
 	Replicas []*Replica
 
 	t        testing.TB
+	mu       sync.Mutex // held while replicas are replaced or configured
+	config   FleetConfig
 	client   *http.Client
 	balancer *balancer
 	ids      atomic.Int64
@@ -47,9 +55,12 @@ type Replica struct {
 	URL string
 	PID int
 
-	cmd  *exec.Cmd
-	log  Log
-	done chan struct{}
+	cmd   *exec.Cmd
+	dir   string // of its configuration
+	state string
+	log   Log
+	done  chan struct{}
+	err   error // how it ended
 }
 
 // ServeFleet starts a fleet that ends with the test.
@@ -75,7 +86,7 @@ func ServeFleet(t testing.TB, c FleetConfig) *Fleet {
 	if c.Replicas == 0 {
 		c.Replicas = 3
 	}
-	f := &Fleet{t: t, client: newHTTPClient()}
+	f := &Fleet{t: t, config: c, client: newHTTPClient()}
 	for range c.Replicas {
 		f.Replicas = append(f.Replicas, launch(t, c))
 	}
@@ -91,13 +102,16 @@ func ServeFleet(t testing.TB, c FleetConfig) *Fleet {
 // launch starts a replica; await finds out where it serves.
 func launch(t testing.TB, c FleetConfig) *Replica {
 	t.Helper()
-	dir := t.TempDir()
-	file := filepath.Join(dir, "toolcrib.json")
-	if err := os.WriteFile(file, c.text(dir), 0o600); err != nil {
-		t.Fatal(err)
+	r := &Replica{dir: t.TempDir(), state: c.StateDir, done: make(chan struct{})}
+	if r.state == "" {
+		r.state = r.dir
 	}
-	r := &Replica{cmd: exec.Command(c.Program, "serve", file), done: make(chan struct{})} //nolint:noctx // it ends with the test
-	r.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
+	r.configure(t, c.Config)
+	r.cmd = exec.Command(c.Program, "serve", r.file()) //nolint:noctx // it ends with the test
+	if c.Socket != nil {
+		r.cmd = exec.Command("sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" serve "$1"`, c.Program, r.file()) //nolint:noctx // as above
+		r.cmd.ExtraFiles = []*os.File{c.Socket}
+	}
 	r.cmd.Stderr = &r.log
 	out, err := r.cmd.StdoutPipe()
 	if err != nil {
@@ -129,7 +143,80 @@ func (r *Replica) read(out io.Reader, url chan<- string) {
 			url <- strings.TrimSuffix(strings.TrimSpace(at), "/mcp")
 		}
 	}
-	_ = r.cmd.Wait() // it is stopped or killed
+	r.err = r.cmd.Wait()
+}
+
+func (r *Replica) file() string { return filepath.Join(r.dir, "toolcrib.json") }
+
+// configure writes its configuration, at once.
+func (r *Replica) configure(t testing.TB, c Config) {
+	t.Helper()
+	next := r.file() + ".next"
+	if err := os.WriteFile(next, c.text(r.state), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(next, r.file()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Configure gives all replicas, and those that come, other servers, and keys in place of those they have.
+func (f *Fleet) Configure(c Config) {
+	f.t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	more := maps.Clone(f.config.More)
+	maps.Copy(more, c.More)
+	c.More = more
+	f.config.Config = c
+	for _, r := range f.Replicas {
+		r.configure(f.t, c)
+	}
+}
+
+// Heed has the balancer send nothing to replicas that are not ready.
+func (f *Fleet) Heed() { f.balancer.heed(f.t) }
+
+// Restart stops replica i as a roll-out does, and starts another in its place once it has ended.
+func (f *Fleet) Restart(i int) {
+	f.t.Helper()
+	f.stop(f.Replicas[i])
+	next := f.start(i)
+	next.await(f.t)
+	f.balancer.replace(i, next.URL)
+}
+
+// TakeOver has another process take over from replica i: it serves before that is stopped.
+func (f *Fleet) TakeOver(i int) {
+	f.t.Helper()
+	r := f.Replicas[i]
+	f.start(i)
+	f.stop(r)
+}
+
+// start starts a process in the place of replica i.
+func (f *Fleet) start(i int) *Replica {
+	f.t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.Replicas[i] = launch(f.t, f.config)
+	return f.Replicas[i]
+}
+
+// stop stops a replica as a roll-out does.
+func (f *Fleet) stop(r *Replica) {
+	f.t.Helper()
+	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		f.t.Fatal(err)
+	}
+	select {
+	case <-r.done:
+	case <-time.After(2 * Patience):
+		f.t.Fatalf("replica %s does not stop:\n%s", r.URL, r.log.String())
+	}
+	if r.err != nil {
+		f.t.Errorf("replica %s ended with %v:\n%s", r.URL, r.err, r.log.String())
+	}
 }
 
 // await waits until a replica is ready.
@@ -137,14 +224,23 @@ func (r *Replica) await(t testing.TB) {
 	t.Helper()
 	c := newHTTPClient()
 	defer c.CloseIdleConnections()
-	Eventually(t, "replica becomes ready", func() bool {
-		resp, err := c.Get(r.URL + "/health/ready") //nolint:noctx // Eventually has the patience
-		if err != nil {
-			return false
-		}
-		_ = resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
+	Eventually(t, "replica becomes ready", func() bool { return isReady(context.Background(), c, r.URL) })
+}
+
+// isReady asks a replica whether it is.
+func isReady(ctx context.Context, c *http.Client, base string) bool {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/health/ready", nil)
+	if err != nil {
+		return false
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }
 
 func (r *Replica) end(t testing.TB) {

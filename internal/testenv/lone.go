@@ -42,8 +42,7 @@ func lonePath() (string, error) {
 		if built.dir, built.err = os.MkdirTemp("", "toolcrib-lone-"); built.err != nil {
 			return
 		}
-		cmd := exec.Command("go", "build", "-trimpath", "-o", built.dir, "github.com/toolcrib/toolcrib/internal/testenv/lone") //nolint:noctx // short
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		cmd := exec.Command("go", "build", "-o", built.dir, "github.com/toolcrib/toolcrib/internal/testenv/lone") //nolint:noctx // short
 		if out, err := cmd.CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("building lone: %w\n%s", err, out)
 		}

@@ -189,14 +189,15 @@ func (c *Child) frame(kind byte, raw string) {
 }
 
 // child is the body of a child process: its standard input goes to the test, and what the test sends comes out of it.
+// It ends by [syscall.Exit]: under the race detector [os.Exit] sleeps for a second, which everybody who ends a server would wait for.
 func child(socket string) {
 	conn, err := new(net.Dialer).DialContext(context.Background(), "unix", socket)
 	if err != nil {
-		os.Exit(70)
+		syscall.Exit(70)
 	}
 	dir, _ := os.Getwd()
 	if err := json.NewEncoder(conn).Encode(hello{os.Getpid(), os.Environ(), dir}); err != nil {
-		os.Exit(71)
+		syscall.Exit(71)
 	}
 	go func() {
 		_, _ = io.Copy(conn, os.Stdin)
@@ -206,7 +207,7 @@ func child(socket string) {
 	for {
 		var head [5]byte
 		if _, err := io.ReadFull(r, head[:]); err != nil {
-			os.Exit(0)
+			syscall.Exit(0)
 		}
 		body := io.LimitReader(r, int64(binary.BigEndian.Uint32(head[1:])))
 		switch head[0] {
@@ -216,10 +217,10 @@ func child(socket string) {
 			_, err = io.Copy(os.Stderr, body)
 		default:
 			code, _ := io.ReadAll(body)
-			os.Exit(int([]rune(string(code))[0]))
+			syscall.Exit(int([]rune(string(code))[0]))
 		}
 		if err != nil {
-			os.Exit(72)
+			syscall.Exit(72)
 		}
 	}
 }

@@ -47,9 +47,15 @@ func (g *Gateway) OpenStream(path, key string, header http.Header) (c *StreamCli
 // Stream opens a stream at replica i, without a session.
 func (f *Fleet) Stream(i int, path string) *StreamClient {
 	f.t.Helper()
-	c, status := openStream(f.t, f.client, f.Replicas[i].URL+path, "", nil)
+	return StreamAt(f.t, f.Replicas[i].URL+path)
+}
+
+// StreamAt opens a stream at a URL, without a session.
+func StreamAt(t testing.TB, at string) *StreamClient {
+	t.Helper()
+	c, status := openStream(t, newHTTPClient(), at, "", nil)
 	if status != http.StatusOK {
-		f.t.Fatalf("GET %s: HTTP %d", path, status)
+		t.Fatalf("GET %s: HTTP %d", at, status)
 	}
 	return c
 }

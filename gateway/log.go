@@ -1,0 +1,158 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"time"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/cache"
+	"github.com/toolcrib/toolcrib/errs"
+	"github.com/toolcrib/toolcrib/mcp"
+)
+
+const nameShown = 128 // bytes of a name in the log
+
+// callAttrs is how many attributes the line of a request has at most.
+const callAttrs = 20
+
+// tell has a request logged once it is over.
+func (g *Gateway) tell(x *Exchange, outcome string, err error, took time.Duration) {
+	if x.In.Kind != mcp.KindRequest || x.Carrier {
+		return
+	}
+	level, show := slog.LevelDebug, x.shownBodies()
+	if x.world.plan.Config.Log.Calls || show != nil {
+		level = slog.LevelInfo
+	}
+	if g.calls.Enabled(context.Background(), level) {
+		g.logCall(x, level, show, outcome, err, took)
+	}
+}
+
+// shownBodies is the rule by which the log shows what a tool was sent and answered; nil for none.
+func (x *Exchange) shownBodies() *v1.LogBodies {
+	b := x.world.plan.Bodies
+	if b == nil || x.member == nil || x.In.Method != mcp.MethodToolsCall {
+		return nil
+	}
+	return b.For(x.member.Name, x.member.Prefix+string(x.name))
+}
+
+// bodies are what a rule has the log show.
+func (x *Exchange) bodies(attrs []slog.Attr, rule *v1.LogBodies) []slog.Attr {
+	_, own, _ := strings.Cut(x.Header.Get("Authorization"), " ")
+	show := func(name string, wanted bool, in *mcp.Raw, at mcp.Span) {
+		if wanted && at.Present() {
+			attrs = append(attrs, slog.String(name, x.world.plan.Bodies.Show(rule, x.member.Name, own, at.Of(in.Body))))
+		}
+	}
+	show("arguments", rule.Arguments, &x.In, x.In.Get(mcp.KeyArguments))
+	show("result", rule.Results, &x.Out, x.Out.Payload)
+	return attrs
+}
+
+// logCall writes a line of a request: who asked what of whom, how it ended and where its time went. What it was asked with,
+// and the names of resources, are nobody's business unless a rule shows it.
+func (g *Gateway) logCall(x *Exchange, level slog.Level, show *v1.LogBodies, outcome string, err error, took time.Duration) {
+	if reason := errorType(x, err); reason != "" && err == nil {
+		outcome = reason
+	}
+	attrs := append(make([]slog.Attr, 0, callAttrs), slog.String("method", x.In.Method.String()))
+	if x.member != nil {
+		attrs = append(attrs, slog.String("server", x.member.Name))
+	}
+	switch x.In.Method {
+	case mcp.MethodToolsCall:
+		attrs = append(attrs, slog.String("tool", clipped(x.name)))
+	case mcp.MethodPromptsGet:
+		attrs = append(attrs, slog.String("prompt", clipped(x.name)))
+	}
+	if x.Principal != nil {
+		if who := x.Who(); who != "" {
+			attrs = append(attrs, slog.String("principal", who))
+		}
+		attrs = append(attrs, slog.String("tenant", x.Principal.Tenant))
+	}
+	if id := x.TraceID(); id != "" {
+		attrs = append(attrs, slog.String("trace", id))
+	}
+	attrs = append(attrs, slog.String("outcome", outcome), slog.Int("bytesIn", len(x.In.Body)), slog.Int("bytesOut", len(x.Out.Body)),
+		slog.Duration("took", took))
+	if x.recalled != cache.NotSought {
+		attrs = append(attrs, slog.String("cache", x.recalled.String()))
+	}
+	if t := &x.call.Timing; t.Server > 0 {
+		attrs = append(attrs, slog.Duration("queue", t.Queue), slog.Duration("start", t.Start), slog.Duration("atServer", t.Server),
+			slog.Duration("transport", t.Transport))
+	}
+	if show != nil {
+		attrs = x.bodies(attrs, show)
+	}
+	g.calls.LogAttrs(context.Background(), level, "call", attrs...)
+}
+
+// logRefusal tells why a request failed: aloud where the gateway or a server is to blame.
+func (g *Gateway) logRefusal(x *Exchange, err error, took time.Duration) {
+	e := errs.Of(err)
+	level := slog.LevelDebug
+	switch e.Kind {
+	case errs.Unavailable, errs.Timeout, errs.Protocol, errs.Internal, errs.Unsupported:
+		level = slog.LevelWarn
+	}
+	if !g.o.Log.Enabled(context.Background(), level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("method", x.In.Method.String()), slog.String("endpoint", x.Endpoint), slog.String("outcome", e.Kind.Outcome()),
+		slog.Duration("took", took),
+	}
+	if text := x.loggedError(e, level); text != "" {
+		attrs = append(attrs, slog.String("error", text))
+	}
+	if id := x.TraceID(); id != "" {
+		attrs = append(attrs, slog.String("trace", id))
+	}
+	g.o.Log.LogAttrs(context.Background(), level, "request failed", attrs...)
+}
+
+// loggedError is what an error says, but for what may quote the caller's own words: a URI, a cursor, an argument, and what a server
+// made of them. Names of tools and
+// prompts are in the log anyway.
+func (x *Exchange) loggedError(e *errs.Error, level slog.Level) string {
+	named := e.Kind == errs.NotFound && (x.In.Method == mcp.MethodToolsCall || x.In.Method == mcp.MethodPromptsGet)
+	switch {
+	case e.Quotes:
+		return e.Op + ": what it says is told to the caller alone"
+	case named || level == slog.LevelWarn:
+		return e.Error()
+	}
+	return told(e)
+}
+
+// Who names the caller in the log, as log.principals has it; empty where it names nobody.
+func (x *Exchange) Who() string {
+	if x.Principal == nil {
+		return ""
+	}
+	return inLog(&x.world.plan.Config.Log, x.Principal.Key())
+}
+
+// inLog names a principal likewise, by its key.
+func inLog(c *v1.Log, key string) string {
+	switch c.Principals {
+	case v1.PrincipalsNone:
+		return ""
+	case v1.PrincipalsName:
+		return key
+	}
+	return keyLabel(key)
+}
+
+func clipped(name []byte) string {
+	if len(name) > nameShown {
+		return string(name[:nameShown]) + "…"
+	}
+	return string(name)
+}
