@@ -67,6 +67,14 @@ func (c *Conn) Info() (name, version, protocol string) {
 	return info.Name, info.Version, c.peer.Version
 }
 
+// Era is that of the server: modern or legacy.
+func (c *Conn) Era() string {
+	if c.peer.Modern {
+		return "modern"
+	}
+	return "legacy"
+}
+
 // Close ends the connection.
 func (c *Conn) Close() { c.server.Close() }
 
@@ -97,8 +105,8 @@ func (c *Conn) List(ctx context.Context, m mcp.Method) ([]json.RawMessage, error
 	return nil, errs.E("server", errs.Protocol, "%s does not end", m)
 }
 
-// mirrored finds the arguments of a tool that a modern HTTP server wants in headers as well (streamable-http "Mcp-Param").
-func (c *Conn) mirrored(ctx context.Context, tool []byte) ([]mcp.Param, error) {
+// Mirrored finds the arguments of a tool that a modern HTTP server wants in headers as well (streamable-http "Mcp-Param").
+func (c *Conn) Mirrored(ctx context.Context, tool []byte) ([]mcp.Param, error) {
 	tools, err := c.List(ctx, mcp.MethodToolsList)
 	if err != nil {
 		return nil, err
@@ -137,7 +145,7 @@ func (c *Conn) Do(ctx context.Context, m mcp.Method, params []byte, notify func(
 	}
 	if m == mcp.MethodToolsCall && c.peer.Modern && c.server.HTTP() {
 		var err error
-		if call.Params, err = c.mirrored(ctx, call.Name); err != nil {
+		if call.Params, err = c.Mirrored(ctx, call.Name); err != nil {
 			return nil, err
 		}
 	}

@@ -74,7 +74,7 @@ func (s *server) drift(ctx context.Context, shown func(string) bool) (any, error
 
 // approveTool approves a definition in the lock file of this gateway.
 func (s *server) approveTool(ctx context.Context, what control.Approval) error {
-	d, err := s.gw.Approve(what.Server, what.Tool, what.Hash)
+	d, err := s.gw.Approve(ctx, what.Server, what.Tool, what.Hash)
 	if err != nil {
 		return err
 	}

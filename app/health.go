@@ -2,6 +2,7 @@ package app
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"sort"
 	"time"
@@ -9,6 +10,8 @@ import (
 	"github.com/toolcrib/toolcrib/audit"
 	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/control"
+	"github.com/toolcrib/toolcrib/identity"
+	"github.com/toolcrib/toolcrib/telemetry"
 	"github.com/toolcrib/toolcrib/upstream"
 )
 
@@ -25,6 +28,8 @@ type readiness struct {
 	Config  *configState               `json:"config"`
 	Cluster cluster.Status             `json:"cluster"`
 	Audit   *audit.Status              `json:"audit,omitempty"`
+	Store   identity.Source            `json:"store"`
+	Issuers map[string]identity.Source `json:"issuers,omitempty"`
 	Servers map[string]upstream.Status `json:"servers"`
 }
 
@@ -37,11 +42,18 @@ func (s *server) ready(w http.ResponseWriter, req *http.Request) {
 		Config: s.applied.Load(), Cluster: s.node.Status(), Servers: s.gw.Status(),
 	}
 	r.Reasons = append(r.Reasons, s.unrecorded(&r)...)
+	r.Reasons = append(r.Reasons, s.unknowing(&r)...)
 	failed := 0
 	for name, st := range r.Servers {
 		if st.State == upstream.StateFailed {
 			failed++
 			r.Reasons = append(r.Reasons, "server "+name+": "+st.Reason)
+			continue
+		}
+		for _, in := range st.Instances {
+			if in.Out() {
+				r.Reasons = append(r.Reasons, "server "+name+": instance "+in.Instance+" is "+in.State+": "+in.Reason)
+			}
 		}
 	}
 	if r.Config.Error != "" {
@@ -49,6 +61,9 @@ func (s *server) ready(w http.ResponseWriter, req *http.Request) {
 	}
 	if !r.Cluster.Connected {
 		r.Reasons = append(r.Reasons, "cluster: "+r.Cluster.Reason)
+	}
+	if n, local, shared := s.limits.Shared(); shared && local && len(s.gw.Plan().Config.Limits) > 0 {
+		r.Reasons = append(r.Reasons, fmt.Sprintf("limits: 1 of %d parts of each counts here, because other replicas cannot be asked", n))
 	}
 	sort.Strings(r.Reasons)
 	code := http.StatusOK
@@ -84,6 +99,36 @@ func (s *server) unrecorded(r *readiness) (reasons []string) {
 		}
 	}
 	return reasons
+}
+
+// unknowing tells what is not known of callers: keys of the store, and of issuers. What was known before counts on.
+func (s *server) unknowing(r *readiness) (reasons []string) {
+	r.Store, r.Issuers = s.identity.Sources()
+	if r.Store.Error != "" {
+		reasons = append(reasons, "store: "+r.Store.Error)
+	}
+	for issuer, is := range r.Issuers {
+		if is.Error != "" {
+			reasons = append(reasons, "issuer "+issuer+": "+is.Error)
+		}
+	}
+	return reasons
+}
+
+// sites are the instances and bounds that the metrics tell of.
+func (s *server) sites() (all []telemetry.Site, bounds []telemetry.Bound) {
+	for server, st := range s.gw.Status() {
+		for _, in := range st.Instances {
+			all = append(all, telemetry.Site{
+				Server: server, Instance: in.Instance, Up: !in.Out(), Broken: in.Broken,
+				InFlight: in.InFlight, Calls: in.Calls, Ejections: in.Ejections,
+			})
+		}
+		if b := st.Concurrency; b != nil {
+			bounds = append(bounds, telemetry.Bound{Server: server, Limit: b.Limit, InFlight: b.InFlight})
+		}
+	}
+	return all, bounds
 }
 
 func writeJSON(w http.ResponseWriter, code int, v any) {

@@ -17,17 +17,24 @@ func (s *server) management() *control.API {
 	return control.NewAPI(control.Options{
 		Gate:     func() control.Gate { return s.gw.Callers() },
 		Policies: func() *policy.Set { return s.gw.Plan().Policies },
+		Knock:    s.gw.Knock,
 		Config:   func() *v1.Config { return s.gw.Plan().Config },
 		Store:    s.store,
 		Changed:  s.keysChanged,
 		Audit:    s.audit,
 		Search:   s.searchAudit,
 		Explain:  s.explain,
-		Log:      s.log,
+		Log:      s.logger("control"),
 		Subject:  sight{s},
 		Servers:  s.statusOf,
 		Drift:    s.drift,
 		Approve:  s.approveTool,
+		Cache:    s.cacheReport,
+		Purge:    s.purge,
+		Limits:   s.limitsReport,
+
+		LogLevels:   s.logLevels,
+		SetLogLevel: s.logs.Set,
 	})
 }
 
@@ -52,4 +59,14 @@ func (s *server) explain(_ context.Context, q *policy.Question) (any, error) {
 		return nil, errs.E("explain", errs.Invalid, "%v", err)
 	}
 	return e, nil
+}
+
+// logLevels is what is logged.
+func (s *server) logLevels() []control.LogLevel {
+	levels := s.logs.Levels()
+	all := make([]control.LogLevel, 0, len(levels))
+	for _, l := range levels {
+		all = append(all, control.LogLevel(l))
+	}
+	return all
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -40,6 +41,8 @@ func (s *server) routes() []Route {
 	}
 }
 
+var closing = []string{"close"}
+
 // handler is every route there is. What is not an operator's is the front's, which refuses paths that no endpoint has.
 func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
@@ -51,6 +54,9 @@ func (s *server) handler() http.Handler {
 		if _, pattern := operators(mux, r); pattern == "" && !managed {
 			s.front.ServeHTTP(w, r)
 			return
+		}
+		if s.draining.Load() {
+			w.Header()["Connection"] = closing // so that none is idle when they all end
 		}
 		if err := front.CheckOrigin(r, s.gw.Plan().Config, s.loopback); err != nil && (s.loopback || managed) {
 			http.Error(w, err.Error(), errs.Of(err).Kind.HTTP())
@@ -83,6 +89,9 @@ func (s *server) decided(route Route) http.Handler {
 			if challenge := s.gw.Callers().Challenge(err, &from); challenge != nil {
 				w.Header()["Www-Authenticate"] = challenge
 			}
+			if e.RetryAfter > 0 {
+				w.Header().Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
+			}
 			http.Error(w, err.Error(), e.Kind.HTTP())
 			return
 		}
@@ -94,6 +103,11 @@ func (s *server) decided(route Route) http.Handler {
 // policies shows its operation to whoever can reach it.
 func (s *server) permitted(r *http.Request, action string) error {
 	from := identity.RequestOf(r, "")
+	leave, err := s.gw.Knock(r.Context(), &from)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	who, err := s.gw.Callers().Identify(r.Context(), &from)
 	policies := s.gw.Plan().Policies
 	switch {

@@ -27,6 +27,7 @@ import (
 	"github.com/toolcrib/toolcrib/front"
 	"github.com/toolcrib/toolcrib/gateway"
 	"github.com/toolcrib/toolcrib/identity"
+	"github.com/toolcrib/toolcrib/limit"
 	"github.com/toolcrib/toolcrib/plan"
 	"github.com/toolcrib/toolcrib/runner/launch"
 	"github.com/toolcrib/toolcrib/seal"
@@ -62,17 +63,24 @@ const (
 	headerTime   = 10 * time.Second
 	idleTime     = 2 * time.Minute
 	headerMost   = 64 << 10
+	drainDelay   = 5 * time.Second
 	gcPercent    = 400 // the heap is small; fewer collections cost memory that only load uses
 	sealFileName = "seal.keys"
+	// limitsFileName is the file with what is used of quotas.
+	limitsFileName = "limits.json"
 )
 
 // server is everything that runs while Serve does.
 type server struct {
 	o        Options
+	logs     *telemetry.Log
 	log      *slog.Logger
-	level    slog.LevelVar
 	metrics  *telemetry.Metrics
+	traces   *telemetry.Tracer
+	pusher   *telemetry.Pusher
+	exports  v1.Telemetry // as it is sent now; of whoever applies configurations
 	ring     atomic.Pointer[seal.Ring]
+	sealKey  atomic.Pointer[time.Time] // since when its newest key is in use
 	node     *cluster.Node
 	backend  cluster.Backend
 	store    *store.Lazy
@@ -80,6 +88,8 @@ type server struct {
 	tls      *tlsFiles // nil without TLS
 	audit    *audit.Log
 	manage   *control.API
+	strain   *strain
+	limits   *limit.Limiter
 	gw       *gateway.Gateway
 	launch   *launch.Launcher
 	front    *front.Handler
@@ -99,6 +109,8 @@ type server struct {
 type configState struct {
 	At    time.Time `json:"at"`
 	Error string    `json:"error,omitempty"`
+
+	good time.Time // when the present configuration was applied
 }
 
 // Serve serves until ctx ends, then lets running calls finish within the drain timeout.
@@ -127,6 +139,7 @@ func Serve(ctx context.Context, o Options) error {
 	background, stop := context.WithCancel(context.Background())
 	s.watch(background)
 	blind := s.sight(background)
+	s.meet(ctx)
 	err = s.run(ctx, ln, config)
 	blind()
 	stop()
@@ -138,6 +151,10 @@ func Serve(ctx context.Context, o Options) error {
 	cancel()
 	s.leave() // and with it ends what the gateway still does for other replicas
 	s.gw.Close()
+	var exports sync.WaitGroup // what each still sends takes its time
+	exports.Go(s.traces.Close)
+	exports.Go(s.pusher.Close)
+	exports.Wait()
 	s.forget()
 	s.closeAudit()
 	return err
@@ -168,16 +185,21 @@ func (s *server) load() (*v1.Config, error) {
 	return s.source.Load()
 }
 
-// listen opens the address, which must be loopback when anyone may call.
+// listen opens the address, or takes over the socket that is open already. It must be loopback when anyone may call.
 func (s *server) listen(ctx context.Context, c *v1.Config) (net.Listener, error) {
 	addr := c.Listen
 	if s.o.Listen != "" {
 		addr = s.o.Listen
 	}
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "tcp", addr)
+	ln, err := inherited()
 	if err != nil {
-		return nil, fmt.Errorf("cannot listen: %w; set listen or --listen to a free address", err)
+		return nil, err
+	}
+	if ln == nil {
+		var lc net.ListenConfig
+		if ln, err = lc.Listen(ctx, "tcp", addr); err != nil {
+			return nil, fmt.Errorf("cannot listen: %w; set listen or --listen to a free address", err)
+		}
 	}
 	tcp, ok := ln.Addr().(*net.TCPAddr)
 	s.loopback = ok && tcp.IP.IsLoopback()
@@ -206,34 +228,52 @@ func permitted(c *v1.Config) string {
 
 // build makes the parts and applies the first plan.
 func (s *server) build(c *v1.Config) error {
-	s.setLevel(c)
-	s.log = telemetry.NewLogger(s.o.Stderr, &s.level, c.Log.Format)
+	s.logs = telemetry.NewLog(s.o.Stderr, c.Log.Format)
+	s.logs.Configure(&c.Log)
+	s.logs.TakeStandard()
+	s.log = s.logs.Logger()
 	s.warn(c)
 	ring, err := ring(c, c.StateDir)
 	if err != nil {
 		return err
 	}
-	s.ring.Store(ring)
+	s.seal(ring)
 	s.metrics = telemetry.NewMetrics(s.o.Version)
+	s.metrics.Bound(telemetry.BoundsOf(&c.Telemetry.Metrics))
 	if err := s.join(c); err != nil {
 		return err
 	}
-	s.launch = launch.New(c, s.log)
-	if s.audit, err = audit.Open(c, audit.Options{Log: s.log, Version: s.o.Version, Replica: s.node.ID(), Stdout: s.o.Stdout}); err != nil {
+	s.traces = telemetry.NewTracer(s.o.Version, s.node.ID(), s.logger("telemetry"))
+	s.metrics.Traces(s.traces)
+	s.pusher = s.metrics.Pusher(s.o.Version, s.node.ID(), s.logger("telemetry"))
+	s.launch = launch.New(c, s.logger("runner"))
+	if s.audit, err = audit.Open(c, s.auditOptions(c)); err != nil {
 		s.leave()
 		return err
 	}
 	s.metrics.Audit(s.recording)
 	s.store = openStore(c)
-	s.identity = identity.New(identity.Options{Log: s.log, Keys: s.store})
-	s.gw = gateway.New(gateway.Options{
-		Identity: s.identity, Audit: s.audit,
-		Version: s.o.Version, Log: s.log, Metrics: s.metrics, Guard: s.o.Guard, Confine: s.o.Confine, Launch: s.launch, Node: s.node, Ring: s.ring.Load,
+	s.identity = identity.New(identity.Options{Log: s.logger("identity"), Keys: s.store})
+	s.limits = limit.New(limit.Options{
+		Node: s.node, Refused: s.metrics.Limited, File: filepath.Join(c.StateDir, limitsFileName), Log: s.logger("limit"),
 	})
+	s.metrics.Limits(func() bool { _, local, _ := s.limits.Shared(); return local })
+	s.gw = gateway.New(gateway.Options{
+		Identity: s.identity, Audit: s.audit, Limits: s.limits, Traces: s.traces,
+		Version: s.o.Version, Log: s.logger("gateway"), Metrics: s.metrics,
+		Guard: s.o.Guard, Confine: s.o.Confine, Launch: s.launch, Node: s.node, Ring: s.ring.Load,
+	})
+	s.strain = newStrain()
+	s.metrics.Load(s.loaded)
 	s.metrics.Processes(s.processes)
 	s.metrics.Quarantine(s.gw.Quarantined)
+	s.metrics.CacheSize(s.gw.CacheSize)
+	s.metrics.Sites(s.sites)
+	s.metrics.Facts(s.facts)
 	s.manage = s.management()
-	s.front = front.New(front.Options{Gateway: s.gw, Node: s.node, Log: s.log, Metrics: s.metrics, Ring: ring, Loopback: s.loopback, Life: s.life})
+	s.front = front.New(front.Options{
+		Gateway: s.gw, Node: s.node, Log: s.logger("front"), Metrics: s.metrics, Ring: ring, Loopback: s.loopback, Leaving: &s.draining, Life: s.life,
+	})
 	if s.tls, err = newTLSFiles(c.TLS, s.log, s.identity.TrustClients); err == nil {
 		err = s.put(c)
 	}
@@ -243,23 +283,46 @@ func (s *server) build(c *v1.Config) error {
 		s.closeAudit()
 		return err
 	}
-	s.applied.Store(&configState{At: time.Now()})
+	s.wasApplied()
 	return nil
+}
+
+// auditOptions are those of the audit log. Collectors are told of this process as they are of traces and metrics.
+func (s *server) auditOptions(c *v1.Config) audit.Options {
+	return audit.Options{
+		Log: s.logger("audit"), Version: s.o.Version, Replica: s.node.ID(), Stdout: s.o.Stdout,
+		Service: c.Telemetry.Service, Resource: c.Telemetry.Resource,
+	}
 }
 
 // join makes this replica one of those that share a Redis, or the only one.
 func (s *server) join(c *v1.Config) error {
 	s.backend = memory.New()
 	if c.Cluster != "" {
-		b, err := redis.New(redis.Options{Address: c.Cluster, Log: s.log})
+		b, err := redis.New(redis.Options{Address: c.Cluster, Log: s.logger("cluster")})
 		if err != nil {
 			return err
 		}
 		s.backend = b
 	}
-	s.node = cluster.New(cluster.Options{Backend: s.backend, Ring: s.ring.Load, Log: s.log})
+	s.node = cluster.New(cluster.Options{Backend: s.backend, Ring: s.ring.Load, Log: s.logger("cluster")})
 	s.metrics.Cluster(func() bool { return s.node.Status().Connected })
 	return nil
+}
+
+// meetTime is how long a replica that starts waits for its cluster before it serves without.
+const meetTime = 2 * time.Second
+
+// meet waits until other replicas can be reached, or are known not to be: a balancer may send to this one, as soon as it serves,
+// what another holds.
+func (s *server) meet(ctx context.Context) {
+	timer := time.NewTimer(meetTime)
+	defer timer.Stop()
+	select {
+	case <-s.node.Tried():
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // forget closes what knows the callers.
@@ -271,15 +334,15 @@ func (s *server) forget() {
 }
 
 func (s *server) leave() {
+	if s.limits != nil {
+		s.limits.Close() // others have what it gives back
+	}
 	s.node.Close()
 	s.backend.Close()
 }
 
-func (s *server) setLevel(c *v1.Config) {
-	if err := s.level.UnmarshalText([]byte(c.Log.Level)); err != nil {
-		s.level.Set(slog.LevelInfo)
-	}
-}
+// logger logs as a component.
+func (s *server) logger(component string) *slog.Logger { return s.log.With("component", component) }
 
 func (s *server) warn(c *v1.Config) {
 	for _, w := range c.Warnings {
@@ -307,9 +370,17 @@ func ring(c *v1.Config, stateDir string) (*seal.Ring, error) {
 	return seal.NewRing(keys...)
 }
 
+// seal has the keys of a ring be used from now on.
+func (s *server) seal(r *seal.Ring) {
+	s.ring.Store(r)
+	since := s.sealsSince(r.Newest())
+	s.sealKey.Store(&since)
+}
+
 // watch applies changes of the file as they come, and warms the lists.
 func (s *server) watch(ctx context.Context) {
 	s.task(func() { s.gw.Warm(ctx) })
+	s.task(func() { s.bear(ctx) })
 	if s.tls != nil {
 		s.task(func() { often(ctx, s.tls.look) })
 	}
@@ -367,20 +438,26 @@ func (s *server) apply(ctx context.Context, c *v1.Config, err error) {
 	}
 	if err != nil {
 		s.log.Error("configuration not applied; the old one stays", "error", err)
-		s.applied.Store(&configState{At: time.Now(), Error: err.Error()})
+		s.applied.Store(&configState{At: time.Now(), Error: err.Error(), good: s.applied.Load().good})
 		return
 	}
 	if c.Unguarded() && !was {
 		s.log.Warn("anybody who reaches this gateway may call " + permitted(c) + " from now on; to keep it closed, set auth.anonymous: deny")
 	}
-	s.ring.Store(r)
+	s.seal(r)
 	s.front.SetRing(r)
-	s.setLevel(c)
+	s.logs.Configure(&c.Log)
 	s.warnUnapplied(c)
 	s.warn(c)
-	s.applied.Store(&configState{At: time.Now()})
+	s.wasApplied()
 	s.log.Info("configuration applied", "servers", len(c.ServerNames()))
 	s.task(func() { s.gw.Warm(ctx) })
+}
+
+// wasApplied notes that the present configuration is the one last given.
+func (s *server) wasApplied() {
+	now := time.Now()
+	s.applied.Store(&configState{At: now, good: now})
 }
 
 // enact has what is started from now on go by c, and applies it.
@@ -403,7 +480,26 @@ func (s *server) put(c *v1.Config) error {
 	if err := s.audit.Configure(c); err != nil {
 		return err
 	}
-	return s.gw.Apply(p)
+	err = s.export(&c.Telemetry)
+	if err == nil {
+		err = s.gw.Apply(p)
+	}
+	if err != nil {
+		return errors.Join(err, s.export(&s.exports))
+	}
+	s.exports = c.Telemetry
+	return nil
+}
+
+// export has traces and metrics be sent as a configuration says.
+func (s *server) export(c *v1.Telemetry) error {
+	if err := s.traces.Configure(c); err != nil {
+		return fmt.Errorf("telemetry.traces: %w", err)
+	}
+	if err := s.pusher.Configure(c); err != nil {
+		return fmt.Errorf("telemetry.metrics: %w", err)
+	}
+	return nil
 }
 
 // auditTime is how long the sinks of the audit log may take to catch up in the end. What they have not got by then they get after
@@ -424,7 +520,10 @@ func (s *server) recording() telemetry.Audit {
 	if st == nil {
 		return telemetry.Audit{}
 	}
-	now := telemetry.Audit{On: true, Records: st.Sequence, Failing: st.Error != "", Sinks: make([]telemetry.AuditSink, len(st.Sinks))}
+	now := telemetry.Audit{
+		On: true, Records: st.Sequence, Failing: st.Error != "", Cuts: st.Cuts, Intrusions: st.Foreign,
+		Sinks: make([]telemetry.AuditSink, len(st.Sinks)),
+	}
 	for i, sink := range st.Sinks {
 		now.Sinks[i] = telemetry.AuditSink{Name: sink.Name, Behind: sink.Behind, Failing: sink.Error != ""}
 	}
@@ -445,7 +544,8 @@ func (s *server) drainNode(ctx context.Context, limit time.Duration) {
 const cutOffTime = time.Second
 
 func (s *server) cutOff(h *http.Server) error {
-	s.abort(errs.E("gateway", errs.Draining, "the gateway is stopping and the call did not finish within drainTimeout; call again"))
+	s.abort(errs.E("gateway", errs.Draining, "the gateway is stopping and the call did not finish within drainTimeout; "+
+		"its server may have carried it out, so call again only what may be done twice"))
 	last, cancel := context.WithTimeout(context.Background(), cutOffTime)
 	defer cancel()
 	if h.Shutdown(last) == nil {
@@ -470,6 +570,35 @@ func (s *server) warnUnapplied(c *v1.Config) {
 	}
 }
 
+// leaveBalancers says that this replica is stopping for as long as balancers may need to learn of it, and serves on meanwhile.
+func (s *server) leaveBalancers(failed <-chan error) (ended bool, err error) {
+	s.draining.Store(true)
+	delay := s.drainDelay()
+	if delay <= 0 {
+		return false, nil
+	}
+	s.log.Info("stopping: not ready any more, but serving for drainDelay", "delay", delay)
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case err := <-failed:
+		return true, err
+	case <-timer.C:
+		return false, nil
+	}
+}
+
+// drainDelay is how long balancers are given. On a loopback address there are none unless somebody says so.
+func (s *server) drainDelay() time.Duration {
+	switch d := s.gw.Plan().Config.DrainDelay; {
+	case d != nil:
+		return time.Duration(*d)
+	case s.loopback:
+		return 0
+	}
+	return drainDelay
+}
+
 // run serves until ctx ends and then drains.
 func (s *server) run(ctx context.Context, ln net.Listener, c *v1.Config) error {
 	h := &http.Server{
@@ -478,7 +607,7 @@ func (s *server) run(ctx context.Context, ln net.Listener, c *v1.Config) error {
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    headerMost,
 		BaseContext:       func(net.Listener) context.Context { return s.life },
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog:          s.logs.Foreign(),
 	}
 	h.RegisterOnShutdown(s.front.Drain)
 	h.RegisterOnShutdown(s.manage.Drain)
@@ -493,7 +622,9 @@ func (s *server) run(ctx context.Context, ln net.Listener, c *v1.Config) error {
 		return err
 	case <-ctx.Done():
 	}
-	s.draining.Store(true)
+	if ended, err := s.leaveBalancers(failed); ended {
+		return err
+	}
 	limit := time.Duration(s.gw.Plan().Config.DrainTimeout)
 	s.log.Info("draining", "timeout", limit)
 	drain, cancel := context.WithTimeout(context.Background(), limit)

@@ -3,6 +3,7 @@ package app
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -20,7 +21,8 @@ type tlsFiles struct {
 	trust func(*x509.CertPool) // is told who signs clients' certificates
 
 	config atomic.Pointer[tls.Config]
-	seen   stamps // of the files, when they were read last
+	ends   atomic.Pointer[map[string]time.Time] // of the certificates, by what they are for
+	seen   stamps                               // of the files, when they were read last
 }
 
 // stamps tell whether files changed.
@@ -59,20 +61,37 @@ func (f *tlsFiles) read() error {
 		return fmt.Errorf("tls: %w; tls.cert and tls.key name files in PEM that belong together", err)
 	}
 	c := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	ends := map[string]time.Time{"serving": pair.Leaf.NotAfter}
 	if f.spec.ClientCA != "" {
-		pem, err := os.ReadFile(f.spec.ClientCA)
+		text, err := os.ReadFile(f.spec.ClientCA)
 		if err != nil {
 			return fmt.Errorf("tls.clientCA: %w", err)
 		}
 		c.ClientCAs = x509.NewCertPool()
-		if !c.ClientCAs.AppendCertsFromPEM(pem) {
+		if !c.ClientCAs.AppendCertsFromPEM(text) {
 			return fmt.Errorf("tls.clientCA: %s holds no certificate in PEM", f.spec.ClientCA)
 		}
 		c.ClientAuth = tls.VerifyClientCertIfGiven
 		f.trust(c.ClientCAs)
+		ends["client_ca"] = firstEnd(text)
 	}
 	f.config.Store(c)
+	f.ends.Store(&ends)
 	return nil
+}
+
+// firstEnd is when the first of the certificates ends that are in a file; zero when that cannot be read.
+func firstEnd(file []byte) (first time.Time) {
+	for {
+		var block *pem.Block
+		if block, file = pem.Decode(file); block == nil {
+			return first
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err == nil && (first.IsZero() || c.NotAfter.Before(first)) {
+			first = c.NotAfter
+		}
+	}
 }
 
 // serving is the configuration of a listener, which follows the files.

@@ -66,9 +66,5 @@ func checkStart(c *v1.Config, name string, s *v1.Server) error {
 // anyone may call.
 func exposed(c *v1.Config) bool {
 	host, _, err := net.SplitHostPort(c.Listen)
-	if err != nil || !c.Unguarded() || host == "localhost" {
-		return false
-	}
-	ip := net.ParseIP(host)
-	return ip == nil || !ip.IsLoopback()
+	return err == nil && c.Unguarded() && !v1.LoopbackHost(host)
 }

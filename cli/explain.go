@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/control"
 	"github.com/toolcrib/toolcrib/gateway"
 	"github.com/toolcrib/toolcrib/plan"
@@ -41,7 +42,7 @@ type explainCmd struct {
 	Destructive *bool `help:"Annotation destructiveHint of the tool." negatable:""`
 	Idempotent  *bool `help:"Annotation idempotentHint of the tool." negatable:""`
 	OpenWorld   *bool `help:"Annotation openWorldHint of the tool." negatable:""`
-	Ask         bool  `help:"Start or connect to the tool's server and ask for the annotations."`
+	Ask         bool  `help:"Start or connect to the tool's server and ask for the annotations; not of a server that knows who calls."`
 
 	Args    string    `help:"Arguments as a JSON object, @FILE, or - for standard input. Without any argument: whether some are permitted." placeholder:"JSON"`
 	Arg     []string  `help:"One argument; VALUE is JSON or else text. May be repeated." placeholder:"NAME=VALUE" sep:"none"`
@@ -155,6 +156,11 @@ func (c *explainCmd) question(sys *system) (*policy.Question, error) {
 	return q, err
 }
 
+// knowsCallers tells whether a server may show each caller other tools, so that what it shows nobody says little.
+func knowsCallers(s *v1.Server) bool {
+	return s != nil && (s.ForwardToken || s.Identity != nil || s.Personal() != "")
+}
+
 // hints asks the server of the tool for its annotations.
 func (c *explainCmd) hints(ctx context.Context, sys *system, p *plan.Plan) (policy.Hinted, error) {
 	server, own := p.Config.OwnerOf(c.Tool)
@@ -164,6 +170,10 @@ func (c *explainCmd) hints(ctx context.Context, sys *system, p *plan.Plan) (poli
 			return policy.Hinted{}, nil // which the answer says
 		}
 		server, own = s.Name, string(name)
+	}
+	if knowsCallers(p.Config.MCPServers[server]) {
+		return policy.Hinted{}, usagef("--ask asks as nobody, but %s may show each caller other tools: %s; say --read-only and so on instead",
+			server, p.Config.Impersonal(server))
 	}
 	tools, err := askTools(ctx, sys, c.File, server)
 	if err != nil {

@@ -32,18 +32,26 @@ type commands struct {
 	Serve    serveCmd    `cmd:"" help:"Serve the MCP servers of a file at one endpoint."`
 	Run      runCmd      `cmd:"" help:"Serve one stdio MCP server over HTTP."`
 	Validate validateCmd `cmd:"" help:"Check a configuration file and report every problem."`
+	Doctor   doctorCmd   `cmd:"" help:"Check an installation and say what to mend."`
 	PS       psCmd       `cmd:"" name:"ps" help:"Show the processes of stdio servers that run now."`
 	Logs     logsCmd     `cmd:"" help:"Show what a stdio server prints."`
+	Log      logCmd      `cmd:"" help:"Show and change what a gateway logs."`
+	Profile  profileCmd  `cmd:"" help:"Take a profile of a gateway while it serves."`
 	Pull     pullCmd     `cmd:"" help:"Fetch the packages of servers and pin them in the lock file."`
 	Approve  approveCmd  `cmd:"" help:"Approve what the servers of a file start, or their tools."`
 	Drift    driftCmd    `cmd:"" help:"Show tools that are not as they were approved."`
+	Limits   limitsCmd   `cmd:"" help:"Show what is used of the limits of a gateway, and by whom."`
+	Cache    cacheCmd    `cmd:"" help:"Show and purge what a gateway keeps of servers' answers."`
 	Audit    auditCmd    `cmd:"" help:"Verify and search the audit log."`
+	Alerts   alertsCmd   `cmd:"" help:"Print the rules by which Prometheus tells what is wrong."`
 	Login    loginCmd    `cmd:"" help:"Get a credential for a gateway, and keep it."`
 	Logout   logoutCmd   `cmd:"" help:"Forget the credential for a gateway."`
 	Whoami   whoamiCmd   `cmd:"" help:"Show who a gateway takes you for."`
 	Keys     keysCmd     `cmd:"" help:"Make, list, rotate and revoke the API keys of a gateway."`
 	Tools    toolsCmd    `cmd:"" help:"List the tools of a server."`
 	Call     callCmd     `cmd:"" help:"Call a tool and show its result."`
+	Bench    benchCmd    `cmd:"" help:"Put load on a gateway or server and tell how long its callers wait."`
+	Trace    traceCmd    `cmd:"" help:"Call a tool and show where the time goes."`
 	Example  exampleCmd  `cmd:"" help:"Be a small MCP server to try things with."`
 	Explain  explainCmd  `cmd:"" help:"Tell whether a caller may do something, and why."`
 	Policy   policyCmd   `cmd:"" help:"Test, compare and show policies."`

@@ -213,7 +213,11 @@ func (c *policyDiffCmd) asked(ctx context.Context, sys *system, configs []*v1.Co
 	for i, file := range []string{c.Old, c.New} {
 		for _, name := range configs[i].ServerNames() {
 			servers++
-			tools, err := askTools(ctx, sys, file, name)
+			var tools []listed
+			err := errors.New("--ask asks as nobody, and it may show each caller other tools")
+			if !knowsCallers(configs[i].MCPServers[name]) {
+				tools, err = askTools(ctx, sys, file, name)
+			}
 			if err != nil {
 				failed = append(failed, fmt.Errorf("the tools of %s in %s were not compared: %w", name, file, err))
 				continue

@@ -1,13 +1,10 @@
 package cli
 
 import (
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
-	"github.com/toolcrib/toolcrib/runner"
 	"github.com/toolcrib/toolcrib/runner/launch"
 )
 
@@ -28,7 +25,7 @@ func unready(c *v1.Config) []string {
 		warn := func(key, text string) { all = append(all, "mcpServers."+name+"."+key+": "+text) }
 		command, problem := l.Needs(s)
 		if command != "" {
-			if err := findable(name, s, command); err != nil {
+			if err := launch.Findable(name, s, command); err != nil {
 				warn(program(s), strings.TrimPrefix(err.Error(), "server "+strconv.Quote(name)+": "))
 			}
 		}
@@ -55,17 +52,4 @@ func program(s *v1.Server) string {
 		return "package"
 	}
 	return "command"
-}
-
-// findable tells why a program cannot be started for a server.
-func findable(name string, s *v1.Server, command string) error {
-	dir := s.Cwd
-	if !filepath.IsAbs(dir) || strings.Contains(dir, "${") { // it depends on where the gateway is started, or on the caller
-		if strings.Contains(command, "/") && !filepath.IsAbs(command) {
-			return nil
-		}
-		dir = ""
-	}
-	_, err := runner.Command{Server: name, Path: command, Dir: dir, Env: runner.Environ(os.LookupEnv, s.Env)}.Find()
-	return err
 }

@@ -24,7 +24,8 @@ func (*psCmd) Help() string {
 	return `Shows the processes of the stdio servers of the gateways that run on this machine
 with one state directory: which callers share each (KEY is a hash, empty where
 all do), how long it runs, its calls so far and those in flight, and what it and
-its descendants use. A server without a process is shown with its state.
+its descendants use. A server without a process is shown with its state. Below are
+the instances of servers that are reached by url, with their addresses.
 
 On the same machine only the user that runs the gateway can ask it. From elsewhere
 --url asks one, with the credential of "toolcrib login" or of TOOLCRIB_API_KEY.
@@ -48,7 +49,15 @@ func (c *psCmd) Run(ctx context.Context, sys *system) error {
 	if c.Output == "json" {
 		return writeJSON(sys.stdout, map[string]any{"gateways": reports})
 	}
-	return psText(sys.stdout, reports, c.Output == "wide", time.Now())
+	wide, now := c.Output == "wide", time.Now()
+	others := slices.ContainsFunc(reports, func(r *control.Report) bool { return len(r.Reached) > 0 })
+	if processes := slices.ContainsFunc(reports, func(r *control.Report) bool { return len(r.Servers) > 0 }); !others || processes {
+		if err := psText(sys.stdout, reports, wide, now); err != nil || !others {
+			return err
+		}
+		_, _ = fmt.Fprintln(sys.stdout)
+	}
+	return reachedText(sys.stdout, reports, wide, now)
 }
 
 // reports are those of the gateway at --url, or of those on this machine.
@@ -89,6 +98,34 @@ func psText(out io.Writer, reports []*control.Report, wide bool, now time.Time) 
 	_, _ = fmt.Fprintln(w, strings.Join(head, "\t"))
 	for _, r := range reports {
 		for _, row := range psRows(r, wide, now) {
+			if several {
+				row = slices.Insert(row, 0, strconv.Itoa(r.PID))
+			}
+			_, _ = fmt.Fprintln(w, strings.Join(row, "\t"))
+		}
+	}
+	return w.Flush()
+}
+
+// reachedText shows a row for each instance that somebody else runs.
+func reachedText(out io.Writer, reports []*control.Report, wide bool, now time.Time) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	head := []string{"SERVER", "ADDRESS", "STATE", "AGE", "CALLS", "IN FLIGHT", "ERA"}
+	if wide {
+		head = append(head, "REASON")
+	}
+	several := wide || len(reports) > 1
+	if several {
+		head = slices.Insert(head, 0, "GATEWAY")
+	}
+	_, _ = fmt.Fprintln(w, strings.Join(head, "\t"))
+	for _, r := range reports {
+		for _, in := range r.Reached {
+			row := []string{in.Server, printable(in.Address), in.State, age(now.Sub(in.Since)), orDash(in.Calls), orDash(in.InFlight), orDash(in.Era)}
+			if wide {
+				reason, _, _ := strings.Cut(printable(in.Reason), "\n")
+				row = append(row, orDash(reason))
+			}
 			if several {
 				row = slices.Insert(row, 0, strconv.Itoa(r.PID))
 			}

@@ -2,12 +2,10 @@ package cli_test
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -22,11 +20,16 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"toolcrib": func() {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
-		os.Exit(cli.Main(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+		code := cli.Main(cli.UntilSignal(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+		if os.Getenv("GORACE") == "" { // a server, whose environment is the program's choice: it should not sleep either
+			syscall.Exit(code)
+		}
+		os.Exit(code)
 	}})
 }
+
+// noSleep, in GORACE, has a program under the race detector end at once: else it sleeps for a second before.
+const noSleep = "atexit_sleep_ms=0"
 
 // TestScripts runs the conversations of testdata. Each has a directory and a
 // home of its own.
@@ -95,6 +98,7 @@ func current(ts *testscript.TestScript) *serving {
 func setup(env *testscript.Env) error {
 	home := filepath.Join(env.WorkDir, "home")
 	env.Setenv("HOME", home)
+	env.Setenv("GORACE", noSleep)
 	env.Values[servingKey{}] = &serving{}
 	return os.Mkdir(home, 0o700)
 }
@@ -110,7 +114,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	s := current(ts)
 	s.cmd, s.read = exec.Command("toolcrib", args...), make(chan struct{})
 	s.cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"PATH", "HOME", "TMPDIR"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GORACE"} {
 		s.cmd.Env = append(s.cmd.Env, name+"="+ts.Getenv(name))
 	}
 	out, in, err := os.Pipe()

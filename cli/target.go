@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"path"
 	"strings"
@@ -38,6 +39,7 @@ type target struct {
 	Command []string      `arg:"" optional:"" name:"command" help:"After --: start this stdio server, or package, and talk to it."`
 
 	config *v1.Config `kong:"-"` // that of the server
+	given  string     `kong:"-"` // in place of URL, where that was given without a path
 	token  string     `kong:"-"` // of a login
 }
 
@@ -46,8 +48,9 @@ const targetHelp = `
 Which server: --url talks to one that runs already, --config to one of a file,
 and a command after -- is started and spoken to over its standard input and
 output. Without any of them it is the gateway that the variable TOOLCRIB_URL
-names, else the one at ` + defaultURL + `. The variable may have
-a path; without one, as in https://tools.example.com, it is /mcp.
+names, else the one at ` + defaultURL + `. A URL without a path,
+as in https://tools.example.com, means /mcp there, as it does for all commands; a
+server that has no /mcp is spoken to at the URL as it is given.
 `
 
 // server returns the server that the flags name.
@@ -77,9 +80,28 @@ func gatewayURL() (string, error) {
 	if text == "" {
 		return "", nil
 	}
-	origin, err := originOf(text)
+	endpoint, err := endpointURL(text)
 	if err != nil {
 		return "", usagef(urlVariable+": %w", err)
+	}
+	return endpoint, nil
+}
+
+// pathed is the endpoint at a URL, which is /mcp where that has no path.
+func pathed(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || strings.Trim(u.Path, "/") != "" {
+		return text
+	}
+	u.Path = "/mcp"
+	return u.String()
+}
+
+// endpointURL is the endpoint of the gateway at a URL that a person gave.
+func endpointURL(text string) (string, error) {
+	origin, err := originOf(text)
+	if err != nil {
+		return "", err
 	}
 	_, rest, has := strings.Cut(text, "://")
 	if !has {
@@ -213,6 +235,8 @@ func (t *target) with(ctx context.Context, sys *system, f func(context.Context, 
 		if t.URL, err = gatewayURL(); err != nil {
 			return err
 		}
+	} else if at := pathed(t.URL); at != t.URL {
+		t.given, t.URL = t.URL, at
 	}
 	if t.Config == "" && len(t.Command) == 0 && t.APIKey == "" {
 		if origin, err := login.Origin(cmp.Or(t.URL, defaultURL)); err == nil { // others get no credential
@@ -227,9 +251,14 @@ func (t *target) with(ctx context.Context, sys *system, f func(context.Context, 
 	}
 	limited, cancel := context.WithTimeout(ctx, t.Timeout)
 	defer cancel()
-	conn, err := app.Dial(limited, name, server, app.DialOptions{
-		Guard: guardCommand(), Confine: confineCommand(), Version: version(), Launch: launch.New(t.config, warnings(sys)),
-	})
+	o := app.DialOptions{Guard: guardCommand(), Confine: confineCommand(), Version: version(), Launch: launch.New(t.config, warnings(sys))}
+	conn, err := app.Dial(limited, name, server, o)
+	if err != nil && t.given != "" && errs.Of(err).Kind == errs.Protocol {
+		server.URL = t.given
+		if at, e := app.Dial(limited, name, server, o); e == nil {
+			t.URL, conn, err = t.given, at, nil
+		}
+	}
 	if err != nil {
 		return t.explain(ctx, err)
 	}
@@ -241,6 +270,7 @@ func (t *target) with(ctx context.Context, sys *system, f func(context.Context, 
 // user of a command needs.
 func (t *target) explain(ctx context.Context, err error) error {
 	var answer *mcp.Error
+	var said *exitError
 	switch {
 	case err == nil:
 		return nil
@@ -257,6 +287,7 @@ func (t *target) explain(ctx context.Context, err error) error {
 		return because(err, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("no answer within %s (--timeout): %w", t.Timeout, err)
+	case errors.As(err, &said): // the server was there
 	case t.URL == "" && t.Config == "" && len(t.Command) == 0:
 		return fmt.Errorf("%w\nIs the gateway running? Start it with \"toolcrib serve FILE\", or name a server: --url, --config or -- COMMAND", err)
 	}
@@ -286,7 +317,7 @@ func refusal(err error) int {
 // gateway's own error speaks, are not at hand here.
 func (t *target) refused(status int) error {
 	at := address(cmp.Or(t.URL, defaultURL))
-	remedy := "set " + keyVariable + " or --api-key, or log in with \"toolcrib login " + at + "\""
+	remedy := "set " + keyVariable + ", or log in with \"toolcrib login " + at + "\""
 	switch {
 	case status == http.StatusForbidden:
 		return fmt.Errorf("%s refuses the call (HTTP %d): %s; a gateway also refuses names of its host that its allowedHosts lacks", at, status, remedy)
@@ -295,5 +326,5 @@ func (t *target) refused(status int) error {
 	case t.APIKey == "":
 		return fmt.Errorf("%s wants a credential (HTTP %d): %s", at, status, remedy)
 	}
-	return fmt.Errorf("%s does not know this API key (HTTP %d): set "+keyVariable+" or --api-key to another", at, status)
+	return fmt.Errorf("%s does not know this API key (HTTP %d): set "+keyVariable+" to another", at, status)
 }

@@ -130,7 +130,11 @@ func validationText(out io.Writer, file string, c *v1.Config) error {
 	for _, name := range names {
 		s := c.MCPServers[name]
 		isolation, concurrency, pool := instancesOf(c, name)
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, s.Type, c.PrefixOf(name)+"*", isolation, concurrency, pool, where(s))
+		target := where(s)
+		if n := len(s.URLs); n > 1 {
+			target += fmt.Sprintf(" and %d more", n-1)
+		}
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, s.Type, c.PrefixOf(name)+"*", isolation, concurrency, pool, target)
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -145,7 +149,7 @@ func instancesOf(c *v1.Config, name string) (isolation, concurrency, pool string
 		isolation += " (derived)"
 	}
 	if c.IsolationOf(name) == "" {
-		return isolation, "-", "-" // it runs elsewhere, and is the same for all
+		return isolation, "-", elsewhere(c.MCPServers[name])
 	}
 	p := c.PoolOf(name)
 	pool = fmt.Sprintf("%d to %d", p.Min, p.Max)
@@ -159,6 +163,19 @@ func instancesOf(c *v1.Config, name string) (isolation, concurrency, pool string
 		return isolation, "-", pool // of connections
 	}
 	return isolation, p.Concurrency.String(), pool
+}
+
+// elsewhere tells how many instances there are of a server that runs elsewhere, and is the same for all.
+func elsewhere(s *v1.Server) string {
+	switch {
+	case len(s.URLs) > 0:
+		return strconv.Itoa(len(s.URLs))
+	case s.DNS != nil:
+		return "by DNS"
+	case s.URL != "":
+		return "1"
+	}
+	return "-"
 }
 
 // isolationOf tells which callers share an instance of a server, or its connections where it runs elsewhere.

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
@@ -95,5 +97,16 @@ func TestCommandName(t *testing.T) {
 		if got := commandName(&v1.Server{Command: command[0], Args: command[1:]}); got != want {
 			t.Errorf("%v: %q, want %q", command, got, want)
 		}
+	}
+}
+
+// Whether the gateway runs is no question when a tool of it failed.
+func TestToolErrorIsNoAbsence(t *testing.T) {
+	at := &target{}
+	if err := at.explain(t.Context(), verdict(true, "", "no")); err == nil || strings.Contains(err.Error(), "running") {
+		t.Errorf("got %v", err)
+	}
+	if err := at.explain(t.Context(), errors.New("refused")); err == nil || !strings.Contains(err.Error(), "running") {
+		t.Errorf("got %v", err)
 	}
 }

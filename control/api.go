@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -31,8 +32,16 @@ const (
 	PolicyRead       = "policy:read"
 	ServersRead      = "servers:read"
 	ServersWrite     = "servers:write"
+	CacheRead        = "cache:read"
+	CacheWrite       = "cache:write"
+	LimitsRead       = "limits:read"
 	DefinitionsRead  = "definitions:read"
 	DefinitionsWrite = "definitions:write"
+	LogRead          = "log:read"
+	LogWrite         = "log:write"
+	ProfilesRead     = "profiles:read"
+	// TimingsRead is for callers at MCP endpoints who want to know where the time of their requests goes.
+	TimingsRead = "timings:read"
 	// Self is what everybody may do who has shown who they are.
 	Self = "self"
 
@@ -41,7 +50,10 @@ const (
 
 // Actions are all that policies permit.
 func Actions() []string {
-	return []string{AuditRead, DefinitionsRead, DefinitionsWrite, KeysRead, KeysWrite, PolicyRead, ServersRead, ServersWrite}
+	return []string{
+		AuditRead, CacheRead, CacheWrite, DefinitionsRead, DefinitionsWrite, KeysRead, KeysWrite, LimitsRead, LogRead, LogWrite, PolicyRead, ProfilesRead,
+		ServersRead, ServersWrite, TimingsRead,
+	}
 }
 
 // Gate says who calls.
@@ -57,6 +69,8 @@ type Options struct {
 	// Gate and Policies are those of the configuration that counts now.
 	Gate     func() Gate
 	Policies func() *policy.Set
+	// Knock counts a request before its caller is identified; where it is let in, leave ends it. nil lets all in.
+	Knock func(ctx context.Context, r *identity.Request) (leave func(), err error)
 	// Config is that configuration; nil in a gateway that has none.
 	Config func() *v1.Config
 	// Store has the keys. Changed is called when they changed.
@@ -67,11 +81,20 @@ type Options struct {
 	Subject Subject
 	// Servers tells what there is to know of each server that shown is true for, Drift of its definitions.
 	Servers func(shown func(server string) bool) any
-	// Explain, Search, Drift and Approve are served as far as they are there.
+	// Limits tells what is used of limits of a tenant, which has the servers that shown is true for, or of all where shown is nil.
+	Limits func(tenant string, shown func(server string) bool) any
+	// LogLevels tells what is logged, SetLogLevel changes it: of all components where none is named, to that of the configuration
+	// where level is empty, for good where lasting is 0.
+	LogLevels   func() []LogLevel
+	SetLogLevel func(component, level string, lasting time.Duration) error
+	// Explain, Search, Drift, Approve, Cache and Purge are served as far as they are there; the last two for servers that shown is
+	// true for.
 	Explain func(ctx context.Context, question *policy.Question) (any, error)
 	Search  func(ctx context.Context, q AuditQuery) (iter.Seq2[json.RawMessage, error], error)
 	Drift   func(ctx context.Context, shown func(server string) bool) (any, error)
 	Approve func(ctx context.Context, what Approval) error
+	Cache   func(shown func(server string) bool) any
+	Purge   func(ctx context.Context, what Purge, shown func(server string) bool) (Purged, error)
 	// Now is the clock; time.Now when it is nil.
 	Now func() time.Time
 }
@@ -104,6 +127,12 @@ func (a *API) routes() []Route {
 		{"GET", "servers/{name}/logs", ServersWrite, "servers.logs", a.lines}, // they may tell what other callers sent
 		{"GET", "audit", AuditRead, "audit.search", a.search},
 		{"GET", "drift", DefinitionsRead, "definitions.drift", a.drift},
+		{"GET", "limits", LimitsRead, "limits.show", a.limits},
+		{"GET", "log", LogRead, "log.show", a.logLevels},
+		{"POST", "log", LogWrite, "log.set", a.setLogLevel},
+		{"GET", "profiles/{name}", ProfilesRead, "profiles.take", a.profile},
+		{"GET", "cache", CacheRead, "cache.show", a.cached},
+		{"POST", "cache/purge", CacheWrite, "cache.purge", a.purge},
 		{"POST", "approve", DefinitionsWrite, "definitions.approve", a.approve},
 	}
 }
@@ -112,9 +141,12 @@ func (a *API) routes() []Route {
 type API struct {
 	o       Options
 	mux     *http.ServeMux
-	streams chan struct{}
-	ending  chan struct{} // closed by Drain
-	drain   sync.Once
+	streams chan struct{} // has one for each that follows lines
+	looks   chan struct{} // has one for each search of the audit log
+	// profiling has one while a profile is taken that takes time.
+	profiling chan struct{}
+	ending    chan struct{} // closed by Drain
+	drain     sync.Once
 }
 
 // NewAPI makes the management interface.
@@ -122,7 +154,10 @@ func NewAPI(o Options) *API {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	a := &API{o: o, mux: http.NewServeMux(), streams: make(chan struct{}, streamsMost), ending: make(chan struct{})}
+	a := &API{
+		o: o, mux: http.NewServeMux(), profiling: make(chan struct{}, 1),
+		streams: make(chan struct{}, streamsMost), looks: make(chan struct{}, searchesMost), ending: make(chan struct{}),
+	}
 	for _, r := range a.routes() {
 		a.mux.Handle(r.Method+" "+Prefix+r.Path, &endpoint{a, r})
 	}
@@ -179,6 +214,15 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if found {
 		rec.Operation = e.route.Operation
 	}
+	told := &told{ResponseWriter: w}
+	defer a.survive(told, rec)
+	w = told
+	leave, err := a.knock(r, rec)
+	if err != nil {
+		a.refuse(w, rec, err)
+		return
+	}
+	defer leave()
 	who, err := a.identify(w, r, rec)
 	switch {
 	case err != nil:
@@ -191,6 +235,47 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // callerKey is of the caller in the context of a request, on its short way through the mux.
+// told is an answer of which it is known whether it has begun.
+type told struct {
+	http.ResponseWriter
+	begun bool
+}
+
+// Unwrap implements what http.ResponseController goes by.
+func (t *told) Unwrap() http.ResponseWriter { return t.ResponseWriter }
+
+func (t *told) WriteHeader(status int) {
+	t.begun = true
+	t.ResponseWriter.WriteHeader(status)
+}
+
+func (t *told) Write(b []byte) (int, error) {
+	t.begun = true
+	return t.ResponseWriter.Write(b)
+}
+
+// FlushError implements what http.ResponseController goes by.
+func (t *told) FlushError() error {
+	t.begun = true
+	return http.NewResponseController(t.ResponseWriter).Flush()
+}
+
+// survive is deferred by what answers: its panic becomes an error, which is answered and put on record as any other. An answer that
+// has begun is cut off, so that nobody takes it for whole.
+func (a *API) survive(w *told, rec *audit.Record) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	a.o.Log.Error("panic while management was served", "operation", rec.Operation, "panic", p, "stack", string(debug.Stack()))
+	err := problem(http.StatusInternalServerError, "the gateway failed while it served the request").do("its log tells why; report it")
+	if w.begun {
+		a.refuse(&probe{header: http.Header{}}, rec, err)
+		panic(http.ErrAbortHandler)
+	}
+	a.refuse(w, rec, err)
+}
+
 type callerKey struct{}
 
 type caller struct {
@@ -231,6 +316,16 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.answer(w, rec, answer)
+}
+
+// knock lets a request in, or tells why not.
+func (a *API) knock(r *http.Request, rec *audit.Record) (leave func(), err error) {
+	if a.o.Knock == nil {
+		return func() {}, nil
+	}
+	request := identity.RequestOf(r, "")
+	rec.Address = request.Remote
+	return a.o.Knock(r.Context(), &request)
 }
 
 // identify tells who calls. What a browser sends by itself, a certificate or what a proxy adds, is no credential here: a page of
@@ -305,7 +400,9 @@ func problemOf(err error) *Problem {
 		if status < http.StatusBadRequest {
 			status = http.StatusBadGateway
 		}
-		return problem(status, "%s", e.Text())
+		p := problem(status, "%s", e.Text())
+		p.after = e.RetryAfter
+		return p
 	}
 	return problem(http.StatusServiceUnavailable, "something that this takes cannot be used now, such as the store").
 		do("try again later; the gateway's log tells more")
@@ -337,7 +434,7 @@ func (a *API) refuse(w http.ResponseWriter, rec *audit.Record, err error) {
 var outcomes = map[int]string{
 	http.StatusUnauthorized: "unauthenticated", http.StatusForbidden: "forbidden", http.StatusNotFound: "not_found",
 	http.StatusBadRequest: "invalid", http.StatusConflict: "conflict", http.StatusMethodNotAllowed: "method_not_found",
-	http.StatusServiceUnavailable: "unavailable",
+	http.StatusServiceUnavailable: "unavailable", http.StatusTooManyRequests: "limited",
 }
 
 // answer writes what was asked for, once it is on record.
@@ -349,7 +446,12 @@ func (a *API) answer(w http.ResponseWriter, rec *audit.Record, v any) {
 		}
 		return
 	}
-	if _, done := v.(streamed); !done {
+	switch v := v.(type) {
+	case streamed:
+	case document:
+		w.Header().Set("Content-Type", "application/octet-stream")
+		_, _ = w.Write(v.body) // a reader that is gone needs none
+	default:
 		reply(w, http.StatusOK, v)
 	}
 }

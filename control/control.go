@@ -27,6 +27,22 @@ type Report struct {
 	Servers []Server `json:"servers"`
 	// Instances are their running copies, by server and age.
 	Instances []Instance `json:"instances"`
+	// Reached are the instances of servers that are reached by url, by server and address.
+	Reached []Reached `json:"reached"`
+}
+
+// Reached is an instance of a server that somebody else runs.
+type Reached struct {
+	Server string `json:"server"`
+	// Address is where it is, without what could be a secret in it.
+	Address string    `json:"address"`
+	State   string    `json:"state"`
+	Since   time.Time `json:"since"`
+	Reason  string    `json:"reason,omitempty"`
+	Era     string    `json:"era,omitempty"`
+	// Calls and InFlight are counted where instances are told apart.
+	Calls    int64 `json:"calls,omitempty"`
+	InFlight int64 `json:"inFlight,omitempty"`
 }
 
 // Server is a server that the gateway runs as processes.

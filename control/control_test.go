@@ -145,7 +145,7 @@ func TestLogs(t *testing.T) {
 		}
 	}
 	for _, err := range c.Logs(t.Context(), "a/b", -1, true) {
-		if err == nil || !strings.Contains(err.Error(), "lines is not a number") {
+		if err == nil || !strings.Contains(err.Error(), "lines: is not a number") {
 			t.Errorf("-1 lines: %v", err)
 		}
 	}

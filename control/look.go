@@ -66,6 +66,7 @@ func (a *API) instances(q *asked) (any, error) {
 		return &r, nil
 	}
 	r.Servers = slices.DeleteFunc(r.Servers, func(s Server) bool { return !q.seesServer(s.Name) })
+	r.Reached = slices.DeleteFunc(r.Reached, func(in Reached) bool { return !q.seesServer(in.Server) })
 	r.Instances = slices.DeleteFunc(r.Instances, func(in Instance) bool {
 		return !q.seesServer(in.Server) || in.Tenant != "" && in.Tenant != q.who.Tenant
 	})
@@ -87,9 +88,12 @@ func (a *API) lines(q *asked) (any, error) {
 		over = a.outlived(ctx, q)
 		end()
 	})
-	h.logs(q.w, q.Request)
+	p := h.stream(q.w, q.Request)
 	end()
 	watch.Wait()
+	if p != nil {
+		return nil, p
+	}
 	return streamed{}, over
 }
 
@@ -158,6 +162,7 @@ const (
 	searchMost    = 10_000
 	searchDefault = 100
 	searchTime    = 30 * time.Second
+	searchesMost  = 4 // at once: each reads whole files, and keeps what it found until that is sent
 )
 
 var errNone = errors.New("this gateway keeps no audit log")
@@ -170,6 +175,14 @@ func (a *API) search(q *asked) (any, error) {
 	query, err := q.auditQuery()
 	if err != nil {
 		return nil, err
+	}
+	select {
+	case a.looks <- struct{}{}:
+		defer func() { <-a.looks }()
+	default:
+		p := problem(http.StatusServiceUnavailable, "%d searches of the audit log are under way", searchesMost).do("ask again when one has ended")
+		p.after = time.Second
+		return nil, p
 	}
 	ctx, cancel := context.WithTimeout(q.Context(), searchTime)
 	defer cancel()

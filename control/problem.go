@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
+	"time"
 )
 
 // Problem is an answer that is none (RFC 9457): what is wrong, with what, and what to do about it.
@@ -16,7 +18,8 @@ type Problem struct {
 	Value  string `json:"value,omitempty"`
 	Remedy string `json:"remedy,omitempty"`
 
-	rule string // what decided, for the record
+	rule  string        // what decided, for the record
+	after time.Duration // when to ask again, if that is known
 }
 
 // valueMost is how much of a value is told back.
@@ -59,6 +62,9 @@ func (p *Problem) do(remedy string, args ...any) *Problem {
 }
 
 func (p *Problem) write(w http.ResponseWriter) {
+	if p.after > 0 {
+		w.Header().Set("Retry-After", strconv.FormatInt(int64((p.after+time.Second-1)/time.Second), 10))
+	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
 	if err := json.NewEncoder(w).Encode(p); err != nil {

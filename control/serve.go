@@ -76,27 +76,38 @@ type refusal struct {
 	Servers []string `json:"servers,omitempty"`
 }
 
-// logs streams the lines of a server, one JSON object each.
+// logs answers with the lines of a server.
 func (h *handler) logs(w http.ResponseWriter, r *http.Request) {
-	lines, err := strconv.Atoi(r.FormValue("lines"))
-	if err != nil || lines < 0 || lines > linesMost {
-		reply(w, http.StatusBadRequest, refusal{Error: "lines is not a number from 0 to " + strconv.Itoa(linesMost)})
+	p := h.stream(w, r)
+	if p == nil {
 		return
+	}
+	no := refusal{Error: p.Error()}
+	if p.Status == http.StatusNotFound {
+		no.Servers = h.names()
+	}
+	reply(w, p.Status, no)
+}
+
+// stream writes the lines of a server, one JSON object each, or tells why it has begun none.
+func (h *handler) stream(w http.ResponseWriter, r *http.Request) *Problem {
+	asked := r.FormValue("lines")
+	lines, err := strconv.Atoi(asked)
+	if err != nil || lines < 0 || lines > linesMost {
+		return wrong("lines", asked, "ask for lines=100", "is not a number from 0 to %d", linesMost)
 	}
 	select {
 	case h.streams <- struct{}{}:
 		defer func() { <-h.streams }()
 	default:
-		reply(w, http.StatusServiceUnavailable, refusal{Error: strconv.Itoa(streamsMost) + " read the lines of servers already"})
-		return
+		return problem(http.StatusServiceUnavailable, "%d read the lines of servers already", streamsMost).do("ask again when one of them has ended")
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer context.AfterFunc(h.life, cancel)()
 	defer cancel()
 	all := h.subject.Lines(ctx, r.PathValue("name"), lines, r.FormValue("follow") == "1")
 	if all == nil {
-		reply(w, http.StatusNotFound, refusal{Error: "no such server", Servers: h.names()})
-		return
+		return printsNothing()
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	control := http.NewResponseController(w)
@@ -106,9 +117,10 @@ func (h *handler) logs(w http.ResponseWriter, r *http.Request) {
 	for line := range all {
 		_ = control.SetWriteDeadline(time.Now().Add(writeTime))
 		if err := enc.Encode(line); err != nil || control.Flush() != nil {
-			return
+			return nil
 		}
 	}
+	return nil
 }
 
 func (h *handler) names() []string {

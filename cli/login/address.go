@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/url"
 	"strings"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 )
 
 // Origin is the gateway at a URL: scheme and host of it, in lower case, without the port that the scheme has anyway.
@@ -55,7 +57,7 @@ func safe(text string) (*url.URL, error) {
 		return nil, fmt.Errorf("%q is not an address: %q is not a host", text, u.Hostname())
 	case u.Fragment != "" || strings.Contains(text, "#"):
 		return nil, fmt.Errorf("%q has a fragment", text)
-	case u.Scheme == "http" && !loopback(u.Hostname()):
+	case u.Scheme == "http" && !v1.LoopbackHost(u.Hostname()):
 		return nil, fmt.Errorf("%q is not safe: without TLS anybody on the way can read what is sent; http is for loopback addresses only", text)
 	}
 	return u, nil
@@ -72,9 +74,4 @@ func plainHost(host string) bool {
 	return !strings.ContainsFunc(host, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '.' && r != '_'
 	})
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
