@@ -21,10 +21,10 @@ const (
 )
 
 // accessRows compare a gateway with everything on with one that serves anybody,
-// and many grants with few.
+// many grants with few, and one that limits and caches with one that does not.
 func accessRows() []row {
 	eras := []era{modern, legacy}
-	all := make([]row, 0, 2*len(eras))
+	all := make([]row, 0, 3*len(eras))
 	for _, e := range eras {
 		server := string(e)
 		short := server[:1] + server[:1]
@@ -44,6 +44,10 @@ func accessRows() []row {
 			row{
 				"grants-" + short, fmt.Sprintf("tools/call, 64 bytes, %s, with JWT and grants without arguments", e), e, opEcho, 0, 0,
 				join(plain(path)[1:2], []aim{few, many}),
+			},
+			row{
+				"calm-" + short, fmt.Sprintf("tools/call, 64 bytes, %s, with limits and cache", e), e, opEcho, 0, 0,
+				join(plain(path)[1:2], through("calls", server), limited(through("calm", server))),
 			})
 	}
 	return all
@@ -53,6 +57,14 @@ const (
 	labelFew  = "gateway, 10 grants"
 	labelMany = "gateway, 10,000 grants"
 )
+
+// limited are the same with limits and cache on.
+func limited(all []aim) []aim {
+	for i := range all {
+		all[i].label = onLabel(all[i].label)
+	}
+	return all
+}
 
 func onLabel(off string) string { return off + ", all on" }
 

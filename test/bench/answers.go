@@ -28,6 +28,7 @@ const (
 type server struct {
 	era   era
 	tells bool   // of changes of its list
+	slows bool   // it can be slow
 	list  []byte // the result of tools/list
 	calls atomic.Int64
 }

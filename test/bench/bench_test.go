@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 	if role := roleOf(os.Args); role != nil {
 		exit(role(os.Args[2:]))
 	}
+	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil { // else each process of a test sleeps for a second before it ends
+		panic(err)
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -381,7 +384,7 @@ func TestRun(t *testing.T) {
 
 // What the benchmark writes for the gateway must be what the gateway reads.
 func TestConfigs(t *testing.T) {
-	w := &world{dir: t.TempDir(), key: newKey(), upstream: target{addr: "127.0.0.1:7000"}, issuer: &issuer{url: "http://127.0.0.1:7001"}}
+	w := &world{dir: t.TempDir(), key: newKey(), upstream: target{addr: "127.0.0.1:7000"}, spans: "127.0.0.1:7002", issuer: &issuer{url: "http://127.0.0.1:7001"}}
 	all := w.configs()
 	maps.Copy(all, w.isolatedConfigs())
 	all["audit"] = all["calls"]

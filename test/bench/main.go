@@ -74,7 +74,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	set.IntVar(&o.rounds, "rounds", 5, "rounds")
 	set.Float64Var(&o.seconds, "seconds", 1, "seconds of each measurement")
 	set.IntVar(&o.conns, "conns", 32, "connections of the small calls")
-	set.StringVar(&o.only, "only", "", "beginnings of the names of what to measure, with commas: call-mm call-ll call-lm call-ml slow big list100 list1000 access grants stdio stdiobig start many instances spares sleep framing sessions parked streams listen filter audit")
+	set.StringVar(&o.only, "only", "", "beginnings of the names of what to measure, with commas: call-mm call-ll call-lm call-ml slow big list100 list1000 list2500 access grants calm traced tracedall stdio stdiobig start many instances spares sleep framing sessions parked streams listen filter audit slowone")
 	set.BoolVar(&o.quick, "quick", false, "one short round: shows that everything works, its figures say little")
 	set.StringVar(&o.gateway, "gateway", "", "gateway program; built from ./cmd/toolcrib when empty, left out when none")
 	set.StringVar(&o.peers, "peers", "", "folder whose node_modules has supergateway and mcp-proxy; installed with npm when empty, left out when none")

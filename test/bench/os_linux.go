@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tick is the unit of CPU times in /proc: USER_HZ is 100 on every port of Go.
+// tick is the unit of CPU times in /proc/stat: USER_HZ is 100 on every port of Go.
 const tick = 10 * time.Millisecond
 
 // cpus picks the CPU of the gateway and that of load and upstream; ok is false
@@ -74,24 +73,15 @@ func pinSelf(cpu int) {
 	}
 }
 
-// cpuTime is the user and system time of a process so far, its children left out.
+// cpuTime is the user and system time of a process so far, its children left
+// out, to the nanosecond: /proc/PID/stat knows hundredths of a second only.
 func cpuTime(pid int) (time.Duration, error) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0, err
+	const allThreads = 2 // CPUCLOCK_SCHED of a process in the kernel's clock ids, see clock_getcpuclockid(3)
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|allThreads), &t); err != nil {
+		return 0, fmt.Errorf("CPU clock of process %d: %w", pid, err)
 	}
-	// The name in parentheses may hold anything; utime and stime are the 12th
-	// and 13th fields after it.
-	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	if len(f) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat: %q", pid, b)
-	}
-	user, err1 := strconv.ParseInt(f[11], 10, 64)
-	system, err2 := strconv.ParseInt(f[12], 10, 64)
-	if err1 != nil || err2 != nil {
-		return 0, fmt.Errorf("/proc/%d/stat: %q", pid, b)
-	}
-	return time.Duration(user+system) * tick, nil
+	return time.Duration(t.Nano()), nil
 }
 
 // children are the processes that pid started and that still run.

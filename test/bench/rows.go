@@ -73,13 +73,15 @@ func rows() []row {
 			[]aim{{label: "gateway /mcp", target: "four", path: "/mcp"}})},
 		{"list100-ll", "tools/list, 100 tools, legacy → legacy", legacy, opList, 100, 16, join(plain("/legacy/100/mcp"), through("single", "legacy")[:1],
 			[]aim{{label: "gateway /mcp", target: "four", path: "/mcp"}})},
+		{"list2500-mm", "tools/list, 2,500 tools, modern → modern", modern, opList, 2500, 4, join(plain(big(2500)), through("long", "modern")[:1])},
+		{"list2500-ll", "tools/list, 2,500 tools, legacy → legacy", legacy, opList, 2500, 4, join(plain("/legacy/2500/mcp"), through("long", "legacy")[:1])},
 		{"list1000", "tools/list, 1,000 tools (gateway: of 100 servers)", modern, opList, 1000, 4, join(plain(big(1000)),
 			[]aim{{label: "gateway /mcp", target: "many", path: "/mcp"}})},
 	}
 }
 
 // allRows are those over HTTP, those about access and those over stdio.
-func allRows() []row { return slices.Concat(rows(), accessRows(), stdioRows()) }
+func allRows() []row { return slices.Concat(rows(), accessRows(), tracedRows(), stdioRows()) }
 
 // stdioRows are the gateway and its peers as a bridge to a process. The bare
 // proxy stands before the same server over HTTP.

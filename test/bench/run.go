@@ -28,11 +28,11 @@ type settings struct {
 
 func (s *settings) window() time.Duration { return time.Duration(s.seconds * float64(time.Second)) }
 
-// line is one target of a table with its samples, one for each round.
+// line is one target of a table with its samples, one for each round or slice of it.
 type line struct {
 	Label   string    `json:"label"`
 	Samples []*sample `json:"samples"`
-	Ratios  []float64 `json:"ratios"` // CPU a call to that of bare, round by round
+	Ratios  []float64 `json:"ratios"` // CPU a call to that of bare, sample by sample
 }
 
 // table is a measured row.
@@ -78,16 +78,37 @@ func measure(ctx context.Context, w *world, s *settings) (*report, error) {
 	for round := range s.rounds {
 		for i, r := range picked {
 			fmt.Fprintf(s.log, "round %d of %d: %s\n", round+1, s.rounds, r.title)
-			if err := w.round(ctx, s, r, rep.Tables[i], round); err != nil {
-				return rep, err
+			n, window := r.slices(s.window())
+			for k := range n {
+				if err := w.round(ctx, window, r, rep.Tables[i], round*n+k); err != nil {
+					return rep, err
+				}
 			}
 		}
 	}
 	return rep, w.shoot(ctx, s, rep)
 }
 
+// slice is how long each target of a row that compares two gateways is measured
+// at a time. The speed of a virtual machine changes within a second: what is to
+// be told apart to a few hundredths must be measured side by side, often.
+const slice = 50 * time.Millisecond
+
+// slices divides a window: into how many, and how long each is.
+func (r *row) slices(window time.Duration) (n int, each time.Duration) {
+	if !r.compares() || window < 2*slice {
+		return 1, window
+	}
+	return int(window / slice), slice
+}
+
+// compares tells whether two gateways are told apart.
+func (r *row) compares() bool {
+	return slices.ContainsFunc(r.aims, func(a aim) bool { return a.label == onLabel("gateway") || a.label == labelMany })
+}
+
 // round measures all targets of a row once, beginning with another each time.
-func (w *world) round(ctx context.Context, s *settings, r row, t *table, round int) error {
+func (w *world) round(ctx context.Context, window time.Duration, r row, t *table, round int) error {
 	now := map[string]*sample{}
 	for i := range r.aims {
 		a := r.aims[(i+round)%len(r.aims)]
@@ -101,7 +122,7 @@ func (w *world) round(ctx context.Context, s *settings, r row, t *table, round i
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if now[a.label], err = w.sample(s, r, a, on); err != nil {
+		if now[a.label], err = w.sample(window, r, a, on); err != nil {
 			return err
 		}
 	}
@@ -113,9 +134,9 @@ func (w *world) round(ctx context.Context, s *settings, r row, t *table, round i
 	return nil
 }
 
-func (w *world) sample(s *settings, r row, a aim, on *target) (*sample, error) {
+func (w *world) sample(window time.Duration, r row, a aim, on *target) (*sample, error) {
 	j := job{
-		endpoint: a.endpoint(w, on, r), Conns: r.conns, Warm: s.window() / 5, For: s.window(),
+		endpoint: a.endpoint(w, on, r), Conns: r.conns, Warm: window / 5, For: window,
 		Own: []int{w.upstream.proc.pid()}, Upstream: w.upstream.addr,
 	}
 	if a.target != "direct" {

@@ -26,6 +26,7 @@ var shots = []shot{
 	{"listen", (*world).shootListen},
 	{"filter", (*world).shootFilter},
 	{"audit", (*world).shootAudit},
+	{"slowone", (*world).shootSlowOne},
 }
 
 func (w *world) shoot(ctx context.Context, s *settings, rep *report) error {

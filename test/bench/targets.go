@@ -35,6 +35,7 @@ type world struct {
 	issuer   *issuer
 	token    string             // of a member of group 0
 	others   map[string]*target // by name, as they are needed
+	spans    string             // address of what takes traces
 	notes    []string
 }
 
@@ -162,8 +163,11 @@ func (w *world) configs() map[string]map[string]any {
 	return map[string]map[string]any{
 		"calls":  calls,
 		"key":    calls,
+		"calm":   {"modern": calm(remote("/modern/10/mcp")), "legacy": calm(remote("/legacy/10/mcp"))},
+		"traced": calls, "tracedall": calls,
 		"access": calls, "grants10": calls, "grants10000": calls,
 		"filter": {"one": remote(fmt.Sprintf("/modern/%d/mcp", filterTools))},
+		"long":   {"modern": remote("/modern/2500/mcp"), "legacy": remote("/legacy/2500/mcp")},
 		"single": {"modern": remote("/modern/100/mcp"), "legacy": remote("/legacy/100/mcp")},
 		"four":   numbered(4, func(n int) any { return remote(fmt.Sprintf("/modern/25/%d/mcp", n)) }),
 		"many":   numbered(100, func(n int) any { return remote(fmt.Sprintf("/modern/10/%d/mcp", n)) }),
@@ -171,6 +175,25 @@ func (w *world) configs() map[string]map[string]any {
 		"parked": {"legacy": remote("/legacy/10/mcp")},
 		"watch":  {"modern": remote("/modern/10/" + watchedName + "/mcp")},
 		"stdio":  {"modern": stdio(modern), "legacy": stdio(legacy)},
+
+		"slowone": slowOne(remote),
+	}
+}
+
+// calm has answers of a server kept: of those that are called here, none is, so that each call is one that the cache is no use for.
+func calm(server any) any {
+	s := server.(map[string]any)
+	s["cache"] = map[string]any{"resources": "1m", "prompts": "1m"}
+	s["tools"] = map[string]any{"lookup_*": map[string]any{"cache": "1m"}}
+	return s
+}
+
+// generous are limits of each kind that nobody meets here.
+func generous() []any {
+	return []any{
+		map[string]any{"per": []string{"address"}, "rate": "1000000/s", "concurrency": 10_000},
+		map[string]any{"per": []string{"principal"}, "rate": "1000000/s", "bytes": "100Gi/s"},
+		map[string]any{"per": []string{"tenant", "tool"}, "tools": []string{"*"}, "quota": "1000000000000/day", "concurrency": 10_000},
 	}
 }
 
@@ -200,6 +223,15 @@ func (w *world) config(name, addr string, servers map[string]any) ([]byte, error
 	case "watch":
 		c["streams"] = map[string]any{"perPrincipal": manyOpen, "total": manyOpen}
 	}
+	if name == "calm" {
+		c["limits"], c["cache"] = generous(), map[string]any{"size": "64Mi"}
+	}
+	if share, ok := traced[name]; ok {
+		c["telemetry"] = map[string]any{"traces": map[string]any{"endpoint": "http://" + w.spans, "sample": share}}
+	}
+	if name == "traced" { // as operators run it
+		c["log"] = map[string]any{"level": "info", "calls": true, "format": "json"}
+	}
 	if name == "key" {
 		c["auth"] = map[string]any{"apiKeys": []any{map[string]any{"name": "bench", "key": w.key}}}
 		c["policies"] = map[string]any{"bindings": []any{map[string]any{"everyone": true, "role": "user"}}}
@@ -215,6 +247,11 @@ func (w *world) startGateway(name string, servers map[string]any) (*target, erro
 	addr, err := freeAddress()
 	if err != nil {
 		return nil, err
+	}
+	if traced[name] > 0 {
+		if err := w.takeSpans(); err != nil {
+			return nil, err
+		}
 	}
 	text, err := w.config(name, addr, servers)
 	if err != nil {

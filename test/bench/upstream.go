@@ -43,6 +43,7 @@ type upstream struct {
 	streams  map[*exchange][]byte // that listen for changes, with what they are told
 	asked    map[int64]*asked     // questions that wait for an answer, by their id
 	lastID   int64                // of a question
+	slow     atomic.Bool          // those servers that can be take very long
 	requests atomic.Int64
 	conns    atomic.Int64
 }
@@ -119,7 +120,7 @@ func (u *upstream) find(path []byte) *server {
 		return s
 	}
 	s = newServer(e, tools)
-	s.tells = e == modern && name == watchedName
+	s.tells, s.slows = e == modern && name == watchedName, name == slowName
 	u.servers[string(path)] = s
 	return s
 }
@@ -168,8 +169,8 @@ func (u *upstream) closeSession(id []byte) bool {
 type exchange struct {
 	u      *upstream
 	wire   *wire
-	used   bool // carried a message
-	change bool // is asked for
+	used   bool   // carried a message
+	own    string // what is asked of the upstream itself; empty for nothing
 	server *server
 	verb   []byte
 	length int
@@ -192,9 +193,7 @@ func (e *exchange) next() error {
 		return err
 	}
 	if own {
-		if e.change {
-			e.u.tellChange()
-		}
+		e.u.turn(e.own)
 		now, err := json.Marshal(e.u.stats())
 		return errors.Join(err, e.write(200, "", now))
 	}
@@ -203,7 +202,20 @@ func (e *exchange) next() error {
 		e.used = true
 		e.u.conns.Add(1)
 	}
+	if e.server != nil && e.server.slows && e.u.slow.Load() {
+		time.Sleep(slowTime)
+	}
 	return e.respond(body)
+}
+
+// turn does what is asked of the upstream itself.
+func (u *upstream) turn(path string) {
+	switch path {
+	case changePath:
+		u.tellChange()
+	case slowPath, quickPath:
+		u.slow.Store(path == slowPath)
+	}
 }
 
 // readHead tells whether the request is for the upstream itself.
@@ -214,7 +226,9 @@ func (e *exchange) readHead(head []byte) (own bool) {
 	e.length, e.bad, e.msg = 0, "", message{}
 	e.version, e.method, e.name, e.session = e.version[:0], e.method[:0], e.name[:0], e.session[:0]
 	eachHeader(head, e.header)
-	if e.change = string(path) == changePath; e.change || string(path) == statsPath {
+	switch string(path) {
+	case statsPath, changePath, slowPath, quickPath:
+		e.own = string(path)
 		return true
 	}
 	if e.server = e.u.find(path); e.server == nil {

@@ -25,21 +25,24 @@ const module = "github.com/toolcrib/toolcrib/"
 // room may be imported too. Engines (everything below plan) have no arrows to each other, but those here.
 var arrows = map[string][]string{
 	"cmd":     {"cli"},
-	"cli":     {"app", "internal/example"},
+	"cli":     {"app", "doctor", "internal/example"},
+	"doctor":  {"app"},
 	"app":     {"front", "source", "control", "store"},
 	"front":   {"gateway"},
 	"gateway": {"plan"},
-	"plan":    {"identity", "policy", "audit", "telemetry", "upstream", "cluster"},
+	"plan":    {"identity", "policy", "audit", "telemetry", "upstream", "cluster", "cache", "limit"},
 
 	"upstream":  {"runner"},
 	"runner":    {"pinning"},
 	"pinning":   {},
 	"cluster":   {},
+	"limit":     {"cluster"},
 	"identity":  {"store"},
 	"policy":    {"identity"},
 	"audit":     {"store"},
 	"store":     {},
 	"telemetry": {},
+	"cache":     {},
 
 	"source":  {},
 	"control": {"policy", "audit"},
@@ -48,22 +51,27 @@ var arrows = map[string][]string{
 	"seal":    {},
 	"errs":    {},
 
-	"internal/example": {},
-	"internal/files":   {},
-	"internal/testenv": {"cli"},
-	"test":             {"cmd", "internal/testenv"},
+	"internal/evidence": {},
+	"internal/example":  {},
+	"internal/machine":  {},
+	"internal/files":    {},
+	"internal/trace":    {},
+	"internal/testenv":  {"cli"},
+	"test":              {"cmd", "internal/testenv"},
 }
 
 // shared are the rooms that every room may import.
-var shared = []string{"api", "mcp", "seal", "errs", "internal/files"}
+var shared = []string{"api", "mcp", "seal", "errs", "internal/files", "internal/evidence", "internal/machine", "internal/trace"}
 
 // leaves import nothing but the standard library and the modules listed.
 var leaves = map[string][]string{
-	"mcp":            {},
-	"errs":           {},
-	"internal/files": {},
-	"upstream/h1":    {},
-	"seal":           {"golang.org/x/crypto/"},
+	"mcp":              {},
+	"errs":             {},
+	"internal/files":   {},
+	"internal/trace":   {},
+	"upstream/h1":      {},
+	"upstream/balance": {},
+	"seal":             {"golang.org/x/crypto/"},
 }
 
 // fences keep modules (by path prefix) inside the rooms or folders listed.
@@ -72,10 +80,12 @@ var fences = map[string][]string{
 	"sigs.k8s.io/":                           {"operator", "source/kube"},
 	"github.com/modelcontextprotocol/go-sdk": {"internal/example", "internal/testenv", "test"},
 	"github.com/prometheus/":                 {"telemetry"},
+	"go.opentelemetry.io/":                   {"telemetry", "internal/testenv", "test"},
 	"github.com/redis/rueidis":               {"cluster/redis"},
 	"github.com/lmittmann/tint":              {"telemetry"},
 	"github.com/alecthomas/kong":             {"cli"},
-	"go.yaml.in/":                            {"api", "source", "policy", "cli"},
+	"github.com/HdrHistogram/":               {"cli/bench"},
+	"go.yaml.in/":                            {"api", "source", "policy", "doctor", "cli", "telemetry/alerts"},
 	"github.com/cedar-policy/cedar-go":       {"policy"},
 	"github.com/coreos/go-oidc/v3":           {"identity"},
 	"modernc.org/sqlite":                     {"store", "audit"},

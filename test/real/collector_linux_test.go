@@ -11,7 +11,7 @@ import (
 )
 
 // collectorBinary builds what takes logs with the receiver of the OpenTelemetry Collector.
-var collectorBinary = buildApart("collector", ".", "main.go")
+var collectorBinary = buildApart("collector", "1", ".", "main.go")
 
 // collected is a record as the collector has it.
 type collected struct {

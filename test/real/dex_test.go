@@ -20,7 +20,7 @@ import (
 )
 
 // dexBinary builds Dex, which takes longer than all other parts.
-var dexBinary = buildApart("dex", "tool")
+var dexBinary = buildApart("dex", "0", "tool")
 
 // buildDex begins to build Dex, so that the tests that need none of it do not wait.
 func buildDex(t *testing.T) {

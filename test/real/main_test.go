@@ -1,8 +1,8 @@
 // Package real_test runs the gateway between parts that others wrote: the
 // official conformance suite, the reference servers from npm and from the Go
 // SDK, the official clients in Go and TypeScript, the Inspector, the
-// authorization servers oidc-provider and Dex, and the receiver of the
-// OpenTelemetry Collector.
+// authorization servers oidc-provider and Dex, the receiver of the
+// OpenTelemetry Collector, and Toxiproxy.
 //
 // The parts are pinned in npm/package.json and in each go.mod of fixtures. They
 // are installed once into a folder outside the repository, keyed by those pins:
@@ -15,12 +15,17 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
+	"github.com/toolcrib/toolcrib/internal/testenv"
 )
 
 // scratch holds what is made once for the whole run: the gateway's binary.
 var scratch string
 
 func TestMain(m *testing.M) {
+	if testenv.Play() {
+		return
+	}
 	os.Exit(run(m))
 }
 
@@ -32,5 +37,6 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	scratch = dir
+	names.install()
 	return m.Run()
 }

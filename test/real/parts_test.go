@@ -216,14 +216,15 @@ func major(version string) int {
 func buildServers(cache string) (string, error) {
 	pins := []string{"fixtures/go.mod", "fixtures/go.sum", "fixtures/interactive/main.go", "fixtures/mark3labs/main.go", "fixtures/old/main.go"}
 	return once(cache, "go", pins, func(dir string) error {
-		_, err := output("fixtures", "go", "build", "-mod=readonly", "-trimpath", "-o", dir+string(filepath.Separator), "tool", "./...")
+		_, err := output("fixtures", "go", "build", "-mod=readonly", "-o", dir+string(filepath.Separator), "tool", "./...")
 		return err
 	})
 }
 
 // buildApart builds a program of a module of its own in fixtures on first use, so that only the tests that need it wait for it. pins
-// are the module's own files besides go.mod and go.sum.
-func buildApart(name, what string, pins ...string) func() (string, error) {
+// are the module's own files besides go.mod and go.sum. It is built as the gateway is: what they have in common is compiled once.
+// So cgo is "1", but "0" for what would compile much C.
+func buildApart(name, cgo, what string, pins ...string) func() (string, error) {
 	return sync.OnceValues(func() (string, error) {
 		cache, err := cacheDir()
 		if err != nil {
@@ -240,7 +241,7 @@ func buildApart(name, what string, pins ...string) func() (string, error) {
 			files = append(files, filepath.Join(folder, pin))
 		}
 		dir, err := once(cache, name, files, func(dir string) error {
-			_, err := output(folder, "env", "CGO_ENABLED=0", "go", "build", "-mod=readonly", "-trimpath", "-o", dir+string(filepath.Separator), what)
+			_, err := output(folder, "env", "CGO_ENABLED="+cgo, "go", "build", "-mod=readonly", "-o", dir+string(filepath.Separator), what)
 			return err
 		})
 		return filepath.Join(dir, name), err

@@ -28,7 +28,7 @@ func TestOpenAddress(t *testing.T) {
 	if _, err := testenv.Try(t, testenv.Config{More: open}, t.TempDir(), testenv.Options{AllowUnauthenticated: true}); err != nil {
 		t.Error(err)
 	}
-	g, err := testenv.Try(t, testenv.Config{More: map[string]any{"listen": "0.0.0.0:0", "auth": twoKeys}}, t.TempDir(), testenv.Options{})
+	g, err := testenv.Try(t, testenv.Config{More: map[string]any{"listen": "0.0.0.0:0", "auth": twoKeys, "drainDelay": "0s"}}, t.TempDir(), testenv.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -141,16 +141,20 @@ func (k *keeper) task(c *testenv.Call) {
 // houses are the servers of the three levels of isolation.
 func houses(t *testing.T) map[string]any {
 	entries := map[string]any{}
+	kept := map[string]any{ // all that can be
+		"cache": map[string]any{"resources": "10m", "prompts": "10m", "stale": map[string]any{"revalidate": "10m", "error": "10m"}},
+		"tools": map[string]any{"mine": map[string]any{"cache": "10m"}},
+	}
 	add := func(name string, start func(testing.TB, testenv.Script) *testenv.Server, era testenv.Era, more map[string]any) {
 		s := start(t, (&keeper{t: t}).script(era))
 		if query, ok := more["query"]; ok {
 			more = map[string]any{"url": s.URL + query.(string)}
 		}
-		entries[name] = s.Entry(more)
+		entries[name] = s.Entry(more, kept)
 	}
 	identity := map[string]any{"identity": map[string]any{"meta": true}}
-	who := map[string]any{"WHO": "${principal.tenant}/${principal.subject}", "GORACE": "atexit_sleep_ms=0"}
-	of := map[string]any{"WHO": "${tenant:of}", "GORACE": "atexit_sleep_ms=0"}
+	who := map[string]any{"WHO": "${principal.tenant}/${principal.subject}"}
+	of := map[string]any{"WHO": "${tenant:of}"}
 	for _, era := range testenv.Eras {
 		e := era.String()
 		add("told-"+e, testenv.HTTPServer, era, identity)

@@ -379,7 +379,8 @@ func TestShadow(t *testing.T) {
 	}
 }
 
-// TestDeniedResourceCounted: a resource that is denied is counted once, at the endpoint of all servers as at that of its own.
+// TestDeniedResourceCounted: a resource that is denied is counted once, whether it is read or subscribed to, at the endpoint of all
+// servers as at that of its own.
 func TestDeniedResourceCounted(t *testing.T) {
 	t.Parallel()
 	alice := ofGroup("alice", "some")
@@ -396,9 +397,17 @@ func TestDeniedResourceCounted(t *testing.T) {
 		for _, uri := range []string{"one://open/a", "one://shut/b"} {
 			c.Call("resources/read", `"uri":"`+uri+`"`)
 		}
-		want := fmt.Sprintf(`toolcrib_policy_decisions_total{decision="denied",kind="resource"} %d`+"\n", i+1)
-		if _, metrics := g.Get("/metrics", h); !strings.Contains(metrics, want) {
-			t.Errorf("%s: no %s in the metrics:\n%s", path, want, metrics)
+		legacy := speaks(g, testenv.Legacy, path, alice)
+		opens(legacy)
+		for _, uri := range []string{"one://open/a", "one://shut/b"} {
+			legacy.Call("resources/subscribe", `"uri":"`+uri+`"`)
+		}
+		_, metrics := g.Get("/metrics", h)
+		for _, decision := range []string{"allowed", "denied"} {
+			want := fmt.Sprintf(`toolcrib_policy_decisions_total{decision="%s",kind="resource"} %d`+"\n", decision, 2*(i+1))
+			if !strings.Contains(metrics, want) {
+				t.Errorf("%s: no %s in the metrics:\n%s", path, want, metrics)
+			}
 		}
 	}
 }
@@ -480,11 +489,14 @@ func TestGuessesAskSeldom(t *testing.T) {
 func TestDeniedOnRecord(t *testing.T) {
 	t.Parallel()
 	few := ofGroup("few", "few")
+	collector := testenv.TakeSpans(t)
 	g := testenv.Serve(t, testenv.Config{
 		Servers: map[string]*testenv.Server{"one": testenv.HTTPServer(t, shop("one")), "two": testenv.HTTPServer(t, shop("two"))},
 		More: map[string]any{
-			"auth": authOf(few), "policies": grants(map[string]any{"few": map[string]any{"allow": []string{"one__look"}, "resources": []string{"one://open/*"}}}),
-			"audit": map[string]any{},
+			"telemetry": tracedTo(collector, map[string]any{"sample": 1})["telemetry"],
+			"auth":      authOf(few),
+			"policies":  grants(map[string]any{"few": map[string]any{"allow": []string{"one__look"}, "resources": []string{"one://open/*"}}}),
+			"audit":     map[string]any{},
 		},
 	})
 	c := speaks(g, testenv.Modern, "/mcp", few)
@@ -499,6 +511,9 @@ func TestDeniedOnRecord(t *testing.T) {
 	l.Call("resources/subscribe", `"uri":"one://shut/b"`)
 	l.Call("resources/subscribe", `"uri":"one://open/a"`)
 	g.Stop()
+	if spans := collector.All(func(s testenv.Span) bool { return s.Attributes["error.type"] == "denied" }); len(spans) == 0 || spans[0].Kind != "server" {
+		t.Errorf("no trace says that something was denied: %+v", collector.All(nil))
+	}
 	all, _ := records(t, g.StateDir)
 	var got []string
 	for _, r := range all {

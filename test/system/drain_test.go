@@ -1,9 +1,11 @@
 package system_test
 
 import (
+	"os"
 	"syscall"
 	"testing"
 
+	"github.com/toolcrib/toolcrib/cli"
 	"github.com/toolcrib/toolcrib/internal/testenv"
 )
 
@@ -58,6 +60,45 @@ func TestProgramStops(t *testing.T) {
 		t.Errorf("the program ended with %v", err)
 	}
 	<-s.AwaitChild(1).Done
+}
+
+// TestSecondInterrupt ends a program at once that waits for a call, also where the shell that started it in the background had it
+// ignore the signal.
+func TestSecondInterrupt(t *testing.T) {
+	t.Parallel()
+	for name, by := range map[string][]string{"default": nil, "ignored": {"sh", "-c", `trap "" INT && exec "$@"`, "sh"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := testenv.HTTPServer(t, testenv.Script{Tools: []string{testenv.Tool("hang")}, On: map[string]func(*testenv.Call){
+				"tools/call": (*testenv.Call).Hang,
+			}})
+			cmd, url := program(t, map[string]any{"one": s.Entry()}, by...)
+			client := testenv.NewClient(t, url, testenv.Modern)
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				_, _ = client.Try(testenv.Within(t, testenv.Patience), testenv.Request{Method: "tools/call", Members: `"name":"one__hang"`})
+			}()
+			s.Await("tools/call", 1)
+			interrupt := func() {
+				if err := cmd.Process.Signal(os.Interrupt); err != nil {
+					t.Fatal(err)
+				}
+			}
+			interrupt()
+			testenv.Eventually(t, "draining", func() bool {
+				_, err := client.Try(testenv.Within(t, testenv.Patience), testenv.Request{Method: "tools/list"})
+				return err != nil // nobody listens any more
+			})
+			interrupt()
+			_ = cmd.Wait() // ended by a signal is no success
+			<-ended
+			status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
+			if status.Signal() != syscall.SIGINT && status.ExitStatus() != cli.ExitInterrupted {
+				t.Errorf("the program ended with %v", cmd.ProcessState)
+			}
+		})
+	}
 }
 
 // TestChangeNotice makes a list stale at once.

@@ -48,6 +48,27 @@ func TestFleetAsks(t *testing.T) {
 	})
 }
 
+// TestFleetMeets: a replica serves once it reaches the others. Without Redis, and with one that hangs, it serves all the same.
+func TestFleetMeets(t *testing.T) {
+	t.Parallel()
+	there, hung := testenv.StartRedis(t), testenv.StartRedis(t)
+	hung.Hang()
+	for name, redis := range map[string]*testenv.Redis{"there": there, "away": testenv.NewRedis(t), "hung": hung} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := testenv.FleetConfig{Config: testenv.One(testenv.HTTPServer(t, once(testenv.Modern))), Redis: redis.URL(), Replicas: 1}
+			f := testenv.ServeFleet(t, c)
+			if r := f.Modern("/mcp").Tool("one__echo", "{}"); r.Texts() != "done" {
+				t.Errorf("call: %v", r)
+			}
+			before, _, serving := strings.Cut(f.Replicas[0].Log(), "msg=serving")
+			if met := strings.Contains(before, "cluster: connected"); !serving || met != (redis == there) {
+				t.Errorf("connected before it served: %v\n%s", met, f.Replicas[0].Log())
+			}
+		})
+	}
+}
+
 // parked is a call of a modern client that waits for an answer.
 type parked struct {
 	client *testenv.Client

@@ -199,7 +199,7 @@ func TestCanary(t *testing.T) {
 		if tt.http {
 			full["headers"] = map[string]any{"X-User": "${principal.subject}", "X-Tenant": "${principal.tenant}"}
 		} else {
-			full["env"] = map[string]any{"WHO": "${principal.subject}", "GORACE": "atexit_sleep_ms=0"}
+			full["env"] = map[string]any{"WHO": "${principal.subject}"}
 		}
 		key := strings.ReplaceAll(name, " ", "")
 		entries["plain-"+key], entries["full-"+key] = plain, full

@@ -82,7 +82,7 @@ func TestTwoPrincipals(t *testing.T) {
 				t.Parallel()
 				s := testenv.StdioServer(t, reporter(serverEra))
 				g := testenv.Serve(t, isolated(s, map[string]any{"env": map[string]any{
-					"SECRET": "${credential:own}", "WHO": "${principal.tenant}/${principal.subject}", "GORACE": "atexit_sleep_ms=0",
+					"SECRET": "${credential:own}", "WHO": "${principal.tenant}/${principal.subject}",
 				}}))
 				type one struct{ key, secret, who, asks string }
 				all := []one{
@@ -251,7 +251,7 @@ func TestOwnLists(t *testing.T) {
 			s := testenv.StdioServer(t, growing())
 			more := map[string]any{}
 			if personal {
-				more["env"] = map[string]any{"SECRET": "${credential:own}", "GORACE": "atexit_sleep_ms=0"}
+				more["env"] = map[string]any{"SECRET": "${credential:own}"}
 			}
 			g := testenv.Serve(t, isolated(s, more))
 			alice, bob := as(t, g, testenv.Modern, aliceKey, "{}"), as(t, g, testenv.Modern, bobKey, "{}")
@@ -334,7 +334,7 @@ func TestRoom(t *testing.T) {
 func TestNoCredential(t *testing.T) {
 	t.Parallel()
 	s := testenv.StdioServer(t, reporter(testenv.Modern))
-	config := isolated(s, map[string]any{"env": map[string]any{"SECRET": "${credential:rare}", "GORACE": "atexit_sleep_ms=0"}})
+	config := isolated(s, map[string]any{"env": map[string]any{"SECRET": "${credential:rare}"}})
 	keys := config.More["auth"].(map[string]any)["apiKeys"].([]map[string]any)
 	keys[0]["credentials"] = map[string]any{"rare": "rare-secret"}
 	config.Entries["two"] = testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1)}).Entry()
@@ -393,7 +393,7 @@ func TestOneCallersFault(t *testing.T) {
 	}
 	script.On["initialize"] = script.On["server/discover"]
 	s := testenv.StdioServer(t, script)
-	g := testenv.Serve(t, isolated(s, map[string]any{"env": map[string]any{"SECRET": "${credential:own}", "GORACE": "atexit_sleep_ms=0"}}))
+	g := testenv.Serve(t, isolated(s, map[string]any{"env": map[string]any{"SECRET": "${credential:own}"}}))
 	for range 2 {
 		if _, text := as(t, g, testenv.Modern, bobKey, "{}").Tool("one__who", "{}").Error(); !strings.Contains(text, "words of bob") {
 			t.Errorf("what is wrong is not told to whom it concerns: %q", text)
@@ -540,7 +540,7 @@ func TestSpare(t *testing.T) {
 func TestReloadIsolated(t *testing.T) {
 	t.Parallel()
 	s := testenv.StdioServer(t, reporter(testenv.Modern))
-	config := isolated(s, map[string]any{"env": map[string]any{"SECRET": "${credential:own}", "GORACE": "atexit_sleep_ms=0"}})
+	config := isolated(s, map[string]any{"env": map[string]any{"SECRET": "${credential:own}"}})
 	g := testenv.Serve(t, config)
 	alice := as(t, g, testenv.Modern, aliceKey, "{}")
 	first := who(t, alice)
@@ -550,7 +550,19 @@ func TestReloadIsolated(t *testing.T) {
 	if again := who(t, alice); again.PID != first.PID {
 		t.Error("another process after a change that does not concern the server")
 	}
-	keys := config.More["auth"].(map[string]any)["apiKeys"].([]map[string]any)
+	auth := config.More["auth"].(map[string]any)
+	keys := auth["apiKeys"].([]map[string]any)
+	keys[1]["groups"] = []string{"others"}
+	auth["revocation"] = "7s"
+	auth["apiKeys"] = append(keys, map[string]any{"name": "erin", "key": "key-of-erin-0123456789", "credentials": map[string]any{"own": "secret-of-erin"}})
+	g.Configure(config)
+	testenv.Eventually(t, "the new configuration", func() bool { return strings.Count(g.Log(), "configuration applied") == 2 })
+	if erin := who(t, as(t, g, testenv.Modern, "key-of-erin-0123456789", "{}")); erin.Secret != "secret-of-erin" {
+		t.Errorf("whoever is new is given %q", erin.Secret)
+	}
+	if again := who(t, alice); again.PID != first.PID {
+		t.Error("another process after others changed who call")
+	}
 	keys[0]["credentials"] = map[string]any{"own": "new-secret"}
 	g.Configure(config)
 	testenv.Eventually(t, "the new credential", func() bool { return who(t, alice).Secret == "new-secret" })

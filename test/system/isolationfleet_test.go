@@ -85,7 +85,7 @@ func TestFleetPrincipals(t *testing.T) {
 		c.Complete(`"tools":[` + testenv.Tool("who") + "," + testenv.Tool("of_"+c.Child.Var("SECRET")) + "]")
 	}
 	s := testenv.StdioServer(t, script)
-	f := isolatedFleet(t, s, map[string]any{"env": map[string]any{"SECRET": "${credential:own}", "GORACE": "atexit_sleep_ms=0"}})
+	f := isolatedFleet(t, s, map[string]any{"env": map[string]any{"SECRET": "${credential:own}"}})
 	for key, secret := range map[string]string{aliceKey: "secret-of-alice", bobKey: "secret-of-bob"} {
 		pids := map[int]bool{}
 		for n := range 8 {
@@ -146,7 +146,7 @@ func TestFleetDescriptions(t *testing.T) {
 			`","version":"1"},"instructions":"for ` + c.Child.Var("SECRET") + `"}`)
 	}
 	s := testenv.StdioServer(t, script)
-	f := isolatedFleet(t, s, map[string]any{"env": map[string]any{"SECRET": "${credential:own}", "GORACE": "atexit_sleep_ms=0"}})
+	f := isolatedFleet(t, s, map[string]any{"env": map[string]any{"SECRET": "${credential:own}"}})
 	keys := map[string]string{aliceKey: `"for secret-of-alice"`, bobKey: `"for secret-of-bob"`}
 	at := 0
 	for key := range keys {

@@ -29,7 +29,7 @@ func TestConnectTime(t *testing.T) {
 		"url": "https://" + mute.Addr().String() + "/mcp", "timeouts": map[string]any{"connect": "150ms"},
 	}}})
 	r := g.Modern("/servers/mute/mcp").Call("tools/call", `"name":"x"`)
-	if _, text := r.Error(); !strings.Contains(text, `server "mute"`) || !strings.Contains(text, "150ms") {
+	if _, text := r.Error(); !strings.Contains(text, `server "mute"`) || !strings.Contains(text, "within 150ms; raise timeouts.connect if") {
 		t.Errorf("%v", r)
 	}
 }

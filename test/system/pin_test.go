@@ -199,11 +199,14 @@ func TestPinManaged(t *testing.T) {
 	if code := approve(admin, "pay", all["pay"].Hash); code != 200 {
 		t.Errorf("not approved: %d", code)
 	}
+	if code := approve(admin, "old", ""); code != 200 {
+		t.Errorf("not forgotten right after: %d", code)
+	}
 	watch.Await(toolsChanged, 1)
 	testenv.Eventually(t, "it is listed", func() bool { return slices.Equal(own.Call("tools/list", "").Names("tools"), []string{"pay"}) })
 	testenv.Eventually(t, "one is counted", metric("1"))
-	if code := approve(admin, "old", ""); code != 200 || len(drifts()) != 1 {
-		t.Errorf("%d, %v", code, drifts())
+	if now := drifts(); len(now) != 1 {
+		t.Errorf("%v", now)
 	}
 	if _, text := records(t, dir); !strings.Contains(text, `"quarantine"`) || !strings.Contains(text, "definitions.approve") {
 		t.Error("not on record")
@@ -275,7 +278,7 @@ func TestPinPerCaller(t *testing.T) {
 			})
 			lock := filepath.Join(t.TempDir(), "toolcrib.lock")
 			approveAt(t, lock, "bank", paysBills)
-			entry := map[string]any{"env": map[string]any{"WHO": "${principal.subject}", "GORACE": "atexit_sleep_ms=0"}}
+			entry := map[string]any{"env": map[string]any{"WHO": "${principal.subject}"}}
 			if name == "http" {
 				entry = map[string]any{"headers": map[string]any{"X-User": "${principal.subject}"}}
 			}
@@ -315,7 +318,44 @@ func TestPinPerCaller(t *testing.T) {
 	}
 }
 
-// TestPinTold: who listens at /mcp is told that an approval changed the lists, also of a server that never tells of changes.
+// TestPinInTurn: several definitions that were reviewed together are approved one right after another, also where only callers have
+// their list.
+func TestPinInTurn(t *testing.T) {
+	t.Parallel()
+	for name, headers := range map[string]map[string]any{"shared": {}, "per caller": {"X-User": "${principal.subject}"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := testenv.HTTPServer(t, testenv.Script{Tools: []string{paysYou, grown}})
+			lock := filepath.Join(t.TempDir(), "toolcrib.lock")
+			alice := ofGroup("alice")
+			g := testenv.Serve(t, testenv.Config{
+				Entries: map[string]any{"bank": s.Entry(map[string]any{"headers": headers})},
+				More:    map[string]any{"pin": "strict", "launch": map[string]any{"lock": lock}, "auth": authOf(alice)},
+			})
+			admin := firstKey(t, g)
+			c := speaks(g, testenv.Modern, "/servers/bank/mcp", alice)
+			if names := c.Call("tools/list", "").Names("tools"); len(names) != 0 {
+				t.Fatalf("it lists %v", names)
+			}
+			code, answer := fetch(t, g, "GET", "/api/v1/drift", "", bearer(admin))
+			var found gateway.Survey
+			if err := json.Unmarshal([]byte(answer), &found); code != 200 || err != nil || len(found.Drifts) != 2 {
+				t.Fatalf("%d %v: %s", code, err, answer)
+			}
+			for _, d := range found.Drifts {
+				if code, answer := fetch(t, g, "POST", "/api/v1/approve", `{"server":"bank","tool":"`+d.Tool+`","hash":"`+d.Hash+`"}`, bearer(admin)); code != 200 {
+					t.Errorf("%s: %d %s", d.Tool, code, answer)
+				}
+			}
+			if _, answer := fetch(t, g, "GET", "/api/v1/drift", "", bearer(admin)); !strings.Contains(answer, `"drifts":[]`) {
+				t.Errorf("afterwards: %s", answer)
+			}
+			testenv.Eventually(t, "both are listed", func() bool { return len(c.Call("tools/list", "").Names("tools")) == 2 })
+		})
+	}
+}
+
+// TestPinTold: who listens, at whatever endpoint, is told that an approval changed the lists, also of a server that never tells of changes.
 func TestPinTold(t *testing.T) {
 	t.Parallel()
 	for _, era := range testenv.Eras {
@@ -328,9 +368,10 @@ func TestPinTold(t *testing.T) {
 			testenv.Eventually(t, "quarantine", func() bool {
 				return len(c.Call("tools/list", "").Names("tools")) == 0 && strings.Contains(g.Log(), "tool quarantined")
 			})
-			ear := c.Listen("1", `{"toolsListChanged":true}`)
+			ear, own := c.Listen("1", `{"toolsListChanged":true}`), g.Modern("/servers/bank/mcp").Listen("1", `{"toolsListChanged":true}`)
 			approveAt(t, lock, "bank", paysBills)
 			ear.Await(toolsChanged, 1)
+			own.Await(toolsChanged, 1)
 			if names := c.Call("tools/list", "").Names("tools"); !slices.Equal(names, []string{"bank__pay"}) {
 				t.Errorf("it lists %v", names)
 			}

@@ -150,7 +150,14 @@ func (l *live) ended(t *testing.T) {
 	t.Helper()
 	l.listen.Ended()
 	l.hears.Ended()
-	testenv.Eventually(t, "the end of the old stream", func() bool { return l.old.Post(`{"jsonrpc":"2.0","id":9,"method":"ping"}`) != http.StatusAccepted })
+	testenv.Eventually(t, "the end of the old stream", func() bool {
+		select {
+		case <-l.old.Ended:
+			return true
+		default:
+			return false
+		}
+	})
 }
 
 // TestExpiry: the streams of a key end within auth.revocation of it, without anybody doing anything.
@@ -236,4 +243,22 @@ func TestLosingATask(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestGainingByTenant: a client hears that lists changed when a server is for its tenant too from now on.
+func TestGainingByTenant(t *testing.T) {
+	t.Parallel()
+	s := testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1)})
+	of := func(tenants ...string) testenv.Config {
+		return twoTenants(map[string]any{"one": s.Entry(map[string]any{"tenants": tenants}), "two": s.Entry()}, nil)
+	}
+	g := testenv.Serve(t, of("globex"))
+	c := g.Modern("/mcp")
+	c.Key = aliceKey
+	testenv.Eventually(t, "a tool", func() bool { return len(c.Call("tools/list", "").Names("tools")) == 1 })
+	ear := c.Listen("1", `{"toolsListChanged":true}`)
+	ear.Await(acknowledged, 1)
+	was := len(ear.Heard(toolsChanged))
+	g.Configure(of("globex", "acme"))
+	testenv.Eventually(t, "the news of the server", func() bool { return len(ear.Heard(toolsChanged)) > was })
 }

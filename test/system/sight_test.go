@@ -95,17 +95,17 @@ func TestCallLog(t *testing.T) {
 				}
 				return
 			}
-			const end = ` bytesIn=\d+ bytesOut=\d+ took=\S+ queue=\S+ start=\S+ atServer=\S+ transport=\S+\n`
+			const end = ` bytesIn=\d+ bytesOut=\d+ took=\S+ queue=\S+ start=\S+ atServer=\S+ transport=\S+ component=calls\n`
 			for _, want := range []string{
-				`msg=call method=tools/call server=one tool=echo principal=\S*alice tenant=default outcome=ok` + end,
-				`msg=call method=tools/call server=one tool=bad principal=\S*alice tenant=default outcome=tool_error` + end,
-				`msg=call method=resources/read server=one principal=\S*alice tenant=default outcome=\S+ bytesIn`,
-				`msg=call method=tools/call server=one tool=missing principal=\S*alice tenant=default outcome=`,
+				`msg=call method=tools/call server=one tool=echo principal=[0-9a-f]{16} tenant=default outcome=ok` + end,
+				`msg=call method=tools/call server=one tool=bad principal=[0-9a-f]{16} tenant=default outcome=tool_error` + end,
+				`msg=call method=resources/read server=one principal=[0-9a-f]{16} tenant=default outcome=\S+ bytesIn`,
+				`msg=call method=tools/call server=one tool=missing principal=[0-9a-f]{16} tenant=default outcome=`,
 			} {
 				testenv.Eventually(t, want, func() bool { return regexp.MustCompile(want).MatchString(g.Log()) })
 			}
-			if strings.Contains(g.Log(), "s3cret") {
-				t.Error("the log holds an argument or the name of a resource")
+			if strings.Contains(g.Log(), "s3cret") || strings.Contains(g.Log(), "alice") {
+				t.Error("the log holds an argument, the name of a resource or that of a caller")
 			}
 		})
 	}
@@ -191,7 +191,7 @@ func TestKeysAreHashed(t *testing.T) {
 		if in.Key != "" {
 			keys[in.Key]++
 		}
-		if len(in.Key) != 0 && len(in.Key) != 8 || strings.Contains(in.Key, "alice") {
+		if len(in.Key) != 0 && len(in.Key) != 16 || strings.Contains(in.Key, "alice") {
 			t.Errorf("key %q", in.Key)
 		}
 	}

@@ -387,6 +387,20 @@ func TestTaskOnBehalfGivenUp(t *testing.T) {
 	})
 }
 
+// TestTaskOnBehalfTotal: the time that a call has as a whole is that of the task, too, which is cancelled then.
+func TestTaskOnBehalfTotal(t *testing.T) {
+	t.Parallel()
+	eachKind(t, func(t *testing.T, k kind) {
+		s := newTasker(t, k)
+		g := testenv.Serve(t, testenv.Config{Entries: entry{"one": s.Entry(entry{"timeouts": entry{"total": "1500ms"}})}})
+		r := g.Modern("/mcp").Call("tools/call", `"name":"one__slow"`)
+		if _, text := r.Error(); !strings.Contains(text, "took longer than 1.5s as a whole") {
+			t.Errorf("%v", r)
+		}
+		s.Await("tasks/cancel", 1)
+	})
+}
+
 // TestTaskPlain: a tool that is not carried out as a task answers at once, also to those who could take one.
 func TestTaskPlain(t *testing.T) {
 	t.Parallel()

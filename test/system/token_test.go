@@ -110,8 +110,8 @@ func TestTokenRefusals(t *testing.T) {
 func TestIssuerAway(t *testing.T) {
 	t.Parallel()
 	i := testenv.NewIssuer(t, "ES256", "")
+	i.Close() // before the gateway starts, which fetches the keys at once
 	g, _ := tokened(t, i, nil)
-	i.Close()
 	for _, era := range []testenv.Era{testenv.Modern, testenv.Legacy} {
 		r := speaks(g, era, "/mcp", holder{key: i.Token("alice", g.URL, testenv.Claims{"scope": "mcp"})}).Do(testenv.Request{Method: "tools/list"})
 		if r.Status != 503 || r.Header.Get("Retry-After") == "" || r.Header.Get("WWW-Authenticate") != "" {

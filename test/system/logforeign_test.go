@@ -1,0 +1,87 @@
+package system_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/toolcrib/toolcrib/internal/testenv"
+)
+
+// strayCollector takes whatever it is sent, and goes on to talk when nobody asks.
+func strayCollector(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go stray(conn)
+		}
+	}()
+	return "http://" + ln.Addr().String()
+}
+
+func stray(conn net.Conn) {
+	defer conn.Close()
+	if r, err := http.ReadRequest(bufio.NewReader(conn)); err != nil || r.ContentLength < 0 {
+		return
+	}
+	_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nsekrit \"stray\\\" bytes\n"))
+	_, _ = conn.Read(make([]byte, 1)) // until the other end has had enough
+}
+
+// TestForeignLines: what libraries print for themselves is in the program's log like everything else, without what a peer wrote.
+func TestForeignLines(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "c.json")
+	config, err := json.Marshal(withRoot(map[string]any{
+		"listen": "127.0.0.1:0", "stateDir": dir, "mcpServers": map[string]any{}, "log": map[string]any{"format": "json", "level": "debug"},
+		"telemetry": map[string]any{"metrics": map[string]any{"endpoint": strayCollector(t), "every": "1s"}},
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0], "serve", file)
+	stderr, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		var line struct{ Msg, Component string }
+		err := json.Unmarshal(lines.Bytes(), &line)
+		if text := lines.Text(); err != nil && strings.Contains(text, "Unsolicited") || strings.Contains(text, "sekrit") {
+			t.Errorf("%s: %v", text, err)
+		}
+		if strings.HasPrefix(line.Msg, "Unsolicited response") && line.Component == "app" && !found {
+			found = true
+			_ = cmd.Process.Signal(os.Interrupt)
+		}
+	}
+	if err := cmd.Wait(); err != nil || !found {
+		t.Errorf("%v, the line was seen: %t", err, found)
+	}
+}
