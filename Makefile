@@ -1,6 +1,6 @@
 # What you can do here: `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fix bench fuzz generate clean
+.PHONY: help run build test race leaks rolling orphans lint fix bench fuzz generate clean
 
 GO       ?= go
 FILE     ?= examples/quickstart.yaml
@@ -19,15 +19,32 @@ run: build ## build, then serve the quickstart (FILE=examples/npm.yaml for anoth
 build: ## build bin/toolcrib
 	$(BUILD) -o bin/toolcrib ./cmd/toolcrib
 
-test: ## vet and test everything with the race detector, also against the real parts (needs npm, redis-server, python3, chromium and a C compiler)
+test: leaks rolling orphans ## vet and test everything with the race detector, also against the real parts (needs npm, redis-server, Prometheus, python3, chromium and a C compiler)
+
+race: # the longest packages come first: the others fill the time in which those wait
 	@./test/prepare
 	$(GO) vet ./...
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
-	$(GO) test -run 'TestNothingStays|TestCrowdListens|TestNoInstanceStays' ./test/system # at full size, which the race detector makes too dear
-	$(GO) test -run TestNoOrphansOfMany ./test/real # as above
+	CGO_ENABLED=1 $(GO) test -vet=off -race -timeout 20m ./test/system ./test/real ./cli ./...
 
+# At full size, which the race detector makes too dear. They wait for most of their time: --jobs has them run side by side.
+leaks rolling orphans: race
+
+leaks:
+	$(GO) test -run 'TestNothingStays|TestCrowdListens|TestNoInstanceStays' ./test/system
+
+rolling:
+	$(GO) test -run TestRollingRestart ./test/system
+
+orphans:
+	$(GO) test -run TestNoOrphansOfMany ./test/real
+
+ifneq ($(filter test,$(MAKECMDGOALS)),)
+lint: race # what it needs is compiled then: at the same time it would be compiled twice
+endif
+
+# Nice: it takes the time that tests beside it leave.
 lint: ## run golangci-lint (the first run compiles it, which takes minutes)
-	$(LINT) run
+	nice -n 19 $(LINT) run
 
 fix: ## format, and mend what the linters can mend themselves
 	$(LINT) run --fix
