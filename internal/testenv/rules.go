@@ -53,23 +53,29 @@ func (s *Server) judge(r *Record, c *Call) refusal {
 		}
 		return refusal{}
 	}
+	initialized, known := s.session(r, c) // asked once: it can end meanwhile
 	switch {
 	case r.Method == "server/discover":
 		return refusal{http.StatusBadRequest, -32601, ""}
-	case c.HTTP != nil && !s.script.Sessionless && r.Method != "initialize" && !s.knows(r.Header.Get("Mcp-Session-Id")):
+	case c.HTTP != nil && !s.script.Sessionless && r.Method != "initialize" && !known:
 		return refusal{http.StatusNotFound, -32001, ""}
 	}
-	if why := s.legacyFault(r, c); why != "" {
+	if why := s.legacyFault(r, initialized); why != "" {
 		return refusal{http.StatusBadRequest, -32600, why}
 	}
 	return refusal{}
 }
 
-func (s *Server) knows(session string) bool {
+// session is how the session of a message stands.
+func (s *Server) session(r *Record, c *Call) (initialized, known bool) {
+	id := r.Header.Get("Mcp-Session-Id")
+	if c.Child != nil {
+		id = c.Child.key()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, ok := s.sessions[session]
-	return ok
+	initialized, known = s.sessions[id]
+	return initialized, known
 }
 
 // modernFault is what is wrong with a modern request; empty for nothing.
@@ -126,7 +132,7 @@ func nameFault(r *Record) string {
 }
 
 // legacyFault is what is wrong with a legacy message; empty for nothing.
-func (s *Server) legacyFault(r *Record, c *Call) string {
+func (s *Server) legacyFault(r *Record, initialized bool) string {
 	for _, key := range []string{"protocolVersion", "clientCapabilities", "clientInfo", "logLevel"} {
 		if r.Meta(metaPrefix+key) != "" {
 			return "_meta has " + key + " of the modern era"
@@ -135,13 +141,6 @@ func (s *Server) legacyFault(r *Record, c *Call) string {
 	if r.Method == "initialize" || strings.HasPrefix(r.Method, "notifications/") {
 		return ""
 	}
-	session := r.Header.Get("Mcp-Session-Id")
-	if c.Child != nil {
-		session = c.Child.key()
-	}
-	s.mu.Lock()
-	initialized := s.sessions[session]
-	s.mu.Unlock()
 	if !initialized && !s.script.Sessionless && r.Method != "ping" && r.Method != "" {
 		return "request before notifications/initialized"
 	}
