@@ -157,6 +157,7 @@ func Serve(ctx context.Context, o Options) error {
 	exports.Wait()
 	s.forget()
 	s.closeAudit()
+	s.logs.Close()
 	return err
 }
 

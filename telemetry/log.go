@@ -26,8 +26,13 @@ const componentKey = "component"
 // rootComponent is what loggers are of that say nothing.
 const rootComponent = "app"
 
-// Log is the program's log. The levels of its components change while it is in use.
+// callsComponent is that of the lines of calls.
+const callsComponent = "calls"
+
+// Log is the program's log. The levels of its components change while it is in use. Lines of calls are written together every
+// 50 ms, others at once.
 type Log struct {
+	out     *gatherer
 	handler slog.Handler
 	levels  map[string]*level // by component; never changed
 
@@ -65,7 +70,8 @@ type LogLevel struct {
 // NewLog makes the program's log. Format "json" writes one JSON object a line, with durations in seconds; any other format is
 // text: coloured when w is a terminal (NO_COLOR turns the colours off), key=value lines otherwise.
 func NewLog(w io.Writer, format string) *Log {
-	l := &Log{handler: newHandler(w, format), levels: map[string]*level{}}
+	out := &gatherer{w: w}
+	l := &Log{out: out, handler: newHandler(out, format, isTerminal(w)), levels: map[string]*level{}}
 	for _, name := range v1.LogComponents() {
 		l.levels[name] = new(level)
 		l.levels[name].now.Store(new(levels))
@@ -73,11 +79,14 @@ func NewLog(w io.Writer, format string) *Log {
 	return l
 }
 
-func newHandler(w io.Writer, format string) slog.Handler {
+// Close writes what waits to be written; what is logged later does not wait.
+func (l *Log) Close() { l.out.close() }
+
+func newHandler(w io.Writer, format string, terminal bool) slog.Handler {
 	switch {
 	case format == "json":
 		return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: inSeconds})
-	case isTerminal(w):
+	case terminal:
 		return tint.NewTextHandler(w, &tint.Options{
 			Level: slog.LevelDebug, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != "",
 		})
@@ -204,7 +213,13 @@ func (h *handler) Enabled(_ context.Context, level slog.Level) bool {
 func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	r = r.Clone()
 	r.AddAttrs(slog.String(componentKey, h.component))
-	return h.inner.Handle(ctx, r)
+	err := h.inner.Handle(ctx, r)
+	if h.component == callsComponent && r.Level < slog.LevelWarn {
+		h.log.out.soon()
+	} else {
+		h.log.out.flush()
+	}
+	return err
 }
 
 // WithAttrs implements slog.Handler. The last component counts.

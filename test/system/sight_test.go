@@ -90,6 +90,7 @@ func TestCallLog(t *testing.T) {
 			client.Call("resources/read", `"uri":"file:///s3cret"`)
 			client.Tool("one__missing", `{}`)
 			if !row.want {
+				g.Stop() // nothing waits to be written then
 				if strings.Contains(g.Log(), "msg=call") {
 					t.Errorf("log:\n%s", g.Log())
 				}

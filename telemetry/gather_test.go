@@ -1,0 +1,148 @@
+package telemetry_test
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/telemetry"
+)
+
+// pages are what was written, a write each.
+type pages struct {
+	mu   sync.Mutex
+	each []string
+	stop chan struct{} // not nil: writes wait for its end
+}
+
+func (p *pages) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	stop := p.stop
+	p.mu.Unlock()
+	if stop != nil {
+		<-stop
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.each = append(p.each, string(b))
+	return len(b), nil
+}
+
+func (p *pages) read() (writes int, text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.each), strings.Join(p.each, "")
+}
+
+// words are the messages of a log, in order.
+func words(text string) string {
+	var all []string
+	for line := range strings.Lines(text) {
+		_, rest, _ := strings.Cut(line, "msg=")
+		word, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+		all = append(all, word)
+	}
+	return strings.Join(all, " ")
+}
+
+// TestCallsAreGathered: lines of calls are written together, soon and in order with others, which are written at once.
+func TestCallsAreGathered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := &pages{}
+		log := telemetry.NewLog(out, "text")
+		log.Configure(&v1.Log{Level: "info"})
+		app := log.Logger()
+		calls := app.With("component", "calls")
+		wrote := func(want string, writes int) {
+			t.Helper()
+			if n, text := out.read(); words(text) != want || n != writes {
+				t.Errorf("%d writes of %q, want %d of %q", n, words(text), writes, want)
+			}
+		}
+		time.Sleep(time.Second)
+		calls.Info("a") // the first after a while
+		wrote("a", 1)
+		for range 3 {
+			calls.Info("b")
+		}
+		wrote("a", 1)
+		time.Sleep(60 * time.Millisecond)
+		wrote("a b b b", 2)
+		calls.Info("c")
+		app.Info("d")
+		wrote("a b b b c d", 3)
+		calls.Info("e")
+		calls.Warn("f")
+		wrote("a b b b c d e f", 4)
+		calls.Info("g")
+		log.Close()
+		wrote("a b b b c d e f g", 5)
+		calls.Info("h")
+		wrote("a b b b c d e f g h", 6)
+		time.Sleep(time.Second)
+		wrote("a b b b c d e f g h", 6)
+	})
+}
+
+// TestGatheredIsBounded: where nobody takes the lines, calls wait for those before them; none is lost and memory is bounded.
+func TestGatheredIsBounded(t *testing.T) {
+	out := &pages{stop: make(chan struct{})}
+	log := telemetry.NewLog(out, "json")
+	log.Configure(&v1.Log{Level: "info"})
+	calls := log.Logger().With("component", "calls")
+	const callers, each = 4, 200
+	long := strings.Repeat("x", 1<<10)
+	var logged sync.WaitGroup
+	for range callers {
+		logged.Go(func() {
+			for range each {
+				calls.Info(long)
+			}
+		})
+	}
+	time.AfterFunc(100*time.Millisecond, func() { close(out.stop) })
+	logged.Wait()
+	log.Close()
+	n, text := out.read()
+	if got := strings.Count(text, "\n"); got != callers*each {
+		t.Errorf("%d lines", got)
+	}
+	for _, page := range out.each {
+		if len(page) > 64<<10+callers*(len(long)+200) {
+			t.Errorf("%d bytes waited", len(page))
+		}
+	}
+	if n > callers*each/10 {
+		t.Errorf("%d writes", n)
+	}
+}
+
+// TestGatheredAreWhole: lines that are logged side by side are whole.
+func TestGatheredAreWhole(t *testing.T) {
+	var out bytes.Buffer
+	log := telemetry.NewLog(&out, "text")
+	log.Configure(&v1.Log{Level: "info"})
+	var logged sync.WaitGroup
+	for i := range 8 {
+		logged.Go(func() {
+			l := log.Logger().With("component", []string{"calls", "upstream"}[i%2])
+			for range 100 {
+				l.Info("word", "with", "more")
+			}
+		})
+	}
+	logged.Wait()
+	log.Close()
+	for line := range strings.Lines(out.String()) {
+		if !strings.HasPrefix(line, "time=") || !strings.Contains(line, "msg=word with=more component=") {
+			t.Errorf("line %q", line)
+		}
+	}
+	if got := strings.Count(out.String(), "\n"); got != 800 {
+		t.Errorf("%d lines", got)
+	}
+}
