@@ -261,7 +261,7 @@ func (s *server) build(c *v1.Config) error {
 	s.metrics.Limits(func() bool { _, local, _ := s.limits.Shared(); return local })
 	s.gw = gateway.New(gateway.Options{
 		Identity: s.identity, Audit: s.audit, Limits: s.limits, Traces: s.traces,
-		Version: s.o.Version, Log: s.logger("gateway"), Metrics: s.metrics,
+		Version: s.o.Version, Log: s.logger("gateway"), Calls: s.logs.Calls(), Metrics: s.metrics,
 		Guard: s.o.Guard, Confine: s.o.Confine, Launch: s.launch, Node: s.node, Ring: s.ring.Load,
 	})
 	s.strain = newStrain()

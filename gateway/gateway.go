@@ -34,6 +34,8 @@ type Options struct {
 	Version string
 	Log     *slog.Logger
 	Metrics *telemetry.Metrics
+	// Calls has a line for each request; nil writes none.
+	Calls *telemetry.CallLog
 	// Traces notes what becomes of requests; nil traces nothing.
 	Traces *telemetry.Tracer
 	// Audit takes records of what was asked and answered; nil takes none.
@@ -59,7 +61,6 @@ type Gateway struct {
 	o     Options
 	info  []byte // serverInfo, raw JSON
 	world atomic.Pointer[world]
-	calls *slog.Logger // for the line of each
 
 	load   load
 	hub    hub
@@ -163,7 +164,7 @@ func New(o Options) *Gateway {
 	}
 	g := &Gateway{
 		o: o, applied: make(chan struct{}, 1), closing: make(chan struct{}), draining: make(chan struct{}),
-		parking: parking{metrics: o.Metrics}, calls: o.Log.With("component", "calls"), share: pool.NewShare(0, 0), cache: cache.New(0, 0),
+		parking: parking{metrics: o.Metrics}, share: pool.NewShare(0, 0), cache: cache.New(0, 0),
 	}
 	g.owners.g = g
 	g.notary = assertion.New(o.Ring)

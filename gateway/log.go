@@ -10,12 +10,10 @@ import (
 	"github.com/toolcrib/toolcrib/cache"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/mcp"
+	"github.com/toolcrib/toolcrib/telemetry"
 )
 
 const nameShown = 128 // bytes of a name in the log
-
-// callAttrs is how many attributes the line of a request has at most.
-const callAttrs = 20
 
 // tell has a request logged once it is over.
 func (g *Gateway) tell(x *Exchange, outcome string, err error, took time.Duration) {
@@ -26,7 +24,7 @@ func (g *Gateway) tell(x *Exchange, outcome string, err error, took time.Duratio
 	if x.world.plan.Config.Log.Calls || show != nil {
 		level = slog.LevelInfo
 	}
-	if g.calls.Enabled(context.Background(), level) {
+	if g.o.Calls.Enabled(level) {
 		g.logCall(x, level, show, outcome, err, took)
 	}
 }
@@ -40,17 +38,16 @@ func (x *Exchange) shownBodies() *v1.LogBodies {
 	return b.For(x.member.Name, x.member.Prefix+string(x.name))
 }
 
-// bodies are what a rule has the log show.
-func (x *Exchange) bodies(attrs []slog.Attr, rule *v1.LogBodies) []slog.Attr {
+// showBodies puts into the line of a request what a rule has it show.
+func (x *Exchange) showBodies(c *telemetry.Call, rule *v1.LogBodies) {
 	_, own, _ := strings.Cut(x.Header.Get("Authorization"), " ")
-	show := func(name string, wanted bool, in *mcp.Raw, at mcp.Span) {
-		if wanted && at.Present() {
-			attrs = append(attrs, slog.String(name, x.world.plan.Bodies.Show(rule, x.member.Name, own, at.Of(in.Body))))
+	show := func(wanted bool, in *mcp.Raw, at mcp.Span) string {
+		if !wanted || !at.Present() {
+			return ""
 		}
+		return x.world.plan.Bodies.Show(rule, x.member.Name, own, at.Of(in.Body))
 	}
-	show("arguments", rule.Arguments, &x.In, x.In.Get(mcp.KeyArguments))
-	show("result", rule.Results, &x.Out, x.Out.Payload)
-	return attrs
+	c.Arguments, c.Result = show(rule.Arguments, &x.In, x.In.Get(mcp.KeyArguments)), show(rule.Results, &x.Out, x.Out.Payload)
 }
 
 // logCall writes a line of a request: who asked what of whom, how it ended and where its time went. What it was asked with,
@@ -59,38 +56,32 @@ func (g *Gateway) logCall(x *Exchange, level slog.Level, show *v1.LogBodies, out
 	if reason := errorType(x, err); reason != "" && err == nil {
 		outcome = reason
 	}
-	attrs := append(make([]slog.Attr, 0, callAttrs), slog.String("method", x.In.Method.String()))
+	c := telemetry.Call{
+		Method: x.In.Method.String(), Principal: x.Who(), Trace: x.TraceID(), Outcome: outcome,
+		In: len(x.In.Body), Out: len(x.Out.Body), Took: took,
+	}
 	if x.member != nil {
-		attrs = append(attrs, slog.String("server", x.member.Name))
+		c.Server = x.member.Name
 	}
 	switch x.In.Method {
 	case mcp.MethodToolsCall:
-		attrs = append(attrs, slog.String("tool", clipped(x.name)))
+		c.Tool = clipped(x.name)
 	case mcp.MethodPromptsGet:
-		attrs = append(attrs, slog.String("prompt", clipped(x.name)))
+		c.Prompt = clipped(x.name)
 	}
 	if x.Principal != nil {
-		if who := x.Who(); who != "" {
-			attrs = append(attrs, slog.String("principal", who))
-		}
-		attrs = append(attrs, slog.String("tenant", x.Principal.Tenant))
+		c.Tenant = x.Principal.Tenant
 	}
-	if id := x.TraceID(); id != "" {
-		attrs = append(attrs, slog.String("trace", id))
-	}
-	attrs = append(attrs, slog.String("outcome", outcome), slog.Int("bytesIn", len(x.In.Body)), slog.Int("bytesOut", len(x.Out.Body)),
-		slog.Duration("took", took))
 	if x.recalled != cache.NotSought {
-		attrs = append(attrs, slog.String("cache", x.recalled.String()))
+		c.Cache = x.recalled.String()
 	}
 	if t := &x.call.Timing; t.Server > 0 {
-		attrs = append(attrs, slog.Duration("queue", t.Queue), slog.Duration("start", t.Start), slog.Duration("atServer", t.Server),
-			slog.Duration("transport", t.Transport))
+		c.Asked, c.Queue, c.Start, c.AtServer, c.Transport = true, t.Queue, t.Start, t.Server, t.Transport
 	}
 	if show != nil {
-		attrs = x.bodies(attrs, show)
+		x.showBodies(&c, show)
 	}
-	g.calls.LogAttrs(context.Background(), level, "call", attrs...)
+	g.o.Calls.Tell(level, &c)
 }
 
 // logRefusal tells why a request failed: aloud where the gateway or a server is to blame.

@@ -2,6 +2,7 @@ package telemetry_test
 
 import (
 	"bytes"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +18,8 @@ type pages struct {
 	mu   sync.Mutex
 	each []string
 	stop chan struct{} // not nil: writes wait for its end
+
+	forget bool
 }
 
 func (p *pages) Write(b []byte) (int, error) {
@@ -28,7 +31,9 @@ func (p *pages) Write(b []byte) (int, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.each = append(p.each, string(b))
+	if !p.forget {
+		p.each = append(p.each, string(b))
+	}
 	return len(b), nil
 }
 
@@ -42,7 +47,10 @@ func (p *pages) read() (writes int, text string) {
 func words(text string) string {
 	var all []string
 	for line := range strings.Lines(text) {
-		_, rest, _ := strings.Cut(line, "msg=")
+		_, rest, called := strings.Cut(line, "method=")
+		if !called {
+			_, rest, _ = strings.Cut(line, "msg=")
+		}
 		word, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
 		all = append(all, word)
 	}
@@ -56,7 +64,8 @@ func TestCallsAreGathered(t *testing.T) {
 		log := telemetry.NewLog(out, "text")
 		log.Configure(&v1.Log{Level: "info"})
 		app := log.Logger()
-		calls := app.With("component", "calls")
+		calls := log.Calls()
+		call := func(name string) { calls.Tell(slog.LevelInfo, &telemetry.Call{Method: name}) }
 		wrote := func(want string, writes int) {
 			t.Helper()
 			if n, text := out.read(); words(text) != want || n != writes {
@@ -64,27 +73,25 @@ func TestCallsAreGathered(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Second)
-		calls.Info("a") // the first after a while
+		call("a") // the first after a while
 		wrote("a", 1)
-		for range 3 {
-			calls.Info("b")
+		for _, name := range []string{"b1", "b2", "b3"} {
+			call(name)
 		}
 		wrote("a", 1)
 		time.Sleep(60 * time.Millisecond)
-		wrote("a b b b", 2)
-		calls.Info("c")
+		wrote("a b1 b2 b3", 2)
+		call("c")
 		app.Info("d")
-		wrote("a b b b c d", 3)
-		calls.Info("e")
-		calls.Warn("f")
-		wrote("a b b b c d e f", 4)
-		calls.Info("g")
+		wrote("a b1 b2 b3 c d", 3)
+		calls.Tell(slog.LevelDebug, &telemetry.Call{Method: "below the level"})
+		call("e")
 		log.Close()
-		wrote("a b b b c d e f g", 5)
-		calls.Info("h")
-		wrote("a b b b c d e f g h", 6)
+		wrote("a b1 b2 b3 c d e", 4)
+		call("f")
+		wrote("a b1 b2 b3 c d e f", 5)
 		time.Sleep(time.Second)
-		wrote("a b b b c d e f g h", 6)
+		wrote("a b1 b2 b3 c d e f", 5)
 	})
 }
 
@@ -93,14 +100,14 @@ func TestGatheredIsBounded(t *testing.T) {
 	out := &pages{stop: make(chan struct{})}
 	log := telemetry.NewLog(out, "json")
 	log.Configure(&v1.Log{Level: "info"})
-	calls := log.Logger().With("component", "calls")
+	calls := log.Calls()
 	const callers, each = 4, 200
 	long := strings.Repeat("x", 1<<10)
 	var logged sync.WaitGroup
 	for range callers {
 		logged.Go(func() {
 			for range each {
-				calls.Info(long)
+				calls.Tell(slog.LevelInfo, &telemetry.Call{Method: "tools/call", Tool: long})
 			}
 		})
 	}
@@ -129,16 +136,20 @@ func TestGatheredAreWhole(t *testing.T) {
 	var logged sync.WaitGroup
 	for i := range 8 {
 		logged.Go(func() {
-			l := log.Logger().With("component", []string{"calls", "upstream"}[i%2])
+			calls, others := log.Calls(), log.Logger().With("component", "upstream")
 			for range 100 {
-				l.Info("word", "with", "more")
+				if i%2 == 0 {
+					calls.Tell(slog.LevelInfo, &telemetry.Call{Method: "tools/call", Outcome: "ok"})
+				} else {
+					others.Info("call", "method", "tools/call")
+				}
 			}
 		})
 	}
 	logged.Wait()
 	log.Close()
 	for line := range strings.Lines(out.String()) {
-		if !strings.HasPrefix(line, "time=") || !strings.Contains(line, "msg=word with=more component=") {
+		if !strings.HasPrefix(line, "time=") || !strings.Contains(line, "msg=call method=tools/call ") || strings.Count(line, "=") < 5 {
 			t.Errorf("line %q", line)
 		}
 	}

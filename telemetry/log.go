@@ -26,9 +26,6 @@ const componentKey = "component"
 // rootComponent is what loggers are of that say nothing.
 const rootComponent = "app"
 
-// callsComponent is that of the lines of calls.
-const callsComponent = "calls"
-
 // Log is the program's log. The levels of its components change while it is in use. Lines of calls are written together every
 // 50 ms, others at once.
 type Log struct {
@@ -214,11 +211,7 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	r = r.Clone()
 	r.AddAttrs(slog.String(componentKey, h.component))
 	err := h.inner.Handle(ctx, r)
-	if h.component == callsComponent && r.Level < slog.LevelWarn {
-		h.log.out.soon()
-	} else {
-		h.log.out.flush()
-	}
+	h.log.out.flush()
 	return err
 }
 
