@@ -54,24 +54,21 @@ func (l *CallLog) Enabled(level slog.Level) bool {
 	return l != nil && level >= l.level.at(time.Now)
 }
 
-// Tell logs a call, if a level is enabled.
+// Tell logs a call.
 func (l *CallLog) Tell(level slog.Level, c *Call) {
-	if !l.Enabled(level) {
-		return
-	}
 	if l.inner != nil {
 		r := slog.NewRecord(time.Now(), level, "call", 0)
 		c.each(func(a slog.Attr) { r.AddAttrs(a) })
 		_ = l.inner.Handle(context.Background(), r) // as loggers do
+		l.log.out.gather(nil)
 	} else {
 		line := l.lines.Get().(*[]byte) //nolint:forcetypeassert // there are no others
 		*line = c.appendJSON((*line)[:0], time.Now(), level)
-		_, _ = l.log.out.Write(*line) // it says none
+		l.log.out.gather(*line)
 		if cap(*line) <= gatherMost {
 			l.lines.Put(line)
 		}
 	}
-	l.log.out.soon()
 }
 
 // fields has what there is to say taken, in order.

@@ -27,35 +27,43 @@ type gatherer struct {
 	closed bool
 }
 
-// Write implements io.Writer. Lines wait until flush or, at the latest, the time that soon sets.
+// Write implements io.Writer. The line waits until flush.
 func (g *gatherer) Write(line []byte) (int, error) {
-	g.mu.Lock()
-	g.lines = append(g.lines, line...)
-	full := len(g.lines) >= gatherMost
-	g.mu.Unlock()
-	if full {
+	if g.add(line, false) {
 		g.flush()
 	}
 	return len(line), nil
 }
 
-// soon has what waits written within gatherTime.
-func (g *gatherer) soon() {
-	g.mu.Lock()
-	wait := gatherTime - time.Since(g.last)
-	now := g.closed || !g.armed && wait <= 0
-	if !now && !g.armed {
-		g.armed = true
-		if g.timer == nil {
-			g.timer = time.AfterFunc(wait, g.flush)
-		} else {
-			g.timer.Reset(wait)
-		}
-	}
-	g.mu.Unlock()
-	if now {
+// gather takes a line that is written within gatherTime. Without a line, it is for what waits already.
+func (g *gatherer) gather(line []byte) {
+	if g.add(line, true) {
 		g.flush()
 	}
+}
+
+// add adds a line to those that wait, and says whether they are to be written now.
+func (g *gatherer) add(line []byte, soon bool) (now bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.lines = append(g.lines, line...)
+	switch {
+	case len(g.lines) >= gatherMost:
+		return true
+	case !soon || g.armed:
+		return false
+	}
+	wait := gatherTime - time.Since(g.last)
+	if g.closed || wait <= 0 {
+		return true
+	}
+	g.armed = true
+	if g.timer == nil {
+		g.timer = time.AfterFunc(wait, g.flush)
+	} else {
+		g.timer.Reset(wait)
+	}
+	return false
 }
 
 // flush writes what waits.
@@ -77,7 +85,7 @@ func (g *gatherer) flush() {
 // close writes what waits; later lines do not wait any more.
 func (g *gatherer) close() {
 	g.mu.Lock()
-	g.closed = true
+	g.closed, g.armed = true, false
 	if g.timer != nil {
 		g.timer.Stop()
 	}
