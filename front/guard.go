@@ -15,11 +15,11 @@ import (
 // gateway does not go by, and an Origin that is not allowed. On an address that is not loopback, Host is checked once
 // publicURL or allowedHosts say what it should be; what is no host at all is refused everywhere.
 func CheckOrigin(r *http.Request, c *v1.Config, loopback bool) error {
-	host := parseHost(r.Host)
+	name := hostName(r.Host)
 	switch {
-	case host == nil && r.Host != "":
+	case name == "" && r.Host != "":
 		return errs.E("front", errs.BadRequest, "Host %.100q is not host or host:port", r.Host)
-	case (loopback || c.PublicURL != "" || len(c.AllowedHosts) > 0) && !hostAllowed(host, c):
+	case (loopback || c.PublicURL != "" || len(c.AllowedHosts) > 0) && !hostAllowed(r.Host, name, c):
 		return errs.E("front", errs.Forbidden, "Host %.100q is not one of this gateway; add it to allowedHosts or set publicURL", r.Host)
 	}
 	origins := r.Header["Origin"]
@@ -32,27 +32,41 @@ func CheckOrigin(r *http.Request, c *v1.Config, loopback bool) error {
 	return nil
 }
 
-// parseHost takes a Host header for what a client takes an authority for, so that localhost:80@example.com is not localhost; nil for
-// what is not just a host, with a port or without.
-func parseHost(host string) *url.URL {
+// hostName is the name or address in a Host header, taken for what a client takes an authority for, so that localhost:80@example.com
+// is not localhost; empty for what is not just a host, with a port or without.
+func hostName(host string) string {
+	if name, port, _ := strings.Cut(host, ":"); plain(name) && digits(port) {
+		return name
+	}
 	u, err := url.Parse("//" + host)
-	if err != nil || u.Host != host || u.Hostname() == "" {
-		return nil
+	if err != nil || u.Host != host {
+		return ""
 	}
-	literal := strings.HasPrefix(host, "[")
-	if _, err := netip.ParseAddr(u.Hostname()); literal && err != nil || literal != strings.Contains(u.Hostname(), ":") {
-		return nil
+	name, literal := u.Hostname(), strings.HasPrefix(host, "[")
+	if _, err := netip.ParseAddr(name); literal && err != nil || literal != strings.Contains(name, ":") {
+		return ""
 	}
-	return u
+	return name
 }
 
-func hostAllowed(host *url.URL, c *v1.Config) bool {
-	if host == nil {
+// plain tells of a name that needs no parser, as most are.
+func plain(name string) bool {
+	return strings.IndexFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '-'
+	}) < 0
+}
+
+func digits(port string) bool {
+	return strings.IndexFunc(port, func(r rune) bool { return r < '0' || r > '9' }) < 0
+}
+
+// hostAllowed tells whether a host, of which name is the name, is one that this gateway goes by.
+func hostAllowed(host, name string, c *v1.Config) bool {
+	if name == "" {
 		return false
 	}
-	name := host.Hostname()
 	if v1.LoopbackHost(name) || slices.ContainsFunc(c.AllowedHosts, func(allowed string) bool {
-		return strings.EqualFold(allowed, host.Host) || strings.EqualFold(strings.Trim(allowed, "[]"), name)
+		return strings.EqualFold(allowed, host) || strings.EqualFold(strings.Trim(allowed, "[]"), name)
 	}) {
 		return true
 	}
@@ -65,7 +79,7 @@ func originAllowed(origin string, c *v1.Config) bool {
 		return true
 	}
 	u, err := url.Parse(origin)
-	if err != nil || parseHost(u.Host) == nil || u.Scheme != "http" && u.Scheme != "https" || !strings.EqualFold(origin, u.Scheme+"://"+u.Host) {
+	if err != nil || hostName(u.Host) == "" || u.Scheme != "http" && u.Scheme != "https" || !strings.EqualFold(origin, u.Scheme+"://"+u.Host) {
 		return false
 	}
 	if v1.LoopbackHost(u.Hostname()) {
