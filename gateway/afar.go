@@ -47,10 +47,10 @@ func (h *hub) addAfar(w *Watch, f *family, key string) error {
 // openAfar makes what stands for an instance at another replica. The caller holds the lock of the hub, as for vacated.
 func (f *family) openAfar(c caller, lease string) *watched {
 	g := f.g
-	p := newWatched(f.plan, f.all)
+	p := newWatched(f.plan, f.all, f.base.present)
 	p.family = f
 	p.server = upstream.Afar(f.plan.Spec, upstream.Options{
-		Name: f.plan.Name, Log: g.o.Log.With("component", "upstream"),
+		Name: f.plan.Name, Log: g.o.Log.With("component", "upstream"), Present: f.base.present,
 		Noticed:    func(n *mcp.Raw) { g.hub.noticed(p, n) },
 		WatchBegan: func(upstream.Lists) { g.hub.began(p, 0) },
 	}, func(ctx context.Context, wish upstream.Wish, began func(upstream.Wish), told func(*mcp.Raw)) error {

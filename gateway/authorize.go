@@ -306,7 +306,7 @@ func (x *Exchange) surroundings(f *policy.Facts) {
 
 // resource is a URI, listed or not, as policies know it.
 func (e *endpoint) resource(m *member, uri string) *policy.Object {
-	o := e.make(m, policy.KindResource, uri)
+	o := e.make(e.member(m.Name), policy.KindResource, uri) // that of an instance may have the labels of an earlier plan
 	o.Once = true
 	return o
 }

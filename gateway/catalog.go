@@ -231,7 +231,7 @@ func (m *member) asleep(s *slot) bool {
 		return false
 	}
 	l := *s.cur
-	l.expires = time.Now().Add(max(time.Duration(m.Spec.ListTTL), retryList))
+	l.expires = time.Now().Add(max(time.Duration(m.now().ListTTL), retryList))
 	s.cur = &l
 	s.keep(&l)
 	return true
@@ -295,14 +295,14 @@ func (l *listing) mark() uint64 {
 
 // fetch asks a server for all pages of a list within the server's time limit for lists.
 func (g *Gateway) fetch(m *member, method mcp.Method, errand *trace.Errand) *listing {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(m.Spec.Timeouts.List))
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(m.now().Timeouts.List))
 	defer cancel()
 	l, err := g.pages(ctx, m, method, errand)
 	g.o.Metrics.Discovery(m.Name, err == nil)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = errs.E(`server "`+m.Name+`"`, errs.Timeout, "did not give %s within %s; raise timeouts.list if it needs longer",
-				method, time.Duration(m.Spec.Timeouts.List))
+				method, time.Duration(m.now().Timeouts.List))
 		}
 		return &listing{err: err, expires: time.Now().Add(retryList)}
 	}
@@ -329,7 +329,7 @@ func (g *Gateway) pages(ctx context.Context, m *member, method mcp.Method, erran
 	}
 	l := &listing{public: peer.Modern}
 	if !declares(peer.Capabilities, capability[method]) {
-		l.expires = time.Now().Add(max(time.Duration(m.Spec.ListTTL), retryList))
+		l.expires = time.Now().Add(max(time.Duration(m.now().ListTTL), retryList))
 		return l, nil
 	}
 	ttl, bytes := int64(-1), 0
@@ -348,7 +348,7 @@ func (g *Gateway) pages(ctx context.Context, m *member, method mcp.Method, erran
 			l.first = *page
 		}
 		l.take(g, m, method, peer, page, seen)
-		ttl = shorter(ttl, page, time.Duration(m.Spec.ListTTL))
+		ttl = shorter(ttl, page, time.Duration(m.now().ListTTL))
 		l.public = l.public && string(page.Get(mcp.KeyCacheScope).Of(page.Body)) == `"public"`
 		next := page.Get(mcp.KeyNextCursor).Of(page.Body)
 		if next == nil || string(next) == "null" {

@@ -281,12 +281,14 @@ func (k *kin) ownLists() bool { return k.f.personal() || k.apart.Load() }
 func (f *family) open(key pool.Key) *kin {
 	g, s := f.g, f.plan
 	k := &kin{f: f}
-	k.member = member{Server: s, catalog: newCatalog(), journal: f.base.journal, other: f.base.other, kin: k, kept: f.base.kept}
+	k.member = member{
+		Server: s, present: f.base.present, catalog: newCatalog(), journal: f.base.journal, other: f.base.other, kin: k, kept: f.base.kept,
+	}
 	k.book = f.bookFor(key)
 	k.catalog.gen.Store(new(atomic.Uint64)) // no view is made of its lists that is kept
-	k.watched = newWatched(s, f.all)
+	k.watched = newWatched(s, f.all, k.present)
 	k.watched.kin = k
-	o := g.upstreamOptions(s, f.all, k.journal)
+	o := g.upstreamOptions(&k.member, f.all)
 	o.Doubted = k.catalog.doubt
 	o.Noticed = func(n *mcp.Raw) {
 		k.updated(n)

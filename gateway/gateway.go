@@ -124,6 +124,11 @@ func newWorld(p *plan.Plan, callers *identity.Verifier) *world {
 // member is one server of a world, with what is known of its lists.
 type member struct {
 	*plan.Server
+	// present is the configuration of the present plan, which what serves one caller alone goes by too; labeled counts how often the
+	// labels changed.
+	present *atomic.Pointer[v1.Server]
+	labeled uint64
+
 	server  *upstream.Server
 	catalog *catalog
 	watched *watched
@@ -301,21 +306,44 @@ func sameLaunch(a, b *v1.Config) bool {
 // moved is the same server in a new world: its prefix may differ, and lists are joined anew.
 func (m *member) moved(s *plan.Server, gen *atomic.Uint64) *member {
 	m.catalog.gen.Store(gen)
+	m.present.Store(s.Spec)
+	if m.Spec.ListTTL != s.Spec.ListTTL {
+		m.doubtLists()
+	}
+	labeled := m.labeled
+	if !maps.Equal(m.Spec.Labels, s.Spec.Labels) {
+		labeled++
+	}
 	return &member{
-		Server: s, server: m.server, catalog: m.catalog, watched: m.watched, journal: m.journal, other: m.other, book: m.book,
-		family: m.family, kept: m.kept,
+		Server: s, present: m.present, labeled: labeled, server: m.server, catalog: m.catalog, watched: m.watched, journal: m.journal,
+		other: m.other, book: m.book, family: m.family, kept: m.kept,
 	}
 }
 
+// doubtLists makes all lists of a server stale, those of its callers' own instances too.
+func (m *member) doubtLists() {
+	m.catalog.doubt(upstream.AllLists)
+	if m.family != nil {
+		for _, k := range m.family.pool.All() {
+			k.catalog.doubt(upstream.AllLists)
+		}
+	}
+}
+
+// now is the configuration of the server by the present plan: m may be that of an earlier one.
+func (m *member) now() *v1.Server { return m.present.Load() }
+
 func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member {
 	m := &member{Server: s, catalog: newCatalog(), journal: g.journal(s.Name), other: g.o.Metrics.Tool(s.Name, otherLabel), kept: new(kept)}
+	m.present = new(atomic.Pointer[v1.Server])
+	m.present.Store(s.Spec)
 	m.book = g.book(s.Spec, s.Name, p.Config)
 	m.journal.Hide(p.Config.CredentialsFor(s.Name))
 	m.catalog.gen.Store(gen)
-	m.watched = newWatched(s, p)
+	m.watched = newWatched(s, p, m.present)
 	slept := false // its states follow one another
 	var kept atomic.Pointer[family]
-	o := g.upstreamOptions(s, p, m.journal)
+	o := g.upstreamOptions(m, p)
 	o.Changed = func(changed mcp.Method) {
 		m.catalog.invalidate(upstream.ListOf(changed)) // before clients ask for the list again
 		m.outdated(changed)
@@ -379,11 +407,13 @@ func (g *Gateway) room(s *plan.Server, tenant string) func(context.Context, bool
 }
 
 // upstreamOptions are what is the same for all instances of a server.
-func (g *Gateway) upstreamOptions(s *plan.Server, p *plan.Plan, j *runner.Journal) upstream.Options {
+func (g *Gateway) upstreamOptions(m *member, p *plan.Plan) upstream.Options {
+	s := m.Server
 	return upstream.Options{
-		Name: s.Name, Version: g.o.Version, Log: g.o.Log.With("component", "upstream"), Guard: g.o.Guard, Confine: g.o.Confine, Launch: g.o.Launch, Journal: j,
+		Name: s.Name, Version: g.o.Version, Log: g.o.Log.With("component", "upstream"), Guard: g.o.Guard, Confine: g.o.Confine,
+		Launch: g.o.Launch, Journal: m.journal,
 		MaxBytes: int(p.Config.Messages.MaxBytes), MaxDepth: p.Config.Messages.MaxDepth,
-		Isolation: s.Isolation, Zone: p.Config.Zone,
+		Isolation: s.Isolation, Zone: p.Config.Zone, Present: m.present,
 		Restarted: func() { g.o.Metrics.Restart(s.Name) },
 		Started:   func(took time.Duration, err error) { g.o.Metrics.Started(s.Name, took, err) },
 		Crashed:   func(reason string) { g.o.Metrics.Crashed(s.Name, reason) },
@@ -437,13 +467,17 @@ func (g *Gateway) end(m *member) {
 	g.unkeep(m.kept.Swap(nil))
 }
 
-// sameSpec tells whether nothing that concerns the running server changed; its prefix and pins do not.
+// sameSpec tells whether nothing that concerns the running server changed. What requests go by one by one, and what is the gateway's
+// alone, does not.
 func sameSpec(a, b *v1.Server) bool {
 	x, y := *a, *b
 	x.Prefix, y.Prefix = nil, nil
 	x.Pin, y.Pin, x.Tools, y.Tools = "", "", nil, nil // lists are taken anew by them
 	x.Cache, y.Cache = v1.ServerCache{}, v1.ServerCache{}
 	x.Fallback, y.Fallback = v1.Fallback{}, v1.Fallback{}
+	x.Labels, y.Labels, x.Tenants, y.Tenants = nil, nil, nil, nil
+	x.Timeouts, y.Timeouts, x.Retries, y.Retries = v1.Timeouts{}, v1.Timeouts{}, v1.Retries{}, v1.Retries{}
+	x.Hedge, y.Hedge, x.ListTTL, y.ListTTL = 0, 0, 0, 0
 	return reflect.DeepEqual(x, y)
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/errs"
 	"github.com/toolcrib/toolcrib/identity"
 	"github.com/toolcrib/toolcrib/mcp"
@@ -32,10 +33,10 @@ type watched struct {
 	kin    *kin // that serves one key alone; nil where all callers are served
 	// family is that of an instance at another replica, for which vacated is called when nothing is watched at it any more; both
 	// are nil for all others.
-	family   *family
-	vacated  func()
-	most     int // URIs; guarded by the hub
-	patience time.Duration
+	family  *family
+	vacated func()
+	most    int // URIs; guarded by the hub
+	present *atomic.Pointer[v1.Server]
 	// lists are those whose changes the server tells now.
 	lists  atomic.Uint32
 	ticket atomic.Uint64 // the last one of server.Want
@@ -45,12 +46,15 @@ type watched struct {
 	each  map[string]int                 // of how many each principal was the first; likewise
 }
 
-func newWatched(s *plan.Server, p *plan.Plan) *watched {
+func newWatched(s *plan.Server, p *plan.Plan, present *atomic.Pointer[v1.Server]) *watched {
 	return &watched{
-		name: s.Name, most: p.Config.Streams.ServerSubscriptions, patience: time.Duration(s.Spec.Timeouts.List),
+		name: s.Name, most: p.Config.Streams.ServerSubscriptions, present: present,
 		uris: map[string]map[*Watch]struct{}{}, first: map[string]string{}, each: map[string]int{},
 	}
 }
+
+// patience is how long the server may take to say that it watches something.
+func (p *watched) patience() time.Duration { return time.Duration(p.present.Load().Timeouts.List) }
 
 func (p *watched) lastTicket() uint64 { return p.ticket.Load() }
 

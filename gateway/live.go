@@ -261,13 +261,14 @@ func (g *Gateway) renew(x *Exchange) error {
 // sameRights tells whether two worlds permit everybody the same, for all that is known.
 func sameRights(was, next *world) bool {
 	a, b := was.plan.Config, next.plan.Config
-	return was.guarded == next.guarded && reflect.DeepEqual(a.Policies, b.Policies) && reflect.DeepEqual(a.Auth, b.Auth) && sameTenants(a, b)
+	return was.guarded == next.guarded && reflect.DeepEqual(a.Policies, b.Policies) && reflect.DeepEqual(a.Auth, b.Auth) && sameReach(a, b)
 }
 
-// sameTenants tells whether servers and toolsets are for the same tenants as before; of those that come or go clients are told anyway.
-func sameTenants(a, b *v1.Config) bool {
+// sameReach tells whether servers and toolsets are for the same tenants as before, and have the same labels; of those that come or go
+// clients are told anyway.
+func sameReach(a, b *v1.Config) bool {
 	for name, s := range a.MCPServers {
-		if t := b.MCPServers[name]; s != nil && t != nil && !reflect.DeepEqual(s.Tenants, t.Tenants) {
+		if t := b.MCPServers[name]; s != nil && t != nil && !(reflect.DeepEqual(s.Tenants, t.Tenants) && maps.Equal(s.Labels, t.Labels)) {
 			return false
 		}
 	}

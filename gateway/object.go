@@ -25,7 +25,10 @@ type objects struct {
 }
 
 // place is what besides its definition makes an element what it is to policies.
-type place struct{ prefix, toolset string }
+type place struct {
+	prefix, toolset string
+	labeled         uint64
+}
 
 // placesMost bounds for how many endpoints the objects of a listing are kept.
 const placesMost = 256
@@ -62,8 +65,8 @@ func (o *objects) at(p place, n int) []atomic.Pointer[policy.Object] {
 
 // object is an element of a server's list as policies know it at an endpoint.
 func (e *endpoint) object(m *member, method mcp.Method, l *listing, i int) *policy.Object {
-	m = e.member(m.Name) // as it is shown here: that of an instance may have the prefix of an earlier plan
-	at := &l.objects.at(place{m.Prefix, e.toolset}, len(l.items))[i]
+	m = e.member(m.Name) // as it is shown here: that of an instance may have the prefix and labels of an earlier plan
+	at := &l.objects.at(place{m.Prefix, e.toolset, m.labeled}, len(l.items))[i]
 	if o := at.Load(); o != nil {
 		return o
 	}

@@ -43,7 +43,7 @@ func (m *member) left(s *slot) time.Duration {
 	if s.good == nil {
 		return 0
 	}
-	return time.Duration(m.Spec.Fallback.Lists) - max(time.Since(s.until), 0)
+	return time.Duration(m.now().Fallback.Lists) - max(time.Since(s.until), 0)
 }
 
 // stands is the last good list in place of one that cannot be had; nil where there is none, or it is too old. The caller holds the
@@ -65,7 +65,7 @@ func (m *member) patience(s *slot) time.Duration {
 	if failed := s.cur != nil && s.cur.err != nil; !failed && m.left(s) <= 0 {
 		return -1
 	}
-	return max(0, time.Until(s.began.Add(time.Duration(m.Spec.Fallback.After))))
+	return max(0, time.Until(s.began.Add(time.Duration(m.now().Fallback.After))))
 }
 
 // awaitList waits for a fetch, and returns nothing when it is over. Where it is late, the list that stands in is returned.
@@ -96,7 +96,7 @@ func (g *Gateway) overdue(m *member, method mcp.Method) *listing {
 		return s.cur
 	}
 	why := errs.E(`server "`+m.Name+`"`, errs.Timeout, "did not give %s within %s; raise fallback.after to wait longer for it",
-		method, time.Duration(m.Spec.Fallback.After))
+		method, time.Duration(m.now().Fallback.After))
 	l := m.stands(s, why)
 	switch {
 	case l != nil:

@@ -115,7 +115,7 @@ func (h *hub) askTasks(p *watched) {
 }
 
 func (h *hub) askTask(g *Gateway, p *watched, id string) {
-	ctx, stop := context.WithTimeout(context.Background(), p.patience)
+	ctx, stop := context.WithTimeout(context.Background(), p.patience())
 	defer stop()
 	t := &task{taskRef: taskRef{server: p.name, id: id, modern: true}, m: &member{server: p.server}}
 	out, err := t.ask(ctx, mcp.MethodTasksGet, nil)

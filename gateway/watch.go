@@ -347,7 +347,7 @@ func (m *member) watchedFor(ctx context.Context, c caller) upstream.Lists {
 func (w *Watch) settle(ctx context.Context) {
 	began := time.Now()
 	for p, uris := range w.byPlace() {
-		limited, cancel := context.WithDeadline(ctx, began.Add(p.patience))
+		limited, cancel := context.WithDeadline(ctx, began.Add(p.patience()))
 		got := p.server.Watched(limited, p.lastTicket(), wishFor(uris...))
 		cancel()
 		if len(got.URIs)+len(got.Tasks) == len(uris) {

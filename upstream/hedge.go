@@ -27,7 +27,7 @@ func (s *Server) hedged(ctx context.Context, c *Call, out *mcp.Raw) error {
 		}()
 	}
 	send(false)
-	late := time.NewTimer(time.Duration(s.spec.Hedge))
+	late := time.NewTimer(time.Duration(s.present.Load().Hedge))
 	defer late.Stop()
 	var won answer
 	for open := 1; open > 0; {

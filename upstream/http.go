@@ -58,7 +58,7 @@ func dialer(s *Server, u *url.URL, addr string) *h1.Client {
 	}
 	o := h1.Options{
 		Addr: addr, MaxIdle: maxIdleConns, MaxConns: maxConns, IdleTimeout: idleTimeout,
-		DialTimeout: time.Duration(s.spec.Timeouts.Connect), MaxHeader: 64 << 10,
+		DialTimeout: func() time.Duration { return time.Duration(s.timeouts().Connect) }, MaxHeader: 64 << 10,
 	}
 	if u.Scheme == "https" {
 		o.TLS = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}

@@ -416,7 +416,7 @@ func (in *instance) talk(ctx context.Context) {
 
 // patience is how long a server may leave unread what it is sent.
 func (in *instance) patience() time.Duration {
-	return max(time.Duration(in.s.spec.Timeouts.Idle), writeTime)
+	return max(time.Duration(in.s.timeouts().Idle), writeTime)
 }
 
 // complaint tells what a server did instead of answering.

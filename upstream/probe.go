@@ -17,7 +17,7 @@ var discoverBody = []byte(`{"jsonrpc":"2.0","id":1,"method":"server/discover","p
 // probe finds the era of an instance: server/discover first, initialize when that shows no modern server
 // and the stream of HTTP+SSE when neither is taken (basic/versioning, and streamable-http "Backward Compatibility").
 func (l *httpLink) probe(ctx context.Context, m *site) (*Peer, error) {
-	limit := time.Duration(l.s.spec.Timeouts.Start)
+	limit := time.Duration(l.s.timeouts().Start)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	p, err := l.discover(ctx, m)
@@ -140,7 +140,8 @@ var initializedBody = []byte(`{"jsonrpc":"2.0","method":"notifications/initializ
 
 // initialize opens a legacy session in which clients of these abilities can be asked.
 func (l *httpLink) initialize(ctx context.Context, m *site, can Abilities, who Statement) (*session, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(l.s.spec.Timeouts.Start))
+	limit := time.Duration(l.s.timeouts().Start)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var out mcp.Raw
 	defer out.Free()
@@ -159,7 +160,7 @@ func (l *httpLink) initialize(ctx context.Context, m *site, can Abilities, who S
 	opening := newSession(m, "", &Peer{})
 	if err := l.send(ctx, f, c, &out, opening); err != nil {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			err = l.s.errorf(errs.Timeout, "did not answer initialize within %s; raise timeouts.start", time.Duration(l.s.spec.Timeouts.Start))
+			err = l.s.errorf(errs.Timeout, "did not answer initialize within %s; raise timeouts.start", limit)
 		}
 		return nil, err
 	}

@@ -15,7 +15,7 @@ import (
 // repetitions from adding to what a server suffers from.
 func (s *Server) try(ctx context.Context, c *Call, out *mcp.Raw) error {
 	c.tried = true
-	s.budget.earn(s.spec.Retries.Budget)
+	s.budget.earn(s.present.Load().Retries.Budget)
 	return s.repeat(ctx, c, func() error { return s.link.do(ctx, c, out) })
 }
 
@@ -35,7 +35,7 @@ func (s *Server) Reach(ctx context.Context, c *Call) (p *Peer, err error) {
 }
 
 func (s *Server) repeat(ctx context.Context, c *Call, f func() error) error {
-	r := &s.spec.Retries
+	r := &s.present.Load().Retries
 	for n := 0; ; n++ {
 		c.vain, c.late = false, false
 		err := f()

@@ -161,6 +161,9 @@ type Options struct {
 	Key string
 	// Who is the caller that env, args, cwd, url and headers refer to; nil where they refer to none.
 	Who *v1.Caller
+	// Present is the configuration as it is by now: its time limits, retries and hedge count in place of those that the Server was
+	// opened with. It is nil where that does not change.
+	Present *atomic.Pointer[v1.Server]
 	// Own is what requests of nobody in particular tell the server, such as those for lists; nil for nothing.
 	Own Statement
 	Log *slog.Logger
@@ -228,9 +231,11 @@ type link interface {
 // Server is one configured MCP server.
 type Server struct {
 	spec *v1.Server
-	opts Options
-	log  *slog.Logger
-	link link
+	// present is what of spec can change, as it is by now.
+	present *atomic.Pointer[v1.Server]
+	opts    Options
+	log     *slog.Logger
+	link    link
 
 	ids    atomic.Int64
 	parked parkedCalls
@@ -281,7 +286,11 @@ func prepare(spec *v1.Server, o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{spec: spec, opts: o, log: o.Log.With("server", o.Name), ctx: ctx, cancel: cancel, broken: make(chan struct{}, 1)}
+	if o.Present == nil {
+		o.Present = new(atomic.Pointer[v1.Server])
+		o.Present.Store(spec)
+	}
+	s := &Server{spec: spec, present: o.Present, opts: o, log: o.Log.With("server", o.Name), ctx: ctx, cancel: cancel, broken: make(chan struct{}, 1)}
 	s.watch.init()
 	s.watch.anew = o.WatchedAnew
 	return s
@@ -325,7 +334,7 @@ func (s *Server) Do(ctx context.Context, c *Call, out *mcp.Raw) error {
 		if c.Resume != 0 {
 			return s.resume(ctx, c, out)
 		}
-		if s.spec.Hedge > 0 && c.In.Method.Facts().List {
+		if s.present.Load().Hedge > 0 && c.In.Method.Facts().List {
 			return s.hedged(ctx, c, out)
 		}
 		return s.try(ctx, c, out)
@@ -564,12 +573,15 @@ func (s *Server) store(st Status) {
 	}
 }
 
+// timeouts are the time limits that count now.
+func (s *Server) timeouts() *v1.Timeouts { return &s.present.Load().Timeouts }
+
 // lists tells whether a call is bounded by timeouts.list.
 func (c *Call) lists() bool { return c.In.Method.Facts().List || c.In.Method == mcp.MethodListen }
 
 // patience is how long the server may be silent before a call is given up.
 func (s *Server) patience(c *Call) time.Duration {
-	t := &s.spec.Timeouts
+	t := s.timeouts()
 	switch {
 	case c.opening:
 		return time.Duration(t.Start) + time.Second // the context of the opening ends before, and says so
@@ -581,7 +593,7 @@ func (s *Server) patience(c *Call) time.Duration {
 
 // overture is how long the server may take for the first byte of its answer, where it may be silent for limit.
 func (s *Server) overture(c *Call, limit time.Duration) time.Duration {
-	first := cmp.Or(c.Limits.FirstByte.Time, time.Duration(s.spec.Timeouts.FirstByte))
+	first := cmp.Or(c.Limits.FirstByte.Time, time.Duration(s.timeouts().FirstByte))
 	switch {
 	case first == 0 || c.opening || c.Resume != 0:
 		return limit
@@ -603,7 +615,7 @@ func (s *Server) late(c *Call, limit time.Duration, complaint string) error {
 
 // total bounds a call as a whole; 0 for no bound.
 func (s *Server) total(c *Call) time.Duration {
-	return cmp.Or(c.Limits.Total.Time, time.Duration(s.spec.Timeouts.Total))
+	return cmp.Or(c.Limits.Total.Time, time.Duration(s.timeouts().Total))
 }
 
 // errOvertime is why a call ends that took longer than it may as a whole.

@@ -127,7 +127,7 @@ func (in *instance) busyAtAll() bool {
 
 // connect opens a stream and the session in it.
 func (l *sseLink) connect(ctx context.Context, key sessionKey, at *place[instance], who Statement) (*instance, error) {
-	limit := time.Duration(l.s.spec.Timeouts.Start)
+	limit := time.Duration(l.s.timeouts().Start)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	p, err := l.dial(ctx, who)

@@ -139,7 +139,8 @@ func (st *seat) takeRoom(ctx context.Context) (err error) {
 
 // launch starts a child and finds its era.
 func (l *stdioLink) launch(ctx context.Context, st *seat, command runner.Command, options runner.Options) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(l.s.spec.Timeouts.Start))
+	limit := time.Duration(l.s.timeouts().Start)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	p, err := runner.Start(command, options)
 	if err != nil {
@@ -158,7 +159,7 @@ func (l *stdioLink) launch(ctx context.Context, st *seat, command runner.Command
 			err = errs.E("", errs.Unavailable, "%w", ended)
 		} else if ctx.Err() != nil && l.s.ctx.Err() == nil {
 			err = l.s.errorf(errs.Timeout, "answers neither server/discover nor initialize within %s%s; raise timeouts.start if it needs longer%s",
-				time.Duration(l.s.spec.Timeouts.Start), in.complaint(), lastWords(p))
+				limit, in.complaint(), lastWords(p))
 		}
 		l.blunt.Store(!l.blunt.Load() && in.p.Err() != nil)
 		in.stop()

@@ -56,7 +56,7 @@ func (l *httpLink) hear(ctx context.Context, c *Call, li *listening) error {
 	if err := f.modernHeaders(c); err != nil {
 		return err
 	}
-	limit := time.Duration(l.s.spec.Timeouts.List)
+	limit := time.Duration(l.s.timeouts().List)
 	f.req.Head, f.req.Body, f.req.Timeout, f.req.Safe = f.head, f.segs, limit, true
 	if err := m.client.Do(ctx, &f.req, &f.resp); err != nil {
 		if ctx.Err() != nil {

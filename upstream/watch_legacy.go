@@ -131,7 +131,7 @@ func (u *subscriptions) each(uris []string, f func(int)) {
 
 // ask sends one request about one URI and tells whether the server took it.
 func (u *subscriptions) ask(ctx context.Context, m mcp.Method, uri string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(u.s.spec.Timeouts.List))
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(u.s.timeouts().List))
 	defer cancel()
 	body := mcp.AppendString([]byte(`{"jsonrpc":"2.0","id":1,"method":"`+m.String()+`","params":{"uri":`), uri)
 	var out mcp.Raw

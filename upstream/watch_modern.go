@@ -247,7 +247,7 @@ func (m *modernWatch) listen(ctx context.Context, wish Wish) (*listening, error)
 	if err != nil {
 		return nil, err
 	}
-	limit := time.Duration(m.s.spec.Timeouts.List)
+	limit := time.Duration(m.s.timeouts().List)
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {

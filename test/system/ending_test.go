@@ -221,7 +221,7 @@ func TestReplacedServerState(t *testing.T) {
 	client := g.Modern("/mcp")
 	replies := background(t, client, "one__hold") // keeps the old one
 	<-h.calls
-	g.Configure(testenv.Config{Entries: map[string]any{"one": h.Entry(map[string]any{"listTTL": "1h"})}})
+	g.Configure(testenv.Config{Entries: map[string]any{"one": h.Entry(map[string]any{"headers": map[string]any{"X-Team": "core"}})}})
 	testenv.Eventually(t, "the new configuration", func() bool { return strings.Contains(g.Log(), "configuration applied") })
 	if r := client.Tool("one__echo", "{}"); r.Texts() != "done" {
 		t.Fatal(r)

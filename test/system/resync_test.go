@@ -85,7 +85,7 @@ func TestReloadTells(t *testing.T) {
 			}
 			n, m := len(all.Heard(toolsChanged)), len(all.Heard(updated))
 			g.Configure(testenv.Config{Servers: map[string]*testenv.Server{"two": two, "three": three}, Entries: map[string]any{
-				"one": one.Entry(map[string]any{"listTTL": "1h"}),
+				"one": one.Entry(map[string]any{"concurrency": map[string]any{"max": 1000}}), // which has it begun anew
 			}})
 			all.Await(toolsChanged, n+1)
 			single.Await(toolsChanged, 1)

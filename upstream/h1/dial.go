@@ -29,13 +29,13 @@ func clientTLS(cfg *tls.Config, addr string) *tls.Config {
 
 // dial opens a connection, TLS included, within DialTimeout.
 func (c *Client) dial(ctx context.Context) (*conn, error) {
-	began := time.Now()
-	limited, cancel := context.WithTimeout(ctx, c.o.DialTimeout)
+	began, limit := time.Now(), c.o.DialTimeout()
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	defer context.AfterFunc(c.life, cancel)()
 	nc, err := c.o.Dial(limited, "tcp", c.o.Addr)
 	if err != nil {
-		return nil, c.dialError(ctx, limited, PhaseDial, err)
+		return nil, c.dialError(ctx, limited, limit, PhaseDial, err)
 	}
 	if c.o.TLS == nil {
 		return newConn(nc, nil).dialed(began), nil
@@ -45,20 +45,20 @@ func (c *Client) dial(ctx context.Context) (*conn, error) {
 	tc := tls.Client(w, c.o.TLS)
 	if err := tc.HandshakeContext(limited); err != nil {
 		_ = nc.Close() // the handshake's error is the one that tells
-		return nil, c.dialError(ctx, limited, PhaseTLS, err)
+		return nil, c.dialError(ctx, limited, limit, PhaseTLS, err)
 	}
 	return newConn(tc, w).dialed(began), nil
 }
 
 // dialError makes the *Error of a connection that did not come about.
-func (c *Client) dialError(ctx, limited context.Context, phase Phase, err error) error {
+func (c *Client) dialError(ctx, limited context.Context, limit time.Duration, phase Phase, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		err = ctx.Err()
 	case c.life.Err() != nil:
 		err = ErrClosed
 	case limited.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded):
-		err = &timeoutError{what: "no connection to " + c.o.Addr + " within ", limit: c.o.DialTimeout}
+		err = &timeoutError{what: "no connection to " + c.o.Addr + " within ", limit: limit}
 	}
 	return &Error{Phase: phase, Err: err}
 }

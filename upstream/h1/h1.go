@@ -39,8 +39,8 @@ type Options struct {
 	MaxConns int
 	// IdleTimeout closes a connection not used for so long; 0 is DefaultIdleTimeout, negative never.
 	IdleTimeout time.Duration
-	// DialTimeout bounds dialling and TLS handshake together; 0 is DefaultDialTimeout.
-	DialTimeout time.Duration
+	// DialTimeout bounds dialling and TLS handshake together, and is asked for each connection; nil is DefaultDialTimeout.
+	DialTimeout func() time.Duration
 	// MaxHeader bounds a response head, and the trailers of a chunked body, in bytes; 0 is DefaultMaxHeader.
 	MaxHeader int
 }
@@ -76,12 +76,14 @@ type Stats struct {
 func New(o Options) *Client {
 	o.MaxConns = orDefault(o.MaxConns, DefaultMaxConns)
 	o.MaxHeader = orDefault(o.MaxHeader, DefaultMaxHeader)
-	o.DialTimeout = orDefault(o.DialTimeout, DefaultDialTimeout)
 	if o.IdleTimeout == 0 {
 		o.IdleTimeout = DefaultIdleTimeout
 	}
 	if o.MaxIdle == 0 {
 		o.MaxIdle = o.MaxConns
+	}
+	if o.DialTimeout == nil {
+		o.DialTimeout = func() time.Duration { return DefaultDialTimeout }
 	}
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
@@ -94,7 +96,7 @@ func New(o Options) *Client {
 	return c
 }
 
-func orDefault[T int | time.Duration](v, def T) T {
+func orDefault(v, def int) int {
 	if v <= 0 {
 		return def
 	}

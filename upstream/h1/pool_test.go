@@ -135,16 +135,18 @@ func TestTimeLimitsExactly(t *testing.T) {
 
 func TestDialTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		limit := 4 * time.Second
 		c := h1.New(h1.Options{
-			Addr: "a:1", DialTimeout: 4 * time.Second, MaxConns: 1,
+			Addr: "a:1", DialTimeout: func() time.Duration { return limit }, MaxConns: 1,
 			Dial: func(ctx context.Context, _, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() },
 		})
 		defer c.Close()
 		for range 2 { // the place is given back
+			limit += time.Second
 			begun := time.Now()
 			_, _, err := call(t.Context(), c, post("/"))
 			wantPhase(t, err, h1.PhaseDial, os.ErrDeadlineExceeded)
-			if d := time.Since(begun); d != 4*time.Second || !strings.Contains(err.Error(), "a:1 within 4s") {
+			if d := time.Since(begun); d != limit || !strings.Contains(err.Error(), "a:1 within "+limit.String()) {
 				t.Errorf("%v after %v", err, d)
 			}
 		}

@@ -138,7 +138,7 @@ func TestTLSHandshake(t *testing.T) {
 		"no ALPN":   {TLS: trusting, Addr: serveTLS(t, other, serveOne)},
 		"untrusted": {TLS: &tls.Config{MinVersion: tls.VersionTLS12}, Addr: serveTLS(t, server, serveOne)},
 		"plain":     {TLS: trusting, Addr: serve(t, func(p *peer) { p.say("HTTP/1.1 400 Bad Request\r\n\r\n") })},
-		"silent":    {TLS: trusting, Addr: serve(t, func(p *peer) { p.hold() }), DialTimeout: 500 * time.Millisecond},
+		"silent":    {TLS: trusting, Addr: serve(t, func(p *peer) { p.hold() }), DialTimeout: func() time.Duration { return 500 * time.Millisecond }},
 		"closing":   {TLS: trusting, Addr: serve(t, func(*peer) {})},
 	} {
 		c := client(t, o)
