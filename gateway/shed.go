@@ -97,7 +97,7 @@ func ranked(_ context.Context, g *Gateway, x *Exchange) (bool, error) {
 	return false, g.spare(x.priority())
 }
 
-// rankedTool refuses by the tool that is called, which its caller may know.
+// rankedTool refuses by the tool that is called, which its caller may know. What the request took of limits so far is given back.
 func rankedTool(_ context.Context, g *Gateway, x *Exchange) (bool, error) {
 	tools := x.world.plan.Config.Overload.Bulk.Tools
 	if len(tools) == 0 || x.bulk || !x.counted || x.In.Method != mcp.MethodToolsCall || x.member == nil {
@@ -108,7 +108,11 @@ func rankedTool(_ context.Context, g *Gateway, x *Exchange) (bool, error) {
 	if !x.bulk {
 		return false, nil
 	}
-	return false, g.spare(x.priority())
+	err := g.spare(x.priority())
+	if err != nil {
+		x.ticket.Return()
+	}
+	return false, err
 }
 
 // weighed refuses by what the body asks for, which the header of a legacy request does not tell. What another replica hands over

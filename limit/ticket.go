@@ -195,6 +195,13 @@ func (t *Ticket) giveBack(in phase) {
 	t.taken = kept
 }
 
+// Return gives back what was taken for a request that is refused for another reason before it came to what it asks for, as
+// [Ticket.refuse] does.
+func (t *Ticket) Return() {
+	t.giveBack(callerPhase)
+	t.tight = tight{}
+}
+
 // Cancel gives back all that was taken, as if the request had not been made.
 func (t *Ticket) Cancel() {
 	for i := range t.taken {

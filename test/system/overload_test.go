@@ -203,3 +203,37 @@ func TestOverloadBulk(t *testing.T) {
 	}
 	running.let()
 }
+
+// TestOverloadTakesNoLimit: calls that were refused since there was no room for their tool have used up nothing of what their caller may.
+func TestOverloadTakesNoLimit(t *testing.T) {
+	t.Parallel()
+	h := hold(t, kinds[0])
+	g := testenv.Serve(t, testenv.Config{Servers: map[string]*testenv.Server{"one": h.Server}, More: map[string]any{
+		"auth":     authOf(holder{name: "a", key: aliceKey}, holder{name: "b", key: bobKey}),
+		"overload": map[string]any{"concurrency": 5, "bulk": map[string]any{"tools": []string{"one__echo"}}},
+		"limits": []any{
+			map[string]any{"per": "principal", "rate": "6/h"}, map[string]any{"name": "day", "per": "principal", "quota": "6/day"},
+			map[string]any{"name": "tool", "per": []string{"principal", "tool"}, "rate": "6/h"},
+		},
+	}})
+	alice, bob := g.Modern("/mcp"), g.Modern("/mcp")
+	alice.Key, bob.Key = aliceKey, bobKey
+	running := &full{t: t, client: bob, h: h}
+	running.hold(4)
+	for range 20 {
+		r := alice.Tool("one__echo", "{}")
+		refused(t, "a tool that can wait", r, "concurrency", "bulk")
+		if told := r.Header.Get("RateLimit"); told != "" {
+			t.Errorf("it is told what is left: %s", told)
+		}
+	}
+	running.let()
+	for i := range 6 {
+		if r := alice.Tool("one__echo", "{}"); r.Texts() != "done" {
+			t.Errorf("call %d afterwards: %v", i, r)
+		}
+	}
+	if r := alice.Tool("one__echo", "{}"); r.Status != http.StatusTooManyRequests {
+		t.Errorf("one too many: %v", r)
+	}
+}
