@@ -172,6 +172,43 @@ func TestQuotaAway(t *testing.T) {
 	})
 }
 
+// TestQuotaOverrun: wherever a quota was used before, what is let in while the backend is away comes to no more than what each replica
+// has left of it by what it has seen, divided by how many there are: all together no more than 2-1/n times the quota.
+func TestQuotaOverrun(t *testing.T) {
+	const quota = 900
+	for used, want := range map[[3]int]int{
+		{300, 0, 0}:     200 + 300 + 300, // which the page has
+		{quota, 0, 0}:   0 + 300 + 300,
+		{450, 450, 0}:   150 + 0 + 300, // the first has seen that half is left, the second that nothing is
+		{1, 1, 898}:     300 + 300 + 0, // which is the most that it can be
+		{300, 300, 300}: 200 + 100 + 0,
+		{}:              quota,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c, _, rules := counted(t, v1.Limit{Quota: "900/day"})
+			before := 0
+			for i, n := range used {
+				for range n {
+					if ask(rules[i], &limit.Subject{}) {
+						before++
+					}
+				}
+				time.Sleep(2 * time.Second) // what is at hand and not needed is given back
+			}
+			c.set(true, false)
+			in := sum(useUp(rules, &limit.Subject{}))
+			time.Sleep(time.Hour)
+			in += sum(useUp(rules, &limit.Subject{}))
+			if in > want+quota/50 || in < want-quota/50 {
+				t.Errorf("%v used before: %d more while it is away, want %d", used, in, want)
+			}
+			if before+in > 2*quota-quota/3 {
+				t.Errorf("%v used before: %d of %d in all", used, before+in, quota)
+			}
+		})
+	}
+}
+
 // TestRestartedAlone: a backend that has forgotten who is there makes nobody's part larger.
 func TestRestartedAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
