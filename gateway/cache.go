@@ -10,9 +10,9 @@ import (
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/cache"
-	"github.com/toolcrib/toolcrib/mcp"
 	"github.com/toolcrib/toolcrib/plan"
 	"github.com/toolcrib/toolcrib/telemetry"
+	"github.com/toolcrib/toolcrib/upstream"
 )
 
 // keeping is what is kept of a server's answers, and for how long. It is replaced, with nothing kept, when what it goes by changes.
@@ -123,35 +123,21 @@ func (g *Gateway) unkeep(k *keeping) {
 	}
 }
 
-// outdated drops what a notice of changed lists is about: what is not listed any more may not be there, and what is listed anew may
-// be something else.
-func (m *member) outdated(changed mcp.Method) {
-	k := m.kept.Load()
-	if k == nil {
-		return
+// kindsOf are the lists that answers go by.
+var kindsOf = map[cache.Kind]upstream.Lists{cache.Tool: upstream.ListTools, cache.Prompt: upstream.ListPrompts, cache.Resource: upstream.ListResources}
+
+// outdated drops what changed lists are about: what is not listed any more may not be there, and what is listed anew may be something
+// else.
+func (m *member) outdated(lists upstream.Lists) {
+	if k := m.kept.Load(); k != nil && lists != 0 {
+		k.group.Purge(func(n cache.Name) bool { return kindsOf[n.Kind]&lists != 0 })
 	}
-	var kind cache.Kind
-	switch changed {
-	case mcp.MethodToolsChanged:
-		kind = cache.Tool
-	case mcp.MethodPromptsChanged:
-		kind = cache.Prompt
-	case mcp.MethodResourcesChanged:
-		kind = cache.Resource
-	default:
-		return
-	}
-	k.group.Purge(func(n cache.Name) bool { return n.Kind == kind })
 }
 
 // updated drops what a server says has changed: a resource, and those that it is part of.
-func (m *member) updated(n *mcp.Raw) {
-	k := m.kept.Load()
-	if k == nil || n.Method != mcp.MethodResourceUpdated {
-		return
-	}
-	if uri, ok := mcp.Text(n.Body, n.Get(mcp.KeyURI), nil); ok {
-		for whole := range wholes(string(uri)) {
+func (m *member) updated(uri string) {
+	if k := m.kept.Load(); k != nil {
+		for whole := range wholes(uri) {
 			k.group.Drop(cache.Name{Kind: cache.Resource, Name: whole})
 		}
 	}
@@ -168,5 +154,5 @@ func (m *member) watchedAnew(uris []string) {
 
 // rewatched drops what may have changed while the server was not watched.
 func (m *member) rewatched() {
-	m.outdated(mcp.MethodResourcesChanged)
+	m.outdated(upstream.ListResources)
 }

@@ -291,15 +291,17 @@ func (f *family) open(key pool.Key) *kin {
 	o := g.upstreamOptions(&k.member, f.all)
 	o.Doubted = k.catalog.doubt
 	o.Noticed = func(n *mcp.Raw) {
-		k.updated(n)
+		g.resourceUpdated(&k.member, n)
 		g.hub.noticed(k.watched, n)
 	}
 	o.Changed = func(changed mcp.Method) {
+		lists := upstream.ListOf(changed)
 		k.apart.Store(true)
-		k.catalog.invalidate(upstream.ListOf(changed))
-		k.outdated(changed)
-		g.hub.listsChanged(&k.member, upstream.ListOf(changed), false)
-		k.spread(upstream.ListOf(changed))
+		k.catalog.invalidate(lists)
+		k.outdated(lists)
+		g.hub.listsChanged(&k.member, lists, false)
+		k.spread(lists)
+		g.noteLists(&k.member, lists)
 	}
 	o.WatchBegan = func(lists upstream.Lists) {
 		k.catalog.invalidate(lists)

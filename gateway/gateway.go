@@ -62,12 +62,13 @@ type Gateway struct {
 	info  []byte // serverInfo, raw JSON
 	world atomic.Pointer[world]
 
-	load   load
-	hub    hub
-	share  *pool.Share // of all isolated servers
-	notary *assertion.Notary
-	owners owners
-	aparts aparts
+	load    load
+	hub     hub
+	share   *pool.Share // of all isolated servers
+	notary  *assertion.Notary
+	owners  owners
+	aparts  aparts
+	changes changes
 
 	mu      sync.Mutex // one Apply at a time
 	retired sync.WaitGroup
@@ -190,7 +191,9 @@ func New(o Options) *Gateway {
 	g.world.Store(first)
 	o.Node.OnBroadcast(apartKind, g.heardApart)
 	o.Node.OnBroadcast(purgeKind, g.heardPurge)
+	o.Node.OnBroadcast(changesKind, g.heardChanges)
 	o.Node.OnReconnect(g.respread)
+	o.Node.OnReconnect(g.caughtUp)
 	g.owners.joined = o.Node.Status().Connected
 	o.Node.OnReconnect(g.owners.reconnected)
 	return g
@@ -345,14 +348,16 @@ func (g *Gateway) open(s *plan.Server, p *plan.Plan, gen *atomic.Uint64) *member
 	var kept atomic.Pointer[family]
 	o := g.upstreamOptions(m, p)
 	o.Changed = func(changed mcp.Method) {
-		m.catalog.invalidate(upstream.ListOf(changed)) // before clients ask for the list again
-		m.outdated(changed)
-		g.hub.listsChanged(m, upstream.ListOf(changed), false)
+		lists := upstream.ListOf(changed)
+		m.catalog.invalidate(lists) // before clients ask for the list again
+		m.outdated(lists)
+		g.hub.listsChanged(m, lists, false)
+		g.noteLists(m, lists)
 	}
 	o.Doubted = m.catalog.doubt
 	o.Woken = m.catalog.age
 	o.Noticed = func(n *mcp.Raw) {
-		m.updated(n)
+		g.resourceUpdated(m, n)
 		g.hub.noticed(m.watched, n)
 	}
 	o.WatchBegan = func(lists upstream.Lists) {

@@ -212,7 +212,8 @@ func TestOverloadTakesNoLimit(t *testing.T) {
 		"auth":     authOf(holder{name: "a", key: aliceKey}, holder{name: "b", key: bobKey}),
 		"overload": map[string]any{"concurrency": 5, "bulk": map[string]any{"tools": []string{"one__echo"}}},
 		"limits": []any{
-			map[string]any{"per": "principal", "rate": "6/h"}, map[string]any{"name": "day", "per": "principal", "quota": "6/day"},
+			map[string]any{"per": "principal", "rate": "6/h"},
+			map[string]any{"name": "day", "per": "principal", "quota": "6/day"},
 			map[string]any{"name": "tool", "per": []string{"principal", "tool"}, "rate": "6/h"},
 		},
 	}})
