@@ -1,6 +1,7 @@
 package system_test
 
 import (
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -373,6 +375,63 @@ func TestLimitRestart(t *testing.T) {
 	again := testenv.ServeAt(t, limitedConfig(s, limits, nil), g.StateDir)
 	if in, _ := let(again.Modern("/mcp"), "one__echo", 3); in != 1 {
 		t.Errorf("%d were let in after a start, want 1", in)
+	}
+}
+
+// TestLimitKilled: a gateway that is killed under load has counted all but what was used in its last second, and goes on from there; it
+// never counts what was not asked for.
+func TestLimitKilled(t *testing.T) {
+	t.Parallel()
+	const quota = 1_000_000
+	// late is how much longer a machine may take that does a lot besides.
+	const last, late = time.Second, 2 * time.Second
+	c := testenv.FleetConfig{Replicas: 1, StateDir: t.TempDir()}
+	c.More = map[string]any{"log": map[string]any{"level": "warn"}, "limits": []any{map[string]any{"name": "q", "quota": "1000000/month"}}}
+	f := testenv.ServeFleet(t, c)
+	used := func() int {
+		r := f.Modern("/mcp").Call("tools/list", "")
+		var left int
+		if _, err := fmt.Sscanf(r.Header.Get("RateLimit"), `"q";r=%d;`, &left); err != nil {
+			t.Fatalf("%v: %v", err, r)
+		}
+		return quota - left
+	}
+	for round := range 3 {
+		before := used()
+		var mu sync.Mutex
+		var answered []time.Time
+		var asked atomic.Int64
+		var all sync.WaitGroup
+		began := time.Now()
+		for range 4 {
+			all.Go(func() {
+				client := f.At(0, f.Modern("/mcp"))
+				for {
+					asked.Add(1)
+					if _, err := client.Try(testenv.Within(t, testenv.Patience), testenv.Request{Method: "tools/list"}); err != nil {
+						return
+					}
+					mu.Lock()
+					answered = append(answered, time.Now())
+					mu.Unlock()
+				}
+			})
+		}
+		testenv.Eventually(t, "some seconds of use", func() bool { return time.Since(began) > last+late+2*time.Second })
+		f.Kill(0)
+		killed := time.Now()
+		all.Wait()
+		sure := 0
+		for _, at := range answered {
+			if killed.Sub(at) > last+late {
+				sure++
+			}
+		}
+		f = testenv.ServeFleet(t, c)
+		if n := used() - 1 - before; sure == 0 || n < sure || n > int(asked.Load()) {
+			t.Errorf("round %d: %d are counted of %d that were asked for and %d that were answered, %d of them more than %v before the end",
+				round, n, asked.Load(), len(answered), sure, last+late)
+		}
 	}
 }
 
