@@ -78,7 +78,7 @@ type server struct {
 	metrics  *telemetry.Metrics
 	traces   *telemetry.Tracer
 	pusher   *telemetry.Pusher
-	exports  v1.Telemetry // as it is sent now; of whoever applies configurations
+	present  *v1.Config // nil before the first is applied; of whoever applies configurations
 	ring     atomic.Pointer[seal.Ring]
 	sealKey  atomic.Pointer[time.Time] // since when its newest key is in use
 	node     *cluster.Node
@@ -478,18 +478,34 @@ func (s *server) put(c *v1.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := s.audit.Configure(c); err != nil {
+	if err := s.record(c); err != nil {
 		return err
 	}
-	err = s.export(&c.Telemetry)
+	if err := s.gw.Apply(p); err != nil {
+		return errors.Join(err, s.unrecord())
+	}
+	s.present = c
+	return nil
+}
+
+// record has requests be exported and audited as a configuration says, or as before.
+func (s *server) record(c *v1.Config) error {
+	err := s.export(&c.Telemetry)
 	if err == nil {
-		err = s.gw.Apply(p)
+		err = s.audit.Configure(c)
 	}
 	if err != nil {
-		return errors.Join(err, s.export(&s.exports))
+		return errors.Join(err, s.unrecord())
 	}
-	s.exports = c.Telemetry
 	return nil
+}
+
+// unrecord has requests be exported and audited as the present configuration says.
+func (s *server) unrecord() error {
+	if s.present == nil {
+		return s.export(&v1.Telemetry{})
+	}
+	return errors.Join(s.export(&s.present.Telemetry), s.audit.Configure(s.present))
 }
 
 // export has traces and metrics be sent as a configuration says.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	collect "go.opentelemetry.io/proto/slim/otlp/collector/metrics/v1"
 	common "go.opentelemetry.io/proto/slim/otlp/common/v1"
@@ -24,6 +25,7 @@ type meterReader struct {
 	service map[string]string
 	units   map[string]string
 	points  map[string]string // what each is, by name and attributes
+	last    time.Time
 }
 
 func (m *meterReader) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -35,7 +37,7 @@ func (m *meterReader) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.header, m.units, m.points = r.Header.Clone(), map[string]string{}, map[string]string{}
+	m.header, m.units, m.points, m.last = r.Header.Clone(), map[string]string{}, map[string]string{}, time.Now()
 	for _, of := range q.GetResourceMetrics() {
 		m.service = textsOf(of.GetResource().GetAttributes())
 		for _, scope := range of.GetScopeMetrics() {
@@ -44,6 +46,13 @@ func (m *meterReader) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
+}
+
+// since tells whether an export came after a time.
+func (m *meterReader) since(begin time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.last.After(begin)
 }
 
 func (m *meterReader) take(one *meters.Metric) {

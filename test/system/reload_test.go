@@ -2,8 +2,10 @@ package system_test
 
 import (
 	"maps"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/toolcrib/toolcrib/internal/testenv"
 )
@@ -89,4 +91,66 @@ func TestBadFile(t *testing.T) {
 	if n := len(s.Children()); n != 1 {
 		t.Errorf("%d children", n)
 	}
+}
+
+// TestReloadThatTelemetryRefuses: servers, traces, metrics and the audit log all stay as they were; the next good file changes them all.
+func TestReloadThatTelemetryRefuses(t *testing.T) {
+	t.Parallel()
+	one, two := testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1)}), testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1)})
+	old, next := newReceivers(t), newReceivers(t)
+	config := func(to receivers, metrics map[string]any, arguments string, servers map[string]*testenv.Server) testenv.Config {
+		metrics["every"] = "1s"
+		return testenv.Config{Servers: servers, More: map[string]any{
+			"telemetry": map[string]any{"traces": map[string]any{"endpoint": to.spans.URL, "sample": 1}, "metrics": metrics},
+			"audit": map[string]any{
+				"sinks":     []any{map[string]any{"file": "audit/audit.jsonl"}},
+				"arguments": []any{map[string]any{"tools": []string{"*"}, "as": arguments}},
+			},
+		}}
+	}
+	g := testenv.Serve(t, config(old, map[string]any{"endpoint": old.url}, "full", map[string]*testenv.Server{"one": one}))
+	client := g.Modern("/mcp")
+	inForce := func(to, not receivers, tools string, arguments int) {
+		t.Helper()
+		testenv.Eventually(t, "the tools "+tools, func() bool {
+			return strings.Join(client.Call("tools/list", "").Names("tools"), " ") == tools
+		})
+		since := time.Now()
+		client.Tool("one__tool0000", `{"marked":1}`)
+		testenv.Eventually(t, "traces and metrics where they belong", func() bool {
+			return len(to.spans.All(func(s testenv.Span) bool { return s.Start.After(since) })) > 0 && to.metrics.since(since)
+		})
+		if all := not.spans.All(func(s testenv.Span) bool { return s.Start.After(since) }); len(all) > 0 {
+			t.Errorf("traces elsewhere: %+v", all)
+		}
+		all, _ := records(t, g.StateDir)
+		if last := all[len(all)-1]; len(last.Unmapped.Arguments) != arguments {
+			t.Errorf("recorded: %+v", last)
+		}
+	}
+	arguments := len(`{"marked":1}`)
+	inForce(old, next, "one__tool0000", arguments)
+	both := map[string]*testenv.Server{"one": one, "two": two}
+	g.Configure(config(next, map[string]any{"endpoint": "http://[fe80::1%25lo]:4317", "protocol": "grpc"}, "none", both)) // gRPC knows no zones
+	testenv.Eventually(t, "the reason in /health/ready", func() bool {
+		code, body := g.Get("/health/ready", nil)
+		return code == 200 && strings.Contains(body, "telemetry.metrics: ")
+	})
+	inForce(old, next, "one__tool0000", arguments)
+	g.Configure(config(next, map[string]any{"endpoint": next.url}, "none", both))
+	inForce(next, old, "one__tool0000 two__tool0000", 0)
+}
+
+// receivers take traces and metrics.
+type receivers struct {
+	spans   *testenv.Spans
+	metrics *meterReader
+	url     string // of metrics
+}
+
+func newReceivers(t *testing.T) receivers {
+	metrics := &meterReader{}
+	srv := httptest.NewServer(metrics)
+	t.Cleanup(srv.Close)
+	return receivers{testenv.TakeSpans(t), metrics, srv.URL}
 }
