@@ -328,6 +328,10 @@ var catalogue = []Metric{
 		Help: "Spans that were exported, that failed to be, and that were dropped since too many waited.",
 	},
 	{
+		Name: "toolcrib_metric_exports_total", OTel: "toolcrib.metric.exports", Kind: Counter, Unit: "{export}", Labels: []string{"outcome"},
+		Help: "Times all metrics were sent by OTLP: exported, or failed to be.",
+	},
+	{
 		Name: "toolcrib_source_up", OTel: "toolcrib.source.up", Kind: Gauge, Unit: "1", Labels: []string{"source"},
 		Help: "1 while knowledge of callers can be read where it comes from: the store, and each issuer.",
 	},

@@ -67,6 +67,7 @@ type Metrics struct {
 	responseSize      *prometheus.HistogramVec
 	overhead          prometheus.Histogram
 	folded            *prometheus.CounterVec
+	exports           *prometheus.CounterVec
 
 	requestSeries table[Request, *requestSeries]
 	tenantSeries  table[tenantLabels, prometheus.Counter]
@@ -108,6 +109,7 @@ func NewMetrics(version string) *Metrics {
 		responseSize:      newHistograms("mcp_tool_response_size_bytes"),
 		overhead:          newHistogram("mcp_gateway_overhead_seconds"),
 		folded:            newCounters("toolcrib_metrics_folded_total"),
+		exports:           newCounters("toolcrib_metric_exports_total"),
 
 		requests:        newCounters("mcp_requests_total"),
 		requestDuration: newHistograms("mcp_request_duration_seconds"),
@@ -137,7 +139,7 @@ func NewMetrics(version string) *Metrics {
 		buildInfo(version),
 		m.policies.decisions, m.policies.shadow, m.cacheRequests, m.limited,
 		m.serverOperation, m.clientOperation, m.serverSession, m.clientSession, m.sessionsEnded, m.discovering, m.discoveryDuration, m.discovered,
-		m.authentications, m.clientRequests, m.tasksEnded, m.overhead, m.folded,
+		m.authentications, m.clientRequests, m.tasksEnded, m.overhead, m.folded, m.exports,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.otherClient = sync.OnceValue(func() *clientSeries {
 		return &clientSeries{count: m.clientRequests.WithLabelValues(other), folded: m.folded.WithLabelValues("client")}

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
 	promprod "go.opentelemetry.io/contrib/bridges/prometheus"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
@@ -84,7 +85,7 @@ func (p *Pusher) open(c *v1.Telemetry) (*sdkmetric.MeterProvider, error) {
 		return nil, err
 	}
 	from := promprod.NewMetricProducer(promprod.WithGatherer(p.metrics.gatherer()))
-	reader := sdkmetric.NewPeriodicReader(&metricExporter{client, complaint{log: p.log, what: "metrics"}},
+	reader := sdkmetric.NewPeriodicReader(&metricExporter{client, p.metrics.exports, complaint{log: p.log, what: "metrics"}},
 		sdkmetric.WithInterval(c.Metrics.Every.D()), sdkmetric.WithTimeout(c.Metrics.Timeout.D()),
 		sdkmetric.WithProducer(&renaming{from, p.version}))
 	return sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader), sdkmetric.WithResource(Resource(c, p.version, p.instance))), nil
@@ -112,19 +113,22 @@ func newMetricExporter(c *v1.Metrics) (sdkmetric.Exporter, error) {
 		otlpmetrichttp.WithTimeout(c.Timeout.D()))
 }
 
-// metricExporter tells the log now and then of what did not arrive.
+// metricExporter counts exports, and tells the log now and then of those that did not arrive.
 type metricExporter struct {
 	sdkmetric.Exporter
-	log complaint // one export runs at a time
+	count *prometheus.CounterVec
+	log   complaint // one export runs at a time
 }
 
 // Export implements the SDK's Exporter.
 func (e *metricExporter) Export(ctx context.Context, all *metricdata.ResourceMetrics) error {
 	err := e.Exporter.Export(ctx, all)
 	if err != nil {
+		e.count.WithLabelValues("failed").Inc()
 		e.log.failed(err, 1)
 		return err
 	}
+	e.count.WithLabelValues("exported").Inc()
 	e.log.worked()
 	return nil
 }

@@ -2,9 +2,6 @@ package testenv
 
 import (
 	"encoding/hex"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"strconv"
 	"sync"
 	"testing"
@@ -16,16 +13,12 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Spans takes traces as a collector does, over HTTP.
+// Spans takes traces as a collector does.
 type Spans struct {
-	// URL is where it listens.
-	URL string
+	*Exports
 
-	mu      sync.Mutex
-	all     []Span
-	headers []http.Header
-	refuse  int
-	hold    chan struct{}
+	mu  sync.Mutex
+	all []Span
 }
 
 // Span is a span that arrived.
@@ -45,58 +38,14 @@ type Span struct {
 func TakeSpans(t testing.TB) *Spans {
 	t.Helper()
 	s := &Spans{}
-	srv := httptest.NewServer(s)
-	s.URL = srv.URL
-	t.Cleanup(func() {
-		s.Hold(false)
-		srv.Close()
-	})
+	s.Exports = TakeExports(t, "traces", s.take)
 	return s
 }
 
-// Refuse has every export answered with a status and a long text from now on; 0 takes them again.
-func (s *Spans) Refuse(status int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.refuse = status
-}
-
-// Hold has exports left without an answer, or answers them.
-func (s *Spans) Hold(on bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.hold != nil {
-		close(s.hold)
-		s.hold = nil
-	}
-	if on {
-		s.hold = make(chan struct{})
-	}
-}
-
-// ServeHTTP implements http.Handler.
-func (s *Spans) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
+func (s *Spans) take(message []byte) error {
 	var q collect.ExportTraceServiceRequest
-	if err != nil || r.URL.Path != "/v1/traces" || proto.Unmarshal(body, &q) != nil {
-		w.WriteHeader(http.StatusBadRequest)
-		return
-	}
-	s.mu.Lock()
-	refuse, hold := s.refuse, s.hold
-	s.headers = append(s.headers, r.Header)
-	s.mu.Unlock()
-	if hold != nil {
-		select {
-		case <-hold:
-		case <-r.Context().Done():
-			return
-		}
-	}
-	if refuse != 0 {
-		w.WriteHeader(refuse)
-		_, _ = w.Write(make([]byte, 1<<20)) // a refusal may say as much as it likes
-		return
+	if err := proto.Unmarshal(message, &q); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,6 +57,7 @@ func (s *Spans) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
+	return nil
 }
 
 func spanOf(p *spans.Span, service map[string]string) Span {
@@ -161,13 +111,6 @@ func (s *Spans) All(fits func(Span) bool) (found []Span) {
 		}
 	}
 	return found
-}
-
-// Headers are those of the exports that came.
-func (s *Spans) Headers() []http.Header {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]http.Header(nil), s.headers...)
 }
 
 // Await waits for n spans of a trace and returns them.

@@ -2,9 +2,6 @@ package system_test
 
 import (
 	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -20,24 +17,30 @@ import (
 
 // meterReader takes metrics as a collector does. It keeps the last export.
 type meterReader struct {
+	*testenv.Exports
+
 	mu      sync.Mutex
-	header  http.Header
 	service map[string]string
 	units   map[string]string
 	points  map[string]string // what each is, by name and attributes
 	last    time.Time
 }
 
-func (m *meterReader) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
+func takeMetrics(t *testing.T) *meterReader {
+	t.Helper()
+	m := &meterReader{}
+	m.Exports = testenv.TakeExports(t, "metrics", m.read)
+	return m
+}
+
+func (m *meterReader) read(message []byte) error {
 	var q collect.ExportMetricsServiceRequest
-	if err != nil || r.URL.Path != "/v1/metrics" || proto.Unmarshal(body, &q) != nil {
-		w.WriteHeader(http.StatusBadRequest)
-		return
+	if err := proto.Unmarshal(message, &q); err != nil {
+		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.header, m.units, m.points, m.last = r.Header.Clone(), map[string]string{}, map[string]string{}, time.Now()
+	m.units, m.points, m.last = map[string]string{}, map[string]string{}, time.Now()
 	for _, of := range q.GetResourceMetrics() {
 		m.service = textsOf(of.GetResource().GetAttributes())
 		for _, scope := range of.GetScopeMetrics() {
@@ -46,6 +49,7 @@ func (m *meterReader) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
+	return nil
 }
 
 // since tells whether an export came after a time.
@@ -85,14 +89,12 @@ func textsOf(all []*common.KeyValue) map[string]string {
 // TestMetricsOverOTLP: metrics reach a collector under the names of OpenTelemetry, and the bounds of labels are those configured.
 func TestMetricsOverOTLP(t *testing.T) {
 	t.Parallel()
-	reader := &meterReader{}
-	srv := httptest.NewServer(reader)
-	defer srv.Close()
+	reader := takeMetrics(t)
 	script := says("hello")
 	script.Tools = script.Tools[:1]
 	config := testenv.One(testenv.HTTPServer(t, script))
 	config.More = map[string]any{"telemetry": map[string]any{"service": "tools", "metrics": map[string]any{
-		"endpoint": srv.URL, "every": "1s", "headers": map[string]any{"X-Key": "open"}, "maxTools": 1, "maxClients": 1, "maxTenants": 1,
+		"endpoint": reader.URL, "every": "1s", "headers": map[string]any{"X-Key": "open"}, "maxTools": 1, "maxClients": 1, "maxTenants": 1,
 	}}}
 	g := testenv.Serve(t, config)
 	c := g.Modern("/mcp")
@@ -111,10 +113,11 @@ func TestMetricsOverOTLP(t *testing.T) {
 		return reader.points["mcp.tool.requests"+fmt.Sprint(map[string]string{"server": "one", "gen_ai.tool.name": "plain"})] == "sum 1" &&
 			reader.points["toolcrib.metrics.folded"+fmt.Sprint(map[string]string{"label": "tenant"})] != ""
 	})
+	header := reader.Headers()[0]
 	reader.mu.Lock()
 	of := reader.service
-	if reader.header.Get("X-Key") != "open" || of["service.name"] != "tools" || of["service.version"] == "" || of["service.instance.id"] == "" {
-		t.Errorf("header %v, service %v", reader.header, reader.service)
+	if header.Get("X-Key") != "open" || of["service.name"] != "tools" || of["service.version"] == "" || of["service.instance.id"] == "" {
+		t.Errorf("header %v, service %v", header, reader.service)
 	}
 	modern := fmt.Sprint(map[string]string{"mcp.method.name": "tools/call", "mcp.protocol.version": "2026-07-28"})
 	for point, want := range map[string]string{

@@ -2,7 +2,6 @@ package system_test
 
 import (
 	"maps"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -108,7 +107,7 @@ func TestReloadThatTelemetryRefuses(t *testing.T) {
 			},
 		}}
 	}
-	g := testenv.Serve(t, config(old, map[string]any{"endpoint": old.url}, "full", map[string]*testenv.Server{"one": one}))
+	g := testenv.Serve(t, config(old, map[string]any{"endpoint": old.metrics.URL}, "full", map[string]*testenv.Server{"one": one}))
 	client := g.Modern("/mcp")
 	inForce := func(to, not receivers, tools string, arguments int) {
 		t.Helper()
@@ -137,7 +136,7 @@ func TestReloadThatTelemetryRefuses(t *testing.T) {
 		return code == 200 && strings.Contains(body, "telemetry.metrics: ")
 	})
 	inForce(old, next, "one__tool0000", arguments)
-	g.Configure(config(next, map[string]any{"endpoint": next.url}, "none", both))
+	g.Configure(config(next, map[string]any{"endpoint": next.metrics.URL}, "none", both))
 	inForce(next, old, "one__tool0000 two__tool0000", 0)
 }
 
@@ -145,12 +144,9 @@ func TestReloadThatTelemetryRefuses(t *testing.T) {
 type receivers struct {
 	spans   *testenv.Spans
 	metrics *meterReader
-	url     string // of metrics
 }
 
 func newReceivers(t *testing.T) receivers {
-	metrics := &meterReader{}
-	srv := httptest.NewServer(metrics)
-	t.Cleanup(srv.Close)
-	return receivers{testenv.TakeSpans(t), metrics, srv.URL}
+	t.Helper()
+	return receivers{testenv.TakeSpans(t), takeMetrics(t)}
 }
