@@ -47,6 +47,7 @@ type Handler struct {
 	ring     atomic.Pointer[seal.Ring]
 	sessions sessionTable
 	opened   openedCache
+	expiries expiries
 	running  running
 	asked    rounds
 	streams  streamTable

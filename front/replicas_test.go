@@ -38,6 +38,7 @@ type replica struct {
 // fleet are replicas on one backend, with the same keys.
 type fleet struct {
 	t        *testing.T
+	config   *v1.Config
 	replicas []*replica
 	ring     atomic.Pointer[seal.Ring]
 }
@@ -51,7 +52,7 @@ func serve(t *testing.T, n int, script testenv.Script, more ...string) (*fleet, 
 	if c == nil {
 		t.Fatalf("%v", problems)
 	}
-	f := &fleet{t: t}
+	f := &fleet{t: t, config: c}
 	f.rotate(newKey())
 	shared := memory.New()
 	for range n {

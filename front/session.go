@@ -64,6 +64,7 @@ func (v *visit) initialize(r *http.Request) error {
 		return err
 	}
 	v.h.opened.put(token, s) // no other replica can know anything of it yet
+	v.h.expiries.add(s, v.h.expired)
 	v.sink.limits(&v.x)
 	v.sink.answer(&v.x.Out, http.StatusOK)
 	return nil

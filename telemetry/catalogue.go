@@ -168,7 +168,7 @@ var catalogue = []Metric{
 	},
 	{
 		Name: "mcp_server_session_duration_seconds", OTel: "mcp.server.session.duration", Kind: Histogram, Unit: "s", Labels: []string{"mcp_protocol_version"},
-		Buckets: sessionBuckets, Help: "How long sessions of legacy clients lasted that were ended.",
+		Buckets: sessionBuckets, Help: "How long sessions of legacy clients lasted that were ended; those that expired are not among them.",
 	},
 	{
 		Name: "mcp_client_session_duration_seconds", OTel: "mcp.client.session.duration", Kind: Histogram, Unit: "s", Labels: []string{"server"},
@@ -176,7 +176,8 @@ var catalogue = []Metric{
 	},
 	{
 		Name: "mcp_sessions_ended_total", OTel: "mcp.sessions.ended", Kind: Counter, Unit: "{session}", Labels: []string{"reason"},
-		Help: "Sessions of legacy clients that are over: the client ended it (client), a server lost its part of it (server), or its stream ended (stream).",
+		Help: "Sessions of legacy clients that are over: the client ended it (client), a server lost its part of it (server), its stream ended (stream), " +
+			"or nobody ended it before sessions.ttl was over (expired), which the replica counts where it began, as long as that runs.",
 	},
 	{
 		Name: "mcp_discovery_requests_total", OTel: "mcp.discovery.requests", Kind: Counter, Unit: "{request}", Labels: []string{"method", "outcome"},

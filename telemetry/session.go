@@ -12,6 +12,9 @@ func (m *Metrics) SessionEnded(protocol, reason string, lasted time.Duration) {
 	m.serverSession.WithLabelValues(label(protocol)).Observe(max(0, lasted).Seconds())
 }
 
+// SessionExpired counts a session of a client that nobody ended. How long it was in use is not known.
+func (m *Metrics) SessionExpired() { m.sessionsEnded.WithLabelValues("expired").Inc() }
+
 // recentMost bounds what is remembered so that nothing is counted twice.
 const recentMost = 1024
 
