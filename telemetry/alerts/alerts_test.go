@@ -137,6 +137,10 @@ func TestValues(t *testing.T) {
 		{"window of latency", "alerts: {ToolcribToolLatency: {window: 10m}}", "tool:mcp_tool_duration_seconds:p99_rate10m > 3 * "},
 		{"least latency", "alerts: {ToolcribToolLatency: {least: 100ms}}", "\n          and tool:mcp_tool_duration_seconds:p99_rate5m >= 0.1\n"},
 		{"any latency", "alerts: {ToolcribToolLatency: {least: 0s}}", "> 3 * tool:mcp_tool_duration_seconds:p50_rate5m\n          and on (job, server, tool) "},
+		{
+			"failures", "alerts: {ToolcribDiscovery: {failures: 1}}",
+			`increase(mcp_server_discoveries_total{outcome="error"}[30m])) >= 1` + "\n",
+		},
 		{"for", "alerts: {ToolcribToolErrors: {for: 90s}}", ">= 20\n        for: 90s\n"},
 	}
 	defaults, dir := generate(t, ""), t.TempDir()
@@ -221,6 +225,8 @@ func TestMistakes(t *testing.T) {
 		{"alerts: {ToolcribRedisDegraded: {threshold: 1}}", "alerts.ToolcribRedisDegraded.threshold: this alert has none"},
 		{"alerts: {ToolcribRedisDegraded: {window: 1m}}", "alerts.ToolcribRedisDegraded.window: this alert has none"},
 		{"alerts: {ToolcribRedisDegraded: {least: 1s}}", "alerts.ToolcribRedisDegraded.least: this alert has none"},
+		{"alerts: {ToolcribRedisDegraded: {failures: 1}}", "alerts.ToolcribRedisDegraded.failures: this alert has none"},
+		{"alerts: {ToolcribTasks: {failures: -1}}", "alerts.ToolcribTasks.failures: -1 is below 1; give 1 for an alert of each failure"},
 		{"alerts: {ToolcribToolLatency: {least: -1s}}", `alerts.ToolcribToolLatency.least: "-1s" is not a time`},
 		{"alerts: {ToolcribDiscovery: {window: 0s}}", "alerts.ToolcribDiscovery.window: 0s looks back on nothing"},
 		{"# " + strings.Repeat("x", 1<<20), "the values are over 1048576 bytes"},

@@ -75,8 +75,13 @@ func (b *builder) success(of, name, failed, all string, window Duration) string 
 }
 
 // grown is by how much counters grew in a window.
-func (b *builder) grown(of, name string, window Duration) string {
-	return "sum" + b.by(level(of)...) + "(increase(" + b.metric(name, level(of)...) + "[" + string(window) + "]))"
+func (b *builder) grown(of, name, matchers string, window Duration) string {
+	return "sum" + b.by(level(of)...) + "(increase(" + b.metric(name, level(of)...) + braced(matchers) + "[" + string(window) + "]))"
+}
+
+// repeated wants so many failures that they are not chance. However rarely something is done, it tells of what always fails.
+func (b *builder) repeated(of, name, failed string, s Setting) string {
+	return "\nand" + b.on(level(of)...) + b.grown(of, name, failed, s.Window) + " >= " + strconv.Itoa(s.Failures)
 }
 
 // often wants so many calls in a window that one that fails, or is slow, is not a good part of them.
@@ -84,7 +89,7 @@ func (b *builder) often(of string, window Duration) string {
 	if b.v.Objectives.Least == 0 {
 		return ""
 	}
-	return "\nand" + b.on(level(of)...) + b.grown(of, "mcp_tool_requests_total", window) + " >= " + strconv.Itoa(b.v.Objectives.Least)
+	return "\nand" + b.on(level(of)...) + b.grown(of, "mcp_tool_requests_total", "", window) + " >= " + strconv.Itoa(b.v.Objectives.Least)
 }
 
 // left is the time until the soonest of moments.

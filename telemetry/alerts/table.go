@@ -44,17 +44,19 @@ var table = []alert{
 		description: `The slowest calls take many times as long as the usual ones (p99 against p50).`,
 	},
 	{
-		name: "ToolcribDiscovery", Setting: Setting{Severity: warning, Threshold: "0.999", Window: "30m", For: "5m"}, unit: share,
+		name: "ToolcribDiscovery", Setting: Setting{Severity: warning, Threshold: "0.999", Failures: 3, Window: "30m", For: "5m"}, unit: share,
 		expr: func(b *builder, s Setting, threshold string) string {
-			return b.success("server", "mcp_server_discoveries_total", `outcome="error"`, `outcome=~"ok|error"`, s.Window) + " < " + threshold
+			const name, failed = "mcp_server_discoveries_total", `outcome="error"`
+			return b.success("server", name, failed, `outcome=~"ok|error"`, s.Window) + " < " + threshold + b.repeated("server", name, failed, s)
 		},
 		summary:     `Only {{ $value | humanizePercentage }} of the questions to server {{ $labels.server }} for what it offers are answered`,
 		description: `What the server offers is missing from lists, or as it was before.`,
 	},
 	{
-		name: "ToolcribTasks", Setting: Setting{Severity: warning, Threshold: "0.95", Window: "30m", For: "5m"}, unit: share,
+		name: "ToolcribTasks", Setting: Setting{Severity: warning, Threshold: "0.95", Failures: 3, Window: "30m", For: "5m"}, unit: share,
 		expr: func(b *builder, s Setting, threshold string) string {
-			return b.success("server", "mcp_tasks_ended_total", `status="failed"`, `status=~"completed|failed"`, s.Window) + " < " + threshold
+			const name, failed = "mcp_tasks_ended_total", `status="failed"`
+			return b.success("server", name, failed, `status=~"completed|failed"`, s.Window) + " < " + threshold + b.repeated("server", name, failed, s)
 		},
 		summary:     `Only {{ $value | humanizePercentage }} of the tasks of server {{ $labels.server }} are completed`,
 		description: `More tasks fail than may. Those that were cancelled are not counted.`,
@@ -75,7 +77,7 @@ var table = []alert{
 		name: "ToolcribInstanceFlapping", Setting: Setting{Severity: warning, Threshold: "3", Window: "15m", For: "0s"}, unit: several,
 		expr: func(b *builder, s Setting, threshold string) string {
 			// Each replica has processes of its own, and takes out for itself what all reach.
-			return b.grown("server", "mcp_server_restarts_total", s.Window) + " > " + threshold +
+			return b.grown("server", "mcp_server_restarts_total", "", s.Window) + " > " + threshold +
 				"\nor max" + b.by("server") + "(increase(" + b.metric("mcp_server_instance_ejections_total", "server") +
 				"[" + string(s.Window) + "])) > " + threshold
 		},

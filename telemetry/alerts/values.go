@@ -81,6 +81,9 @@ type Setting struct {
 	Threshold string `yaml:"threshold,omitempty"`
 	// Least is the latency from which on ToolcribToolLatency looks at a tool at all.
 	Least Duration `yaml:"least,omitempty"`
+	// Failures are how many there must be in the window of ToolcribDiscovery and ToolcribTasks: one or two may be chance, however few
+	// questions or tasks there are.
+	Failures int `yaml:"failures,omitempty"`
 	// Window is the time that is looked back on, For how long it must be so.
 	Window Duration `yaml:"window,omitempty"`
 	For    Duration `yaml:"for,omitempty"`
@@ -161,6 +164,9 @@ func (s Setting) over(was Setting) Setting {
 	}
 	if s.Least == "" {
 		s.Least = was.Least
+	}
+	if s.Failures == 0 {
+		s.Failures = was.Failures
 	}
 	if s.Window == "" {
 		s.Window = was.Window
@@ -358,6 +364,12 @@ func (k *checker) setting(name string, s Setting, shortest time.Duration) {
 	k.given(field, "window", string(s.Window), a.Window != "")
 	k.given(field, "threshold", s.Threshold, a.unit != none)
 	k.given(field, "least", string(s.Least), a.Least != "")
+	if s.Failures != 0 {
+		k.given(field, "failures", strconv.Itoa(s.Failures), a.Failures > 0)
+	}
+	if s.Failures < 0 {
+		k.fail(field+".failures", "%d is below 1; give 1 for an alert of each failure", s.Failures)
+	}
 	if a.Least != "" {
 		k.hold(field+".least", s.Least)
 	}

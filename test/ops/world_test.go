@@ -28,7 +28,7 @@ burn: [{long: 6s, short: 3s, factor: 14.4, severity: critical, for: 1s}]
 alerts:
   ToolcribToolErrors: {window: 3s, for: 1s}
   ToolcribToolLatency: {window: 3s, for: 1s}
-  ToolcribDiscovery: {window: 3s, for: 1s}
+  ToolcribDiscovery: {window: 3s, for: 1s, failures: 1}
   ToolcribTasks: {window: 3s, for: 1s}
   ToolcribInstanceFlapping: {window: 3s}
   ToolcribBreakerOpen: {for: 1s}
