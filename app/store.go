@@ -4,19 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/control"
+	"github.com/toolcrib/toolcrib/internal/files"
 	"github.com/toolcrib/toolcrib/store"
 	"github.com/toolcrib/toolcrib/store/postgres"
 	"github.com/toolcrib/toolcrib/store/sqlite"
+	"github.com/toolcrib/toolcrib/telemetry"
 )
 
 const (
-	storeFileName = "toolcrib.db"
-	firstKeyRetry = 5 * time.Second // while the store is away
+	storeFileName    = "toolcrib.db"
+	firstKeyFileName = "first.key"
+	firstKeyRetry    = 5 * time.Second // while the store is away
 )
 
 // openStore is the store that c names. It is not opened yet: the gateway serves also while its database is away.
@@ -41,7 +45,7 @@ func (s *server) firstKey(ctx context.Context) {
 		made, err := s.addFirstKey(context.WithoutCancel(ctx), k, told)
 		switch {
 		case made:
-			s.tellFirstKey(secret)
+			s.tellFirstKey(k.ID, secret)
 			return
 		case err == nil || ctx.Err() != nil:
 			return
@@ -73,8 +77,13 @@ func (s *server) addFirstKey(ctx context.Context, k *store.Key, again bool) (boo
 	}
 }
 
-// tellFirstKey is the one place that shows a key without being asked for it. It is not the log, which others may collect.
-func (s *server) tellFirstKey(secret string) {
+// tellFirstKey shows a key, which nothing else does without being asked for it, or puts it where only its owner looks when a program
+// reads the log. It is never in the log, which others may collect.
+func (s *server) tellFirstKey(id, secret string) {
+	if !telemetry.ForPeople(s.o.Stderr, s.first.Log.Format) {
+		s.putFirstKey(id, secret)
+		return
+	}
 	_, _ = fmt.Fprintf(s.o.Stderr, `
 This is the first start with this store. The key below may do everything. It is
 shown this once; keep it safe, and make others with "toolcrib keys create":
@@ -84,4 +93,20 @@ shown this once; keep it safe, and make others with "toolcrib keys create":
 To use it with the commands of toolcrib:  toolcrib login --key %s
 
 `, secret, s.base)
+}
+
+// putFirstKey puts the key into a file.
+func (s *server) putFirstKey(id, secret string) {
+	path := filepath.Join(s.first.StateDir, firstKeyFileName)
+	err := os.MkdirAll(s.first.StateDir, 0o700)
+	if err == nil {
+		err = files.Replace(path, []byte(secret+"\n"), 0o600)
+	}
+	if err != nil {
+		s.log.Error("the first key, which may do everything, was made but cannot be kept, and is lost; "+
+			"give a key of auth.apiKeys the role admin, and revoke this one", "key", id, "error", err)
+		return
+	}
+	s.log.Warn("this is the first start with this store: a key that may do everything was made; keep it safe, and remove the file",
+		"key", id, "file", path)
 }

@@ -3,13 +3,17 @@ package app
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/store"
 )
 
@@ -61,7 +65,7 @@ func TestFirstKeyWithoutAnswer(t *testing.T) {
 				}
 				var said bytes.Buffer
 				s := &server{
-					o: Options{Stderr: &said}, log: slog.New(slog.DiscardHandler),
+					o: Options{Stderr: &said}, first: &v1.Config{}, log: slog.New(slog.DiscardHandler),
 					store: store.NewLazy(func(context.Context) (store.Store, error) { return f, nil }),
 				}
 				began := time.Now()
@@ -78,5 +82,24 @@ func TestFirstKeyWithoutAnswer(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestFirstKeyNowhere: a first key that nothing can be done with is not in the log either, which says what to do.
+func TestFirstKeyNowhere(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	s := &server{
+		o: Options{Stderr: &said}, log: slog.New(slog.NewJSONHandler(&said, nil)),
+		first: &v1.Config{StateDir: filepath.Join(file, "below"), Log: v1.Log{Format: "json"}},
+	}
+	s.tellFirstKey("the-id", "tck_the-key")
+	var line struct{ Level, Msg, Key string }
+	if err := json.Unmarshal(said.Bytes(), &line); err != nil || line.Level != "ERROR" || line.Key != "the-id" || !strings.Contains(line.Msg, "auth.apiKeys") ||
+		strings.Contains(said.String(), "tck_") {
+		t.Errorf("%v: %s", err, said.String())
 	}
 }

@@ -44,6 +44,19 @@ func TestLoggerColour(t *testing.T) {
 	}
 }
 
+// TestForPeople: JSON on a terminal is read by people, anywhere else by programs.
+func TestForPeople(t *testing.T) {
+	onTerminal(t, func(terminal *os.File) {
+		if !telemetry.ForPeople(terminal, "json") {
+			t.Error("nobody reads a terminal")
+		}
+		_, _ = terminal.WriteString("done")
+	})
+	if w := new(bytes.Buffer); telemetry.ForPeople(w, "json") || !telemetry.ForPeople(w, "text") {
+		t.Error("what is no terminal is read by others")
+	}
+}
+
 // onTerminal runs f with the terminal side of a new pseudo-terminal and returns what it wrote.
 func onTerminal(t *testing.T, f func(terminal *os.File)) string {
 	t.Helper()

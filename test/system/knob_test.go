@@ -53,19 +53,39 @@ func TestCwd(t *testing.T) {
 	}
 }
 
-// TestLogFormat: log.format json makes every line an object. The first key of an installation is shown beside the log, once.
+// TestLogFormat: log.format json makes every line an object. The first key of an installation is in a file then, and named in the log.
 func TestLogFormat(t *testing.T) {
 	t.Parallel()
 	c := testenv.Config{More: map[string]any{"log": map[string]any{"format": "json", "level": "debug"}}}
 	first := testenv.Serve(t, c)
-	testenv.Eventually(t, "the first key is shown", func() bool { return strings.Contains(first.Log(), "toolcrib login") })
+	path := filepath.Join(first.StateDir, "first.key")
+	testenv.Eventually(t, "the first key is told of", func() bool { return strings.Contains(first.Log(), path) })
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := strings.TrimSpace(string(text))
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 || !managedKey.MatchString(secret) {
+		t.Errorf("%v, %v: %q", err, info.Mode(), text)
+	}
+	if code, body := fetch(t, first, "GET", "/api/v1/keys", "", bearer(secret)); code != 200 {
+		t.Errorf("the key is answered %d %s", code, body)
+	}
 	first.Stop()
-	g := testenv.ServeAt(t, c, first.StateDir)
-	g.Stop()
-	for line := range strings.SplitSeq(strings.TrimSpace(g.Log()), "\n") {
-		if !json.Valid([]byte(line)) {
+	second := testenv.ServeAt(t, c, first.StateDir)
+	second.Stop()
+	told := 0
+	for line := range strings.SplitSeq(strings.TrimSpace(first.Log()+second.Log()), "\n") {
+		var is struct{ Level, Key, File string }
+		if err := json.Unmarshal([]byte(line), &is); err != nil {
 			t.Errorf("no JSON: %s", line)
 		}
+		if is.File == path && is.Level == "WARN" && is.Key != "" && strings.HasPrefix(secret, "tck_"+is.Key+"_") {
+			told++
+		}
+	}
+	if log := first.Log() + second.Log(); told != 1 || managedKey.MatchString(log) {
+		t.Errorf("told of %d times in\n%s", told, log)
 	}
 }
 
