@@ -232,6 +232,7 @@ func (s *server) build(c *v1.Config) error {
 	s.logs = telemetry.NewLog(s.o.Stderr, c.Log.Format)
 	s.logs.Configure(&c.Log)
 	s.logs.TakeStandard()
+	s.logs.TakeGRPC()
 	s.log = s.logs.Logger()
 	s.warn(c)
 	ring, err := ring(c, c.StateDir)

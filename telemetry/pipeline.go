@@ -19,6 +19,7 @@ import (
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/grpc/grpclog"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 )
@@ -232,8 +233,10 @@ func short(err error) string {
 	return strings.ToValidUTF8(s, "?")
 }
 
-// quieten keeps the SDK from printing for itself: what it says of its variables holds what is in them, and failures are told here.
+// quieten keeps the SDK and gRPC from printing for themselves: what the SDK says of its variables holds what is in them, and failures
+// are told here.
 var quieten = sync.OnceFunc(func() {
+	grpclog.SetLoggerV2(grpcLogger{}) // before gRPC is used at all
 	otel.SetLogger(logr.Discard())
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {}))
 })

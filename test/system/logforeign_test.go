@@ -44,6 +44,71 @@ func stray(conn net.Conn) {
 	_, _ = conn.Read(make([]byte, 1)) // until the other end has had enough
 }
 
+// TestGRPCLines: what gRPC tells is in the log too, however it is told to print, and all of standard error is JSON.
+func TestGRPCLines(t *testing.T) {
+	t.Parallel()
+	to := newReceivers(t)
+	to.spans.Refuse(http.StatusBadRequest)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := "http://" + ln.Addr().String()
+	_ = ln.Close()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "c.json")
+	config, err := json.Marshal(map[string]any{
+		"listen": "127.0.0.1:0", "stateDir": dir, "mcpServers": map[string]any{"one": map[string]any{"url": nobody}},
+		"log": map[string]any{"format": "json", "level": "debug"},
+		"telemetry": map[string]any{
+			"traces":  map[string]any{"endpoint": to.spans.URL, "protocol": "grpc", "sample": 1},
+			"metrics": map[string]any{"endpoint": nobody, "protocol": "grpc", "every": "1s", "timeout": "1s"},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0], "serve", file)
+	cmd.Env = append(os.Environ(), "GRPC_GO_LOG_SEVERITY_LEVEL=info", "GRPC_GO_LOG_VERBOSITY_LEVEL=2")
+	stderr, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		var line struct{ Level, Msg, URL, Component string }
+		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
+			t.Errorf("%s: %v", lines.Text(), err)
+		}
+		if line.Msg == "serving" {
+			callIn(testenv.NewClient(t, line.URL, testenv.Modern), "one__any", traceparent)
+		}
+		was := len(found)
+		for name, is := range map[string]bool{
+			"gRPC":   strings.HasPrefix(line.Msg, "[core]") && line.Component == "telemetry" && line.Level == "DEBUG",
+			"traces": line.Msg == "traces were not exported", "metrics": line.Msg == "metrics were not exported",
+		} {
+			if is {
+				found[name] = true
+			}
+		}
+		if was < len(found) && len(found) == 3 {
+			_ = cmd.Process.Signal(os.Interrupt)
+		}
+	}
+	if err := cmd.Wait(); err != nil || len(found) != 3 {
+		t.Errorf("%v, lines were seen: %v", err, found)
+	}
+}
+
 // TestForeignLines: what libraries print for themselves is in the program's log like everything else, without what a peer wrote.
 func TestForeignLines(t *testing.T) {
 	t.Parallel()
