@@ -112,7 +112,7 @@ var catalogue = []Metric{
 	},
 	{
 		Name: "mcp_tool_errors_total", OTel: "mcp.tool.errors", Kind: Counter, Unit: "{call}", Labels: []string{"server", "tool", "error_type"},
-		Help: "Tool calls that failed: tool_error for a result with isError, else the JSON-RPC code or the outcome.",
+		Help: "Tool calls that failed: tool_error for a result with isError, else the JSON-RPC code that the server answered, or the gateway's own kind of error.",
 	},
 	{
 		Name: "mcp_tool_duration_seconds", OTel: "mcp.tool.duration", Kind: Histogram, Unit: "s", Labels: []string{"server", "tool"},
