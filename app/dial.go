@@ -75,6 +75,12 @@ func (c *Conn) Era() string {
 	return "legacy"
 }
 
+// Offers tells whether the server says that it has a capability: tools, prompts, resources.
+func (c *Conn) Offers(capability string) bool {
+	has, _ := mcp.Lookup(c.peer.Capabilities, mcp.Span{End: int32(len(c.peer.Capabilities))}, capability)
+	return has.Present()
+}
+
 // Close ends the connection.
 func (c *Conn) Close() { c.server.Close() }
 

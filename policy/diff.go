@@ -3,31 +3,36 @@ package policy
 import (
 	"cmp"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
-
-	"github.com/cedar-policy/cedar-go"
-	"github.com/cedar-policy/cedar-go/x/exp/ast"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/identity"
 )
 
-// Change is a tool that somebody gains or loses.
+// Change is something that somebody gains or loses.
 type Change struct {
 	// Who is the principal, as bindings have it: "group analysts".
 	Who string `json:"who"`
-	// Object is the tool, prompt or resource, by the name that it has at /mcp.
+	// Kind is tool, prompt, resource or toolset.
+	Kind string `json:"kind"`
+	// Object is what it is about, by the name that it has at /mcp, or its URI.
 	Object string `json:"object"`
+	// Server is that of a resource.
+	Server string `json:"server,omitempty"`
+	// Toolset is that at whose endpoint it is so; empty at others.
+	Toolset string `json:"toolset,omitempty"`
 	// ReadOnly tells that it is so only if the tool is read-only, which nobody said of it.
 	ReadOnly bool `json:"readOnly,omitempty"`
-	// Kind is gains, loses or differs: it is permitted for other arguments, at other times or to other clients.
-	Kind string `json:"change"`
+	// Change is gains, loses or differs: it is permitted for other arguments, at other times or to other clients.
+	Change string `json:"change"`
 	// Before and After are what decides, never the same.
 	Before string `json:"before"`
 	After  string `json:"after"`
 }
+
+// Pair is something that two sets decide about: as either configuration has it, nil where that has it not. One of them is there.
+type Pair struct{ Before, After *Object }
 
 // Subject is a principal that policies are compared for.
 type Subject struct {
@@ -73,49 +78,109 @@ func Subjects(configs ...*v1.Config) []Subject {
 	return list
 }
 
-// Diff compares what two sets decide about objects for principals. Those that are unknown are tools whose annotations nobody
-// said: they are compared as they are without any, and where that finds nothing, as read-only ones.
-func Diff(before, after *Set, subjects []Subject, objects []*Object, unknown bool) (changes []Change) {
-	var readers []*Object
-	for _, o := range objects {
-		if unknown {
-			yes := true
-			readers = append(readers, &Object{
-				Kind: o.Kind, Server: o.Server, Toolset: o.Toolset, Name: o.Name, Shown: o.Shown, Labels: o.Labels, Hints: HintsOf(&yes, nil, nil, nil),
-			})
-		}
+// Diff compares what two sets decide about objects for principals. With unknown nobody said which annotations the tools have:
+// they are compared as they are without any, and where that finds nothing, as read-only ones. A toolset is gained with the first
+// thing at its endpoint, and lost with the last.
+func Diff(before, after *Set, subjects []Subject, pairs []Pair, unknown bool) (changes []Change) {
+	readers := make([]Pair, len(pairs))
+	for i, p := range pairs {
+		readers[i] = Pair{reader(p.Before), reader(p.After)}
 	}
 	for _, s := range subjects {
 		old, next := before.View(s.Principal), after.View(s.Principal)
-		for i, o := range objects {
-			c, differs := change(old, next, o)
-			if !differs && unknown {
-				c, differs = change(old, next, readers[i])
-				c.ReadOnly = true
+		sets := map[string]*sides{}
+		for i, p := range pairs {
+			was, is := old.outlook(p.Before), next.outlook(p.After)
+			o := p.any()
+			if o.Toolset != "" {
+				if sets[o.Toolset] == nil {
+					sets[o.Toolset] = new(sides)
+				}
+				sets[o.Toolset].add(was, is)
 			}
-			if c.Who = s.Who; differs {
+			c, differs := change(was, is)
+			read := !differs && unknown && o.Kind == KindTool
+			if read {
+				c, differs = change(old.outlook(readers[i].Before), next.outlook(readers[i].After))
+			}
+			if differs {
+				changes = append(changes, c.of(s.Who, o, read))
+			}
+		}
+		for name, set := range sets {
+			if c, differs := set.change(); differs {
+				c.Who, c.Kind, c.Object = s.Who, "toolset", name
 				changes = append(changes, c)
 			}
 		}
 	}
 	slices.SortStableFunc(changes, func(a, b Change) int {
-		return cmp.Or(strings.Compare(a.Who, b.Who), strings.Compare(b.Kind, a.Kind), strings.Compare(a.Object, b.Object))
+		return cmp.Or(strings.Compare(a.Who, b.Who), strings.Compare(b.Change, a.Change), strings.Compare(b.Kind, a.Kind),
+			strings.Compare(a.Object, b.Object), strings.Compare(a.Server, b.Server), strings.Compare(a.Toolset, b.Toolset))
 	})
 	return changes
 }
 
+// any is the object, as one of the configurations has it.
+func (p Pair) any() *Object { return cmp.Or(p.After, p.Before) }
+
+// reader is a tool as it is where it says that it only reads.
+func reader(o *Object) *Object {
+	if o == nil {
+		return nil
+	}
+	yes := true
+	return &Object{
+		Kind: o.Kind, Server: o.Server, Toolset: o.Toolset, Name: o.Name, Shown: o.Shown, Labels: o.Labels, Hints: HintsOf(&yes, nil, nil, nil),
+	}
+}
+
+// sides are what is decided about all of a toolset, before and after: the rules that permit something of it, and why nothing is.
+type sides [2]struct {
+	permits   []string
+	otherwise string
+}
+
+func (s *sides) add(was, is outlook) {
+	for i, o := range [...]outlook{was, is} {
+		switch {
+		case o.allowed && !slices.Contains(s[i].permits, o.rule):
+			s[i].permits = append(s[i].permits, o.rule)
+		case !o.allowed && (s[i].otherwise == "" || s[i].otherwise == ruleAbsent):
+			s[i].otherwise = o.rule
+		}
+	}
+}
+
+// change is how the two differ in whether there is anything at all.
+func (s *sides) change() (c Change, differs bool) {
+	var o [2]outlook
+	for i, side := range s {
+		o[i] = outlook{allowed: len(side.permits) > 0, rule: cmp.Or(strings.Join(side.permits, ", "), side.otherwise)}
+	}
+	return change(o[0], o[1])
+}
+
+// of says whose change it is, and of what.
+func (c Change) of(who string, o *Object, readOnly bool) Change {
+	c.Who, c.Kind, c.Object, c.Toolset, c.ReadOnly = who, strings.ToLower(o.Kind.String()), o.Shown, o.Toolset, readOnly
+	if o.Kind == KindResource {
+		c.Server = o.Server
+	}
+	return c
+}
+
 // change is how what two views decide about an object differs.
-func change(old, next *View, o *Object) (c Change, differs bool) {
-	was, is := old.outlook(o), next.outlook(o)
-	c = Change{Object: o.Shown, Kind: "differs", Before: was.full, After: is.full}
+func change(was, is outlook) (c Change, differs bool) {
+	c = Change{Change: "differs", Before: was.full, After: is.full}
 	switch {
 	case was.allowed == is.allowed && (!is.allowed || was.when == is.when):
 		return c, false // perhaps for another reason
 	case was.allowed == is.allowed:
 	case is.allowed:
-		c.Kind, c.Before, c.After = "gains", was.rule, is.rule
+		c.Change, c.Before, c.After = "gains", was.rule, is.rule
 	default:
-		c.Kind, c.Before, c.After = "loses", was.rule, is.rule
+		c.Change, c.Before, c.After = "loses", was.rule, is.rule
 	}
 	if c.Before == c.After { // a role that has the tool under both allow and deny
 		c.Before, c.After = was.verb()+was.rule, is.verb()+is.rule
@@ -137,6 +202,9 @@ func (o *outlook) verb() string {
 }
 
 func (v *View) outlook(o *Object) outlook {
+	if o == nil {
+		return outlook{rule: ruleAbsent}
+	}
 	c, kept := v.set.classOf(o)
 	d := v.verdict(c, kept, o)
 	if d.needs == 0 {
@@ -166,128 +234,4 @@ func outlooks(rules []*rule) (names, full, when string) {
 	}
 	slices.Sort(conditions)
 	return strings.Join(all, " or "), strings.Join(both, " or "), strings.Join(slices.Compact(conditions), " or ")
-}
-
-// named are the entities that the Cedar policies of a configuration name: some are of whom they are about.
-func named(p *v1.Policies) (all []cedar.EntityUID) {
-	for _, f := range p.Files {
-		list, _ := parse(f)
-		for _, one := range list {
-			node := toAST(one)
-			var s scopes
-			s.add(node.Principal, 0)
-			s.add(node.Resource, 0)
-			all = slices.AppendSeq(all, maps.Keys(s.of))
-			for _, c := range node.Conditions {
-				ast.Inspect(ast.NewNode(c.Body), func(n ast.IsNode) bool {
-					if v, ok := n.(ast.NodeValue); ok {
-						if uid, ok := v.Value.(cedar.EntityUID); ok {
-							all = append(all, uid)
-						}
-					}
-					return true
-				})
-			}
-		}
-	}
-	return all
-}
-
-// addNamed adds the principals that the Cedar policies of a configuration name.
-func addNamed(add func(string, *v1.Config, Who), c *v1.Config) {
-	for _, uid := range named(&c.Policies) {
-		if who, w := subjectOf(uid); who != "" {
-			add(who, c, w)
-		}
-	}
-}
-
-// subjectOf is the principal that an entity of a policy stands for, if it stands for some.
-func subjectOf(uid cedar.EntityUID) (who string, w Who) {
-	id := string(uid.ID)
-	switch uid.Type {
-	case "Group":
-		return "group " + id, Who{Groups: []string{id}}
-	case "Role":
-		return "role " + id, Who{Roles: []string{id}}
-	case "Tenant":
-		return "tenant " + id, Who{Tenant: id}
-	case "User":
-		return "user " + id, userOf(id)
-	}
-	return "", Who{}
-}
-
-// userOf is whom User::"tenant/subject", or User::"tenant/subject/issuer" of tokens, names.
-func userOf(id string) Who {
-	parts := strings.SplitN(id, "/", 3)
-	for i, p := range parts {
-		if text, err := url.PathUnescape(p); err == nil {
-			parts[i] = text
-		}
-	}
-	switch len(parts) {
-	case 2:
-		return Who{Tenant: parts[0], Subject: parts[1], Method: string(identity.MethodAPIKey)}
-	case 3:
-		return Who{Tenant: parts[0], Subject: parts[1], Issuer: parts[2], Method: string(identity.MethodToken)}
-	}
-	return Who{Method: string(identity.MethodAnonymous)}
-}
-
-// NamedTools are the tools that the roles and the Cedar policies of configurations name, as tools without annotations. What
-// names no single tool stands for those of a server that it could be about: search__* for whatever it has. Patterns are
-// those that stand for tools which only servers know: of roles, and the places of policies.
-func NamedTools(configs ...*v1.Config) (tools []*Object, patterns []string) {
-	seen := map[string]bool{}
-	add := func(c *v1.Config, shown string) {
-		if o, err := (&What{Tool: shown}).Object(c); err == nil && !seen[shown] {
-			seen[shown] = true
-			tools = append(tools, o)
-		}
-	}
-	open := func(what string) {
-		if !slices.Contains(patterns, what) {
-			patterns = append(patterns, what)
-		}
-	}
-	for _, c := range configs {
-		for _, name := range slices.Sorted(maps.Keys(c.Policies.Roles)) {
-			r := c.Policies.Roles[name]
-			for _, shown := range slices.Concat(r.Allow, r.Deny) {
-				add(c, shown)
-				if v1.IsPattern(shown) {
-					open(shown)
-				}
-			}
-			for _, server := range r.Servers {
-				open(c.PrefixOf(server) + "*")
-			}
-		}
-		for _, f := range c.Policies.Files {
-			list, _ := parse(f)
-			for _, one := range list {
-				node := toAST(one)
-				if shown, ok := toolOf(c, node.Resource); ok {
-					add(c, shown)
-				} else if actionsOf(actionScope(node))["call"] {
-					open(nameOf(node))
-				}
-			}
-		}
-		for _, server := range c.ServerNames() {
-			add(c, c.PrefixOf(server)+"*")
-		}
-	}
-	return tools, patterns
-}
-
-// toolOf is the one tool that the scope of a policy names.
-func toolOf(c *v1.Config, scope ast.IsScopeNode) (shown string, ok bool) {
-	eq, ok := scope.(ast.ScopeTypeEq)
-	if !ok || eq.Entity.Type != "Tool" {
-		return "", false
-	}
-	server, name, _ := strings.Cut(string(eq.Entity.ID), "/")
-	return c.PrefixOf(server) + name, c.MCPServers[server] != nil
 }

@@ -20,6 +20,7 @@ const (
 	ruleNone   = "no policy permits it"
 	ruleTenant = "it is not for this tenant"
 	ruleNobody = "management needs a credential"
+	ruleAbsent = "it is not there"
 	ruleUnsure = " (its condition cannot be evaluated)"
 )
 
