@@ -62,6 +62,9 @@ func (s *server) ready(w http.ResponseWriter, req *http.Request) {
 	if !r.Cluster.Connected {
 		r.Reasons = append(r.Reasons, "cluster: "+r.Cluster.Reason)
 	}
+	for _, other := range s.node.Strangers() {
+		r.Reasons = append(r.Reasons, "seal.keys: "+other.String()+": give all replicas the same")
+	}
 	if n, local, shared := s.limits.Shared(); shared && local && len(s.gw.Plan().Config.Limits) > 0 {
 		r.Reasons = append(r.Reasons, fmt.Sprintf("limits: 1 of %d parts of each counts here, because other replicas cannot be asked", n))
 	}

@@ -80,6 +80,8 @@ type Node struct {
 	seen     seen
 	silent   atomic.Int64 // until when nothing is complained about, in Unix nanoseconds
 
+	strangers atomic.Pointer[[]Stranger]
+
 	mu         sync.Mutex
 	closed     bool
 	refusing   bool // calls of others
@@ -139,6 +141,7 @@ func New(o Options) *Node {
 	n.loops.Go(n.receive)
 	n.loops.Go(n.tell)
 	n.hide, n.leave = o.Backend.Join(o.ID, Callbacks{Deliver: n.deliver, Connected: n.connected})
+	n.loops.Go(n.meet)
 	return n
 }
 

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"database/sql"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -23,7 +24,9 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/app"
+	"github.com/toolcrib/toolcrib/cluster/redis"
 	"github.com/toolcrib/toolcrib/doctor"
 	"github.com/toolcrib/toolcrib/internal/testenv"
 )
@@ -584,6 +587,19 @@ var faults = map[string]fault{
 			r := testenv.StartRedis(in.t, "--replicaof", "127.0.0.1 1")
 			in.config["cluster"] = r.URL()
 		}, "redis", doctor.Fail, "takes no writes", "master",
+	},
+	"a replica with other keys": {
+		func(in *installation) {
+			r := testenv.StartRedis(in.t)
+			in.config["cluster"] = r.URL()
+			conf := testenv.One(in.modern)
+			conf.More = map[string]any{"cluster": r.URL(), "seal": map[string]any{"keys": []any{base64.StdEncoding.EncodeToString([]byte("fedcba9876543210fedcba9876543210"))}}}
+			testenv.Serve(in.t, conf)
+			testenv.Eventually(in.t, "the replica says which keys it has", func() bool {
+				found, err := redis.Inspect(in.t.Context(), v1.Secret(r.URL()))
+				return err == nil && len(found.Kin) == 1
+			})
+		}, "redis", doctor.Warn, "and this one do not open what the other seals", "the same seal.keys",
 	},
 	"a database that is away": {
 		func(in *installation) {

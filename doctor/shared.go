@@ -9,7 +9,9 @@ import (
 	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/cluster/redis"
+	"github.com/toolcrib/toolcrib/seal"
 	"github.com/toolcrib/toolcrib/store/postgres"
 	"github.com/toolcrib/toolcrib/store/sqlite"
 )
@@ -43,12 +45,30 @@ func shared(ctx context.Context, p *patient, n *notes) {
 		return
 	}
 	p.judge(n, about, in)
+	p.kin(n, in.Kin)
 	if address.Password == "" && !loopbackOnly(address.Hosts) {
 		n.warn(about, "set requirepass or an ACL there, and write redis://user:password@host in cluster",
 			"anybody who reaches it may read and change what replicas share")
 	}
 	if n.well() {
 		n.pass(about, "version %s, answers in %v, %s", in.Version, in.Latency.Round(10*time.Microsecond), evicting(in))
+	}
+}
+
+// kin compares the keys of the replicas that run with those of the configuration.
+func (p *patient) kin(n *notes, said map[string]string) {
+	var keys [][]byte
+	for _, text := range p.config.Seal.Keys {
+		some, _ := seal.ParseKeys([]byte(text)) // which the check seal tells
+		keys = append(keys, some...)
+	}
+	ring, err := seal.NewRing(keys...)
+	if err != nil {
+		return
+	}
+	for _, s := range cluster.Strangers(said, ring, time.Now()) {
+		n.warn("seal.keys", "give all replicas the same seal.keys, or those that are no replicas of each other a Redis database each",
+			"%s: sessions and cursors of one fail at the other", s)
 	}
 }
 

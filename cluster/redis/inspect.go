@@ -10,6 +10,7 @@ import (
 	"github.com/redis/rueidis"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/cluster"
 )
 
 // Inspection is what was found of a Redis.
@@ -25,6 +26,8 @@ type Inspection struct {
 	Latency time.Duration
 	// Ahead is how far its clock is before this one.
 	Ahead time.Duration
+	// Kin is what replicas say there of their keys.
+	Kin map[string]string
 }
 
 const inspections = 5 // of which the fastest counts
@@ -66,7 +69,8 @@ func inspect(ctx context.Context, o *rueidis.ClientOption) (*Inspection, error) 
 	in := &Inspection{
 		Version: facts["redis_version"], Role: facts["role"], Cluster: facts["cluster_enabled"] == "1", Eviction: facts["maxmemory_policy"],
 	}
-	in.Memory, _ = strconv.ParseInt(facts["maxmemory"], 10, 64) // 0 where it does not say
+	in.Memory, _ = strconv.ParseInt(facts["maxmemory"], 10, 64)                            // 0 where it does not say
+	in.Kin, _ = c.Do(ctx, c.B().Hgetall().Key(factKey(cluster.KinKey)).Build()).AsStrMap() // none where they may not be read
 	return in, in.measure(ctx, c)
 }
 

@@ -90,6 +90,34 @@ func TestClusterWithoutKeys(t *testing.T) {
 	}
 }
 
+// TestStrangers: replicas whose keys differ say so, each as it sees it, until they have the same.
+func TestStrangers(t *testing.T) {
+	t.Parallel()
+	other := base64.StdEncoding.EncodeToString([]byte("0123456789abcdefghijklmnopqrstuv"))
+	r := testenv.StartRedis(t)
+	s := testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1)})
+	a, b := testenv.Serve(t, clustered(r.URL(), s, clusterKey)), testenv.Serve(t, clustered(r.URL(), s, other))
+	says := func(g *testenv.Gateway, status, reason string) {
+		t.Helper()
+		testenv.Eventually(t, status+": "+reason, func() bool {
+			code, body := g.Get("/health/ready", nil)
+			return code == 200 && strings.Contains(body, `"status": "`+status+`"`) && strings.Contains(body, reason)
+		})
+	}
+	for _, g := range []*testenv.Gateway{a, b} {
+		says(g, "degraded", "and this one do not open what the other seals: give all replicas the same")
+		if !strings.Contains(g.Log(), "cluster: replicas have different keys") {
+			t.Errorf("the log has no warning:\n%s", g.Log())
+		}
+	}
+	b.Configure(clustered(r.URL(), s, other, clusterKey))
+	says(a, "degraded", "seals is not opened here")
+	says(b, "degraded", "does not open what is sealed here")
+	a.Configure(clustered(r.URL(), s, clusterKey, other))
+	says(a, "ready", "")
+	says(b, "ready", "")
+}
+
 // TestRevocationOutlivesRedis: a session that was ended stays ended everywhere, also for replicas that come after Redis was
 // started again with nothing in it.
 func TestRevocationOutlivesRedis(t *testing.T) {
