@@ -43,6 +43,7 @@ func configuration(_ context.Context, p *patient, n *notes) {
 	}
 	p.open(n, p.o.File)
 	p.overt(n)
+	p.exposed(n)
 	for _, name := range p.refers {
 		p.open(n, name)
 	}

@@ -297,6 +297,24 @@ var faults = map[string]fault{
 		}, "configuration", doctor.Warn,
 		"everybody on this machine can read it (mode 0644), and it holds the value of cluster, mcpServers.modern.headers.Authorization", "${file:PATH}",
 	},
+	"secrets in the arguments of a server": {
+		func(in *installation) {
+			in.server("files")["args"] = []any{
+				"--max-tokens", "4096", "--token-file", "/run/token", "--key", "./a.pem", "--token=" + serverKey, "--api-key", apiKey,
+				"--header", "Authorization: Bearer " + serverKey, "postgres://me:" + password + "@db/x", "ghp_" + strings.Repeat("a1", 18),
+			}
+		}, "configuration", doctor.Warn, "server files: args[6], args[8], args[10], args[11] and 1 more: everybody on the machine sees", "under env of the server",
+	},
+	"a key in the address of a server": {
+		func(in *installation) { in.server("modern")["url"] = in.modern.URL + "?api_key=" + serverKey },
+		"configuration", doctor.Warn, "server modern: its url holds a login or a key", "under headers of the server",
+	},
+	"a login in the address of a server": {
+		func(in *installation) {
+			in.server("modern")["url"] = strings.Replace(in.modern.URL, "://", "://me:"+password+"@", 1)
+		},
+		"configuration", doctor.Fail, "mcpServers.modern.url: holds a user or password", "under headers",
+	},
 	"a secret in a configuration that its group can read": {
 		func(in *installation) {
 			in.set([]any{map[string]any{"name": "ci", "key": apiKey, "groups": []any{"staff"}}}, "auth", "apiKeys")
@@ -456,6 +474,29 @@ var faults = map[string]fault{
 	"gateways of a state directory in a file": {
 		func(in *installation) { in.config["stateDir"] = filepath.Join(in.write("plain", "", 0o600), "x") }, "gateways", doctor.Unchecked,
 		"the state directory is not a folder, which the check state tells", "",
+	},
+	"damaged quotas": {
+		func(in *installation) { in.write("state/limits.json", `{"format":1,"quotas":[`, 0o600) },
+		"state", doctor.Warn, "state/limits.json: is damaged: unexpected end of JSON input", "or remove it: quotas begin anew",
+	},
+	"quotas of another version": {
+		func(in *installation) { in.write("state/limits.json", `{"format":7}`, 0o600) },
+		"state", doctor.Warn, "state/limits.json: is damaged: it has the format 7", "or remove it",
+	},
+	"a damaged age of the key": {
+		func(in *installation) { in.write("state/seal.seen", "\x00\x00", 0o600) }, "state", doctor.Warn, "state/seal.seen: is damaged", "remove it",
+	},
+	"a damaged key of the audit log": {
+		func(in *installation) { in.write("state/audit/audit.key", "-----BEGIN", 0o600) },
+		"state", doctor.Fail, "state/audit/audit.key: is damaged: audit.key is not an Ed25519 private key", "restore it from a copy",
+	},
+	"a damaged head of the audit log": {
+		func(in *installation) { in.write("state/audit/audit.jsonl.head", "{", 0o600) },
+		"state", doctor.Fail, "state/audit/audit.jsonl.head: is damaged", "or move it away: the log goes on",
+	},
+	"a damaged place of a sink": {
+		func(in *installation) { in.write("state/audit/audit.jsonl.sink-syslog-0a1b2c3d", "{", 0o600) },
+		"state", doctor.Warn, "sink-syslog-0a1b2c3d: is damaged", "remove it",
 	},
 	"a database that others read": {
 		func(in *installation) { in.write("state/toolcrib.db", "", 0o644) }, "state", doctor.Fail, "others can read it (mode 0644)", "chmod 600",

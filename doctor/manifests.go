@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -68,9 +69,30 @@ type object struct {
 
 // passage is a rule of a NetworkPolicy; one that says nothing lets all through.
 type passage struct {
-	From  []any `yaml:"from"`
-	To    []any `yaml:"to"`
-	Ports []any `yaml:"ports"`
+	From  []peer `yaml:"from"`
+	To    []peer `yaml:"to"`
+	Ports []any  `yaml:"ports"`
+}
+
+// peer is who a rule is about.
+type peer struct {
+	IPBlock struct {
+		CIDR   string   `yaml:"cidr"`
+		Except []string `yaml:"except"`
+	} `yaml:"ipBlock"`
+}
+
+// all tells whether the rule lets all through: it names no ports, and nobody or every address of IPv4 or IPv6.
+func (r *passage) all() bool {
+	peers := slices.Concat(r.From, r.To)
+	return len(r.Ports) == 0 && (len(peers) == 0 || slices.ContainsFunc(peers, func(p peer) bool {
+		_, network, err := net.ParseCIDR(p.IPBlock.CIDR)
+		if err != nil || len(p.IPBlock.Except) > 0 {
+			return false
+		}
+		ones, _ := network.Mask.Size()
+		return ones == 0
+	}))
 }
 
 // with tells whether two objects are of one namespace, as far as they say.
@@ -86,7 +108,7 @@ func (o *object) bounds(direction string) (does, all bool) {
 		rules = o.Spec.Egress
 	}
 	does = slices.Contains(o.Spec.PolicyTypes, direction) || len(o.Spec.PolicyTypes) == 0 && (direction == "Ingress" || len(rules) > 0)
-	return does, does && slices.ContainsFunc(rules, func(r passage) bool { return len(r.From)+len(r.To)+len(r.Ports) == 0 })
+	return does, does && slices.ContainsFunc(rules, func(r passage) bool { return r.all() })
 }
 
 // requirement is what a selector wants of one label.

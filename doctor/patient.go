@@ -130,6 +130,8 @@ func (p *patient) hidden() *strings.Replacer {
 	if p.config != nil {
 		all = secretsIn(reflect.ValueOf(p.config))
 		for _, s := range p.config.MCPServers {
+			_, shown := revealed(s.Args)
+			all = slices.Concat(all, shown, keysIn(s))
 			for _, of := range []map[string]string{s.Env, s.Headers} {
 				for _, value := range of {
 					if !ordinary(value) {

@@ -244,6 +244,20 @@ var lacks = map[string]fault{
 		func(in *installation) { in.deploy("egress: [", "egress: [{}, ") },
 		"isolation", doctor.Fail, "NetworkPolicy gateway-only: a rule of it lets all egress through", "name in egress who is meant",
 	},
+	"pods that get to every address": {
+		func(in *installation) { in.deploy("cidr: 10.0.0.0/8", "cidr: 0.0.0.0/0") },
+		"isolation", doctor.Fail, "NetworkPolicy gateway-only: a rule of it lets all egress through", "name in egress who is meant",
+	},
+	"pods that every address of IPv6 gets to": {
+		func(in *installation) {
+			in.deploy("{namespaceSelector: {matchLabels: {team: edge}}}], ports: [{port: 8080}]", "{ipBlock: {cidr: '::/0'}}]")
+		},
+		"isolation", doctor.Fail, "NetworkPolicy gateway-only: a rule of it lets all ingress through", "name in ingress who is meant",
+	},
+	"pods that get to addresses but some": {
+		func(in *installation) { in.deploy("cidr: 10.0.0.0/8", "cidr: 0.0.0.0/0, except: [10.0.0.0/8]") },
+		"isolation", doctor.Pass, "Deployment gateway: NetworkPolicy gateway-only, of egress", "",
+	},
 	"pods that anybody gets to": {
 		func(in *installation) { in.deploy("policyTypes: [Ingress, Egress]", "policyTypes: [Egress]") },
 		"isolation", doctor.Fail, "no NetworkPolicy of its pods bounds ingress", "add Ingress to policyTypes",

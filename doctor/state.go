@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
+	"github.com/toolcrib/toolcrib/audit"
+	"github.com/toolcrib/toolcrib/limit"
 	"github.com/toolcrib/toolcrib/seal"
 )
 
@@ -54,6 +57,7 @@ func state(_ context.Context, p *patient, n *notes) {
 		n.fail(dir, "chmod go-w "+dir, "others can put files there, such as keys of their own (mode %04o)", info.Mode().Perm())
 	}
 	p.private(n, dir)
+	p.damaged(n, dir)
 	p.room(n, dir)
 	if n.well() {
 		free, _, _ := p.space(dir)
@@ -148,6 +152,41 @@ func (p *patient) private(n *notes, dir string) {
 		}
 		return nil
 	})
+}
+
+// damaged looks whether files that the gateway keeps can be read by it. The key file and the database have checks of their own.
+func (p *patient) damaged(n *notes, dir string) {
+	quotas := filepath.Join(dir, "limits.json")
+	if err := limit.CheckFile(quotas); err != nil {
+		n.warn(quotas, "restore it from a copy, or remove it: quotas begin anew at the next start", "is damaged: %v", err)
+	}
+	seen := filepath.Join(dir, "seal.seen")
+	if !sound(seen) {
+		n.warn(seen, "remove it: the age of the present key then counts from the next start", "is damaged: it is not JSON")
+	}
+	logs := filepath.Join(dir, "audit")
+	if _, err := audit.PublicKey(&v1.Config{StateDir: dir}); err != nil && !missing(err) && !displaced(err) {
+		n.fail(filepath.Join(logs, "audit.key"), "restore it from a copy; or move it away, and the next start makes another", "is damaged: %v", err)
+	}
+	heads, _ := filepath.Glob(filepath.Join(logs, "*.head")) // the pattern is right
+	for _, head := range heads {
+		if !sound(head) {
+			n.fail(head, "restore it from a copy; or move it away: the log goes on, and says that it was missing",
+				"is damaged: it is not JSON, and the gateway does not start")
+		}
+	}
+	places, _ := filepath.Glob(filepath.Join(logs, "*.sink-*"))
+	for _, place := range places {
+		if !sound(place) {
+			n.warn(place, "leave it, or remove it: the sink is sent all that is kept, or what comes from then on", "is damaged: it is not JSON")
+		}
+	}
+}
+
+// sound tells whether a file holds JSON, if it is there and can be read: that it cannot is told elsewhere.
+func sound(name string) bool {
+	text, err := os.ReadFile(name)
+	return err != nil || json.Valid(text)
 }
 
 // ours tells whether a folder of the state directory holds keys or records; others hold packages.

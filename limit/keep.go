@@ -62,6 +62,12 @@ func (l *Limiter) load() {
 	}
 }
 
+// CheckFile tells why a file with what is used of quotas cannot be used; one that there is not can be.
+func CheckFile(file string) error {
+	_, err := readKept(file)
+	return err
+}
+
 // readKept reads the file. One that there is not is empty.
 func readKept(file string) (k kept, err error) {
 	data, err := os.ReadFile(file)
