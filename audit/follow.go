@@ -183,7 +183,13 @@ func (r *runner) run(ctx context.Context) {
 		switch {
 		case err != nil && ctx.Err() == nil:
 			r.failed(err)
-			r.sleep(ctx, max(pause, wanted(err)))
+			over := r.finish
+			if !errors.Is(err, errUnread) {
+				over = nil // it may come back until the very end
+			}
+			if r.sleep(ctx, max(pause, wanted(err)), over) {
+				return
+			}
 			pause = min(2*pause, longPause)
 		case err == nil:
 			pause = firstPause
@@ -317,7 +323,7 @@ func (r *runner) longer() bool {
 // rest waits until there is more to hand on; it tells whether there will not be.
 func (r *runner) rest(ctx context.Context) (over bool) {
 	if r.save() != nil {
-		r.sleep(ctx, firstPause) // and then again
+		r.sleep(ctx, firstPause, nil) // and then again
 		return false
 	}
 	r.idle.Store(true)
@@ -334,13 +340,17 @@ func (r *runner) rest(ctx context.Context) (over bool) {
 	return false
 }
 
-func (r *runner) sleep(ctx context.Context, d time.Duration) {
+// sleep waits; it tells whether over was closed before.
+func (r *runner) sleep(ctx context.Context, d time.Duration, over <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
+	case <-over:
+		return true
 	}
+	return false
 }
 
 // poke wakes the sink when it waits for more.

@@ -3,10 +3,13 @@ package audit
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/url"
 	"os"
+	"slices"
+	"syscall"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 )
@@ -17,7 +20,7 @@ var makers = map[string]func(spec *v1.AuditSink, o *Options, stateDir string) (F
 	"file": func(spec *v1.AuditSink, _ *Options, stateDir string) (Follower, error) {
 		return newCopy(spec, stateDir)
 	},
-	"stdout":   func(_ *v1.AuditSink, o *Options, _ string) (Follower, error) { return &stream{o.Stdout}, nil },
+	"stdout":   func(_ *v1.AuditSink, o *Options, _ string) (Follower, error) { return &stream{w: o.Stdout}, nil },
 	"otlp":     newOTLP,
 	"syslog":   newSyslog,
 	"webhook":  newWebhook,
@@ -26,11 +29,49 @@ var makers = map[string]func(spec *v1.AuditSink, o *Options, stateDir string) (F
 }
 
 // stream is a sink that writes lines to what the program prints.
-type stream struct{ w io.Writer }
+// errUnread says that nobody will ever read what is written.
+var errUnread = errors.New("nobody reads it any more")
 
-func (s *stream) Send(_ context.Context, lines []Line) error {
-	_, err := s.w.Write(joined(lines))
-	return err
+// stream is standard output. A write to a pipe that nobody empties has no end, so it is waited for apart.
+type stream struct {
+	w           io.Writer
+	first, last uint64     // lines of the last write
+	pending     chan error // how it ends; nil once that is known
+}
+
+func (s *stream) Send(ctx context.Context, lines []Line) error {
+	if s.pending != nil {
+		if err := s.wait(ctx); err != nil {
+			return err
+		}
+		if lines[0].Sequence == s.first {
+			lines = slices.DeleteFunc(slices.Clone(lines), func(l Line) bool { return l.Sequence <= s.last })
+		}
+		if len(lines) == 0 {
+			return nil
+		}
+	}
+	data, pending := joined(lines), make(chan error, 1)
+	s.first, s.last, s.pending = lines[0].Sequence, lines[len(lines)-1].Sequence, pending
+	go func() {
+		_, err := s.w.Write(data)
+		pending <- err
+	}()
+	return s.wait(ctx)
+}
+
+// wait waits for the end of the write that goes on.
+func (s *stream) wait(ctx context.Context) error {
+	select {
+	case err := <-s.pending:
+		s.pending = nil
+		if errors.Is(err, syscall.EPIPE) {
+			return fmt.Errorf("%w: %w", errUnread, err)
+		}
+		return err
+	case <-ctx.Done():
+		return errors.New("whoever reads it does not: a write does not end")
+	}
 }
 
 func (s *stream) Close() error { return nil }
