@@ -54,8 +54,8 @@ type Options struct {
 	Stdout io.Writer
 	// Stderr takes the log.
 	Stderr io.Writer
-	// Ready is called with the base URL once clients can connect; may be nil.
-	Ready func(baseURL string)
+	// Ready is called with the base URL and the configuration once clients can connect; may be nil.
+	Ready func(baseURL string, c *v1.Config)
 }
 
 const (
@@ -633,7 +633,7 @@ func (s *server) run(ctx context.Context, ln net.Listener, c *v1.Config) error {
 	go func() { failed <- s.accept(h, ln) }()
 	s.log.Info("serving", "url", s.base+"/mcp", "servers", len(c.ServerNames()))
 	if s.o.Ready != nil {
-		s.o.Ready(s.base)
+		s.o.Ready(s.base, c)
 	}
 	select {
 	case err := <-failed:

@@ -58,14 +58,7 @@ func serve(ctx context.Context, sys *system, o app.Options) error {
 	o.Guard, o.Confine = guardCommand(), confineCommand()
 	o.Version = version()
 	o.Stdout, o.Stderr = sys.stdout, sys.stderr
-	o.Ready = func(baseURL string) {
-		c := o.Config
-		if c == nil {
-			var err error
-			if c, err = readConfig(o.File); err != nil {
-				c = v1.New() // it was changed this moment, which the log tells
-			}
-		}
+	o.Ready = func(baseURL string, c *v1.Config) {
 		out := sys.stdout
 		if slices.ContainsFunc(c.Audit.Sinks, func(s v1.AuditSink) bool { return s.Stdout }) {
 			out = sys.stderr // stdout is for records

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/app"
 )
 
@@ -107,7 +108,12 @@ func Try(t testing.TB, c Config, stateDir string, o Options) (*Gateway, error) {
 	ready := make(chan string, 1)
 	o.File, o.Version, o.Stderr = g.File, "test", &g.log
 	o.Guard, o.Confine = []string{self, "guard"}, []string{self, "confine"}
-	o.Ready = func(url string) { ready <- url }
+	o.Ready = func(url string, c *v1.Config) {
+		if c == nil || c.StateDir != stateDir {
+			t.Errorf("it is ready with the configuration %v", c)
+		}
+		ready <- url
+	}
 	go func() {
 		defer close(g.ended)
 		g.err = app.Serve(ctx, o)
