@@ -166,7 +166,8 @@ func (f *finder) addresses(ctx context.Context, name, port string, like spot) (s
 	return spots, err
 }
 
-// services resolves SRV records; a target without address is left out where another has one.
+// services resolves SRV records; a target without address is left out where another has one. One whose addresses cannot be found
+// now has the last instances stay, as it may be one of them.
 func (f *finder) services(ctx context.Context, name string) (spots []spot, err error) {
 	_, records, err := f.resolver.LookupSRV(ctx, "", "", name)
 	if err != nil {
@@ -177,6 +178,9 @@ func (f *finder) services(ctx context.Context, name string) (spots []spot, err e
 		found, err := f.addresses(ctx, r.Target, portText(r.Port), spot{weight: max(int(r.Weight), 1), tier: int(r.Priority)})
 		if err != nil {
 			missing = err
+			if e, ok := errors.AsType[*net.DNSError](err); len(f.known) > 0 && !(ok && e.IsNotFound) {
+				return nil, err
+			}
 		}
 		spots = append(spots, found...)
 	}

@@ -25,6 +25,7 @@ type DNS struct {
 	hosts    map[string][]netip.Addr
 	services map[string][]Service
 	broken   bool
+	failing  string
 	asked    int
 }
 
@@ -73,6 +74,13 @@ func (d *DNS) Break(broken bool) {
 	d.broken = broken
 }
 
+// Fail has it answer that it failed when it is asked for the addresses of one name; "" for none.
+func (d *DNS) Fail(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failing = name + "."
+}
+
 // Asked is how often it was asked.
 func (d *DNS) Asked() int {
 	d.mu.Lock()
@@ -109,7 +117,7 @@ func (d *DNS) answer(m *dnsmessage.Message) {
 	hosts, known := d.hosts[name]
 	services, also := d.services[name]
 	switch {
-	case d.broken:
+	case d.broken, name == d.failing:
 		m.RCode = dnsmessage.RCodeServerFailure
 	case !known && !also:
 		m.RCode = dnsmessage.RCodeNameError

@@ -98,6 +98,31 @@ func TestServices(t *testing.T) {
 	}
 }
 
+// TestServiceUnresolved: a target whose addresses cannot be found for a while stays, and one that has none any more goes.
+func TestServiceUnresolved(t *testing.T) {
+	t.Parallel()
+	_, urls := copies(t, 2, named(testenv.Modern))
+	dns := testenv.NameServer(t)
+	var records []testenv.Service
+	for i, name := range []string{"a.test", "b.test"} {
+		dns.Host(name, "127.0.0.1")
+		records = append(records, testenv.Service{Target: name, Port: portOf(t, urls[i]), Weight: 1, Priority: 10})
+	}
+	dns.Service("_mcp._tcp.search.test", records...)
+	g := serveEntry(t, entry{
+		"url": "http://search.test/mcp",
+		"dns": entry{"records": "srv", "name": "_mcp._tcp.search.test", "refresh": "100ms", "resolver": dns.Addr},
+	})
+	awaitStates(t, g, "ready", "ready")
+	dns.Fail("b.test")
+	testenv.Eventually(t, "the failure is told", func() bool { return strings.Contains(g.Log(), "instances cannot be found") })
+	awaitStates(t, g, "ready", "ready")
+	dns.Fail("")
+	testenv.Eventually(t, "it is resolved again", func() bool { return strings.Contains(g.Log(), "instances are found again") })
+	dns.Host("b.test")
+	awaitStates(t, g, "ready")
+}
+
 // TestAddresses: A records name the instances, and a name that is not there at the start is resolved when it is.
 func TestAddresses(t *testing.T) {
 	t.Parallel()
