@@ -151,14 +151,17 @@ func (in *instance) read() {
 		}
 		break
 	}
-	select {
-	case <-in.p.Done():
-		in.lose(fmt.Sprintf("%s ended (%s)", in.p.words().whole, in.p.fate()))
-	case <-time.After(lingering):
-		in.lapsed.Store(true)
-		in.lose(lapse)
-		in.stop() // it is of no use any more, and nobody waits until it has ended
+	for range 2 { // in two halves, of which a machine that stands still takes one: it may have ended meanwhile
+		select {
+		case <-in.p.Done():
+			in.lose(fmt.Sprintf("%s ended (%s)", in.p.words().whole, in.p.fate()))
+			return
+		case <-time.After(lingering / 2):
+		}
 	}
+	in.lapsed.Store(true)
+	in.lose(lapse)
+	in.stop() // it is of no use any more, and nobody waits until it has ended
 }
 
 // lapse is what happened to a process that closed its output but still runs.
