@@ -31,9 +31,9 @@ func TestDescendantsEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = cmd.Wait() // killed is no success
-			from := time.Now()
+			watch := testenv.StartWatch(t)
 			testenv.Eventually(t, "end of all processes", func() bool { return len(l.Processes()) == 0 })
-			if took := time.Since(from); took > time.Second {
+			if took := watch.Took(); took > time.Second {
 				t.Errorf("the last one ended %s after the gateway", took)
 			}
 		})

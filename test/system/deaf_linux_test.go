@@ -145,11 +145,11 @@ func TestDeafInstances(t *testing.T) {
 				d.deafen(t)
 			}
 			var wg sync.WaitGroup
+			watch := testenv.StartWatch(t)
 			for _, c := range clients {
 				wg.Go(func() {
-					began := time.Now()
 					r := c.Tool("tool0000", "{}")
-					if took := time.Since(began); r.Texts() != "i2" || took >= connect {
+					if took := watch.Took(); r.Texts() != "i2" || took >= connect {
 						t.Errorf("after %v %v", took, r)
 					}
 				})

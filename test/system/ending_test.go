@@ -42,7 +42,7 @@ func TestStopWhileStarting(t *testing.T) {
 				g := testenv.Serve(t, testenv.Config{Entries: map[string]any{"one": s.Entry(map[string]any{"timeouts": map[string]any{"list": "1s"}})}})
 				wait(s)
 				close(going)
-				started := time.Now()
+				watch := testenv.StartWatch(t)
 				if how == "stop" {
 					g.Stop()
 				} else {
@@ -51,7 +51,7 @@ func TestStopWhileStarting(t *testing.T) {
 				}
 				testenv.Eventually(t, "end of the child", func() bool { return len(testenv.Processes(s.Marker())) == 0 })
 				g.Stop()
-				if took := time.Since(started); took > 10*time.Second {
+				if took := watch.Took(); took > 10*time.Second {
 					t.Errorf("took %s", took)
 				}
 			})
@@ -131,9 +131,9 @@ func TestCutOff(t *testing.T) {
 					g.Configure(testenv.Config{More: drain})
 					testenv.Eventually(t, "an empty list", func() bool { return len(client.Call("tools/list", "").Names("tools")) == 0 })
 				}
-				started := time.Now()
+				watch := testenv.StartWatch(t)
 				g.Stop()
-				if took := time.Since(started); took > 8*time.Second {
+				if took := watch.Took(); took > 8*time.Second {
 					t.Errorf("the end took %s", took)
 				}
 				r := <-replies
@@ -264,9 +264,9 @@ func TestStopAsChildrenStart(t *testing.T) {
 		s.Await("server/discover", 1)
 	}
 	close(going)
-	started := time.Now()
+	watch := testenv.StartWatch(t)
 	g.Stop()
-	if took := time.Since(started); took > 10*time.Second {
+	if took := watch.Took(); took > 10*time.Second {
 		t.Errorf("took %s", took)
 	}
 	for name, s := range c.Servers {

@@ -42,10 +42,10 @@ func TestIsolatedWithoutRedis(t *testing.T) {
 	if other.PID == first.PID {
 		t.Error("the other replica has no instance")
 	}
-	began := time.Now()
+	watch := testenv.StartWatch(t)
 	_, reply := session(1)
-	if _, text := reply.Error(); !strings.Contains(text, "the call was not begun") || time.Since(began) > 3*time.Second {
-		t.Errorf("after %s: HTTP %d %v", time.Since(began), reply.Status, reply)
+	if _, text := reply.Error(); !strings.Contains(text, "the call was not begun") || watch.Took() > 3*time.Second {
+		t.Errorf("after %s: HTTP %d %v", watch.Took(), reply.Status, reply)
 	}
 	redis.Start()
 	if r, reply := session(1); r.PID != own.PID {
@@ -86,7 +86,7 @@ func TestLeasesHandedOver(t *testing.T) {
 	f := isolatedFleet(t, testenv.StdioServer(t, reporter(testenv.Modern)), map[string]any{"isolation": "principal"})
 	alice := fleetClient(t, f, testenv.Modern, aliceKey)
 	first := who(t, f.At(0, alice))
-	began := time.Now()
+	watch := testenv.StartWatch(t)
 	if err := syscall.Kill(f.Replicas[0].PID, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func TestLeasesHandedOver(t *testing.T) {
 		var r report
 		return json.Unmarshal([]byte(f.At(1, alice).Tool("one__who", "{}").Texts()), &r) == nil && r.PID != first.PID
 	})
-	if took := time.Since(began); took > 6*time.Second {
+	if took := watch.Took(); took > 6*time.Second {
 		t.Errorf("it took %s, which is about as long as leases last", took)
 	}
 }

@@ -32,16 +32,17 @@ func startLoad(t *testing.T, clients ...*testenv.Client) *load {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	l := &load{stop: stop}
+	watch := testenv.StartWatch(t)
 	for _, c := range clients {
 		l.all.Go(func() {
 			for ctx.Err() == nil {
-				begin := time.Now()
+				begin := watch.Took()
 				r, err := c.Try(ctx, askTool("one__echo"))
 				if ctx.Err() != nil {
 					return
 				}
 				l.calls.Add(1)
-				if took := time.Since(begin); err != nil || r.Texts() != "done" || took > 3*time.Second {
+				if took := watch.Took() - begin; err != nil || r.Texts() != "done" || took > 3*time.Second {
 					if l.faults.Add(1) < 4 {
 						t.Errorf("%v call at %s after %v: %v %v", c.Era, c.URL, took, r, err)
 					}
@@ -99,7 +100,7 @@ func TestRedisAway(t *testing.T) {
 // testRedisGone holds what needs another replica to fail at once, and what does not to work.
 func testRedisGone(t *testing.T, f *testenv.Fleet, client *testenv.Client, parked *parked) {
 	t.Helper()
-	begin := time.Now()
+	watch := testenv.StartWatch(t)
 	r, err := parked.answer(testenv.Within(t, testenv.Patience), f.At(1, client))
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +109,7 @@ func testRedisGone(t *testing.T, f *testenv.Fleet, client *testenv.Client, parke
 	if code == 0 || strings.Contains(text, "lost") || !strings.Contains(text, "cluster") && !strings.Contains(text, "Redis") {
 		t.Errorf("answer to another replica without Redis: %v", r)
 	}
-	if d := time.Since(begin); d > 3*time.Second {
+	if d := watch.Took(); d > 3*time.Second {
 		t.Errorf("it took %v to say so", d)
 	}
 	here := park(t, f.At(2, client), "one__ask")

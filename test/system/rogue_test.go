@@ -59,17 +59,18 @@ func steady(ctx context.Context, t *testing.T, client *testenv.Client, names ...
 	var calls atomic.Int64
 	var ended atomic.Bool
 	done := make(chan struct{})
+	watch := testenv.StartWatch(t)
 	go func() {
 		defer close(done)
 		each(len(names), func(i int) {
 			for !ended.Load() {
-				from := time.Now()
+				from := watch.Took()
 				r, err := client.Try(ctx, testenv.Request{Method: "tools/call", Members: `"name":"` + names[i] + `","arguments":{}`})
 				if err != nil || r.Texts() != "done" {
 					t.Errorf("a caller of another server: %v %v", err, r)
 					return
 				}
-				if took := time.Since(from); took > long {
+				if took := watch.Took() - from; took > long {
 					t.Errorf("a caller of another server waited %s", took)
 				}
 				calls.Add(1)
@@ -115,9 +116,9 @@ func TestRogues(t *testing.T) {
 			if n := stop(); n < 30 {
 				t.Errorf("other servers answered %d calls only", n)
 			}
-			from := time.Now()
+			watch := testenv.StartWatch(t)
 			g.Stop()
-			if took := time.Since(from); took > 10*time.Second {
+			if took := watch.Took(); took > 10*time.Second {
 				t.Errorf("stopping took %s", took)
 			}
 			for _, l := range all {
