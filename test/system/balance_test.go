@@ -334,7 +334,7 @@ func TestOvertime(t *testing.T) {
 				}
 				return script
 			})
-			g := serveEntry(t, entry{"urls": urls, "timeouts": entry{"total": "100ms"}, "health": entry{"failures": 2}})
+			g := serveEntry(t, entry{"urls": urls, "timeouts": entry{"total": "300ms"}, "health": entry{"failures": 2, "ejectFor": "1s"}})
 			awaitStates(t, g, "ready", "ready")
 			testenv.Eventually(t, "it is passed over", func() bool {
 				apart(g, era).Tool("tool0000", "{}")

@@ -13,7 +13,7 @@ import (
 // of them stay open.
 func TestDrainDelay(t *testing.T) {
 	t.Parallel()
-	const delay = 3 * time.Second
+	const delay = 8 * time.Second // in which a busy machine can ask
 	s := testenv.HTTPServer(t, testenv.Script{Tools: testenv.Tools(1)})
 	g := testenv.Serve(t, testenv.Config{Servers: map[string]*testenv.Server{"one": s}, More: map[string]any{"drainDelay": delay.String()}})
 	legacy := g.Legacy("/mcp")

@@ -238,7 +238,7 @@ func TestFallbackProgress(t *testing.T) {
 			g := testenv.Serve(t, testenv.Config{
 				Servers: map[string]*testenv.Server{"b": testenv.HTTPServer(t, then)},
 				Entries: map[string]any{"a": testenv.HTTPServer(t, first).Entry(map[string]any{
-					"fallback": map[string]any{"server": "b"}, "retries": map[string]any{"attempts": 0}, "timeouts": map[string]any{"idle": "300ms"},
+					"fallback": map[string]any{"server": "b"}, "retries": map[string]any{"attempts": 0}, "timeouts": map[string]any{"idle": "2500ms"},
 				})},
 			})
 			c := g.Client(era, "/mcp")

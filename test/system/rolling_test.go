@@ -73,7 +73,8 @@ func rollers(t *testing.T) map[string]*testenv.Server {
 // instance for its caller.
 func rollingConfig(servers map[string]*testenv.Server, own *testenv.Server, n int) testenv.Config {
 	c := testenv.Config{Servers: servers, Entries: map[string]any{"own": own.Entry(map[string]any{"isolation": "principal"})}}
-	c.More = map[string]any{"drainDelay": "1s", "drainTimeout": "15s", "log": map[string]any{"level": "info"}}
+	// A busy machine may need longer than a second to learn that a replica is not ready.
+	c.More = map[string]any{"drainDelay": "3s", "drainTimeout": "15s", "log": map[string]any{"level": "info"}}
 	for _, name := range []string{"modernjson", "modernstdio", "legacyjson", "legacyold"} {
 		timeouts := map[string]any{"start": "15s", "list": "10s", "call": fmt.Sprintf("%ds", 15+n%2)}
 		c.Entries[name] = servers[name].Entry(map[string]any{"timeouts": timeouts})

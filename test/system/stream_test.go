@@ -137,8 +137,12 @@ func TestOldServerRefuses(t *testing.T) {
 	entries := map[string]any{}
 	says := map[string]string{"401": "credential", "html": "text/html", "end": "before it named its endpoint", "silent": "names no endpoint"}
 	for want := range says {
+		start := "15s"
+		if want == "silent" {
+			start = "300ms"
+		}
 		entries["s"+want] = map[string]any{
-			"type": "sse", "url": s.URL, "headers": map[string]string{"X-Want": want}, "timeouts": map[string]any{"start": "300ms"},
+			"type": "sse", "url": s.URL, "headers": map[string]string{"X-Want": want}, "timeouts": map[string]any{"start": start},
 		}
 	}
 	g := testenv.Serve(t, testenv.Config{Entries: entries})

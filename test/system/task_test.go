@@ -392,9 +392,9 @@ func TestTaskOnBehalfTotal(t *testing.T) {
 	t.Parallel()
 	eachKind(t, func(t *testing.T, k kind) {
 		s := newTasker(t, k)
-		g := testenv.Serve(t, testenv.Config{Entries: entry{"one": s.Entry(entry{"timeouts": entry{"total": "1500ms"}})}})
+		g := testenv.Serve(t, testenv.Config{Entries: entry{"one": s.Entry(entry{"timeouts": entry{"total": "3s"}})}})
 		r := g.Modern("/mcp").Call("tools/call", `"name":"one__slow"`)
-		if _, text := r.Error(); !strings.Contains(text, "took longer than 1.5s as a whole") {
+		if _, text := r.Error(); !strings.Contains(text, "took longer than 3s as a whole") {
 			t.Errorf("%v", r)
 		}
 		s.Await("tasks/cancel", 1)

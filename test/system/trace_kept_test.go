@@ -31,7 +31,7 @@ func troubled(t *testing.T) *testenv.Server {
 			"tools/call none":  func(c *testenv.Call) { c.Error(-32602, "no such tool") },
 			"tools/call wrong": func(c *testenv.Call) { c.Error(-32050, "CANARY") },
 			"tools/call slow": func(c *testenv.Call) {
-				<-time.After(300 * time.Millisecond)
+				<-time.After(2600 * time.Millisecond)
 				c.Text("slow")
 			},
 		},
@@ -42,7 +42,7 @@ func troubled(t *testing.T) *testenv.Server {
 func TestTraceOfFailures(t *testing.T) {
 	t.Parallel()
 	collector, server := testenv.TakeSpans(t), troubled(t)
-	more := tracedTo(collector, map[string]any{"sample": 0, "slow": "250ms"})
+	more := tracedTo(collector, map[string]any{"sample": 0, "slow": "2500ms"})
 	g := testenv.Serve(t, testenv.Config{Servers: map[string]*testenv.Server{"one": server}, More: more})
 	c := g.Modern("/mcp")
 	for tool, want := range map[string][2]string{
@@ -228,7 +228,7 @@ func TestTraceCollectorAway(t *testing.T) {
 	collector.Hold(true)
 	g := testenv.Serve(t, testenv.Config{
 		Servers: map[string]*testenv.Server{"one": troubled(t)},
-		More:    tracedTo(collector, map[string]any{"sample": 1, "queue": 10, "timeout": "500ms", "headers": map[string]any{"X-Team": "core"}}),
+		More:    tracedTo(collector, map[string]any{"sample": 1, "queue": 10, "timeout": "3s", "headers": map[string]any{"X-Team": "core"}}),
 	})
 	c := g.Modern("/mcp")
 	ctx := testenv.Within(t, testenv.Patience)
