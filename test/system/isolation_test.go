@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/toolcrib/toolcrib/internal/testenv"
 )
@@ -293,7 +293,7 @@ func TestRoom(t *testing.T) {
 	script.Tools = append(script.Tools, testenv.Tool("hang"))
 	script.On["tools/call hang"] = (*testenv.Call).Hang
 	s := testenv.StdioServer(t, script)
-	g := testenv.Serve(t, isolated(s, map[string]any{"pool": map[string]any{"max": 2, "queue": 1, "wait": "2s", "idle": "4s"}}))
+	g := testenv.Serve(t, isolated(s, map[string]any{"pool": map[string]any{"max": 2, "queue": 1, "wait": "4s", "idle": "1m"}}))
 	alice, bob, carol := as(t, g, testenv.Modern, aliceKey, "{}"), as(t, g, testenv.Modern, bobKey, "{}"), as(t, g, testenv.Modern, carolKey, "{}")
 	a, b := who(t, alice), who(t, bob)
 	c := who(t, carol)
@@ -450,9 +450,12 @@ func TestStateOfAFamily(t *testing.T) {
 	g := testenv.Serve(t, isolated(s, map[string]any{
 		"env": map[string]any{"SECRET": "${credential:own}"}, "pool": map[string]any{"idle": "300ms"},
 	}))
-	shows := func(state string) {
+	shows := func(state string, callers ...string) {
 		t.Helper()
 		testenv.Eventually(t, state, func() bool {
+			for _, key := range callers { // their instances end soon
+				who(t, as(t, g, testenv.Modern, key, "{}"))
+			}
 			mine := http.Header{"Authorization": {"Bearer " + aliceKey}}
 			_, body := g.Get("/health/ready", mine)
 			_, metrics := g.Get("/metrics", mine)
@@ -461,9 +464,7 @@ func TestStateOfAFamily(t *testing.T) {
 		})
 	}
 	shows("idle")
-	who(t, as(t, g, testenv.Modern, aliceKey, "{}"))
-	who(t, as(t, g, testenv.Modern, bobKey, "{}"))
-	shows("ready")
+	shows("ready", aliceKey, bobKey)
 	shows("idle")
 }
 
@@ -722,21 +723,41 @@ func TestEveryProcessCounts(t *testing.T) {
 func TestSlowInstance(t *testing.T) {
 	t.Parallel()
 	script := reporter(testenv.Legacy)
+	var slow atomic.Bool
+	told := make(chan struct{})
 	script.On["initialize"] = func(c *testenv.Call) {
-		c.In(2500 * time.Millisecond)
+		if slow.Load() {
+			select {
+			case <-told:
+			case <-c.Done:
+			}
+		}
 		c.Default()
 	}
 	s := testenv.StdioServer(t, script)
 	g := testenv.Serve(t, isolated(s, nil))
-	c := as(t, g, testenv.Modern, aliceKey, "{}")
-	reply := c.Do(testenv.Request{Method: "tools/call", Members: `"name":"one__who","arguments":{}`, Meta: `"progressToken":"p"`})
-	told := 0
-	for _, m := range reply.Messages {
-		if strings.Contains(string(m), "notifications/progress") && strings.Contains(string(m), "waiting for an instance") {
-			told++
-		}
+	testenv.Eventually(t, "the tools are known", func() bool {
+		return len(as(t, g, testenv.Modern, bobKey, "{}").Call("tools/list", "").Names("tools")) == 1
+	})
+	slow.Store(true)
+	stream, err := as(t, g, testenv.Modern, aliceKey, "{}").Open(testenv.Within(t, testenv.Patience), testenv.Request{
+		Method: "tools/call", Members: `"name":"one__who","arguments":{}`, Meta: `"progressToken":"p"`,
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if told == 0 || reply.Texts() == "" {
-		t.Errorf("told %d times: %v", told, reply)
+	defer stream.Close()
+	m, err := stream.Next()
+	if err != nil || !strings.Contains(string(m), "notifications/progress") || !strings.Contains(string(m), "waiting for an instance") {
+		t.Fatalf("told %s, %v", m, err)
+	}
+	close(told)
+	reply := new(testenv.Reply)
+	for err == nil {
+		reply.Messages = append(reply.Messages, m)
+		m, err = stream.Next()
+	}
+	if reply.Texts() == "" {
+		t.Errorf("%v, %v", reply, err)
 	}
 }
