@@ -69,23 +69,39 @@ func auditProcess(t *testing.T, more map[string]any) *auditedProcess {
 // found are the marks of the calls on record, in their order.
 func (p *auditedProcess) found(t *testing.T) (all []string) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(filepath.Dir(p.path), "*.jsonl"))
-	if err != nil {
-		t.Fatal(err)
+	var text []byte
+	whole := testenv.Happens(func() bool {
+		text = nil
+		files := p.files(t)
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				return false
+			}
+			text = append(text, b...)
+		}
+		return slices.Equal(files, p.files(t)) // none was put aside meanwhile
+	})
+	if !whole {
+		t.Error("the files cannot be read")
 	}
-	for _, f := range files {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
+	for line := range bytes.Lines(text) {
+		var r struct {
+			Unmapped struct{ Arguments struct{ Mark string } }
 		}
-		for line := range bytes.Lines(b) {
-			var r struct {
-				Unmapped struct{ Arguments struct{ Mark string } }
-			}
-			if json.Unmarshal(line, &r) == nil && r.Unmapped.Arguments.Mark != "" {
-				all = append(all, r.Unmapped.Arguments.Mark)
-			}
+		if json.Unmarshal(line, &r) == nil && r.Unmapped.Arguments.Mark != "" {
+			all = append(all, r.Unmapped.Arguments.Mark)
 		}
+	}
+	return all
+}
+
+// files are those of the log, the present one last.
+func (p *auditedProcess) files(t *testing.T) []string {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(filepath.Dir(p.path), "*.jsonl"))
+	if err != nil {
+		t.Error(err)
 	}
 	return all
 }
@@ -236,6 +252,7 @@ func TestAuditDiskFull(t *testing.T) {
 	limit(unix.RLIM_INFINITY)
 	testenv.Eventually(t, "calls are served again", func() bool { return call("after").Status == 200 })
 	for _, line := range []string{"audit log cannot be written to", "audit log can be written to again"} {
+		testenv.Eventually(t, line, func() bool { return strings.Contains(p.Replicas[0].Log(), line) }) // its log comes by a pipe
 		if n := strings.Count(p.Replicas[0].Log(), line); n != 1 {
 			t.Errorf("%q is logged %d times:\n%s", line, n, p.Replicas[0].Log())
 		}

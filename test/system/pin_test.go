@@ -337,11 +337,15 @@ func TestPinInTurn(t *testing.T) {
 			if names := c.Call("tools/list", "").Names("tools"); len(names) != 0 {
 				t.Fatalf("it lists %v", names)
 			}
-			code, answer := fetch(t, g, "GET", "/api/v1/drift", "", bearer(admin))
 			var found gateway.Survey
-			if err := json.Unmarshal([]byte(answer), &found); code != 200 || err != nil || len(found.Drifts) != 2 {
-				t.Fatalf("%d %v: %s", code, err, answer)
-			}
+			testenv.Eventually(t, "two tools drifted", func() bool { // a list is empty also while the server starts
+				c.Call("tools/list", "")
+				code, answer := fetch(t, g, "GET", "/api/v1/drift", "", bearer(admin))
+				if err := json.Unmarshal([]byte(answer), &found); code != 200 || err != nil {
+					t.Fatalf("%d %v: %s", code, err, answer)
+				}
+				return len(found.Drifts) == 2
+			})
 			for _, d := range found.Drifts {
 				if code, answer := fetch(t, g, "POST", "/api/v1/approve", `{"server":"bank","tool":"`+d.Tool+`","hash":"`+d.Hash+`"}`, bearer(admin)); code != 200 {
 					t.Errorf("%s: %d %s", d.Tool, code, answer)

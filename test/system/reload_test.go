@@ -79,9 +79,7 @@ func TestBadFile(t *testing.T) {
 	if r := g.Modern("/mcp").Tool("one__tool0000", "{}"); r.Texts() != "done" {
 		t.Errorf("the old plan: %v", r)
 	}
-	if !strings.Contains(g.Log(), "comand") {
-		t.Error("the log does not say why")
-	}
+	testenv.Eventually(t, "the log says why", func() bool { return strings.Contains(g.Log(), "comand") })
 	g.Configure(testenv.One(s))
 	testenv.Eventually(t, "readiness again", func() bool {
 		code, body := g.Get("/health/ready", nil)
