@@ -162,34 +162,14 @@ type served struct {
 
 func serves(t testing.TB, h http.HandlerFunc) served {
 	t.Helper()
-	return served{address: reserved(t), handler: h}
-}
-
-// reserved is an address that nothing listens at now.
-func reserved(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-func listen(t testing.TB, address string) net.Listener {
-	t.Helper()
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
+	return served{address: testenv.Reserve(t), handler: h}
 }
 
 func (s *served) start(t testing.TB) {
 	t.Helper()
 	s.server = httptest.NewUnstartedServer(s.handler)
 	_ = s.server.Listener.Close()
-	s.server.Listener = listen(t, s.address)
+	s.server.Listener = testenv.ListenAt(t, s.address)
 	s.server.Start()
 }
 
@@ -313,7 +293,7 @@ type receiver struct {
 
 func newSyslog(network string) func(testing.TB) other {
 	return func(t testing.TB) other {
-		s := &receiver{network: network, address: reserved(t), stops: func() {}}
+		s := &receiver{network: network, address: testenv.Reserve(t), stops: func() {}}
 		if network == "unix" {
 			s.address = filepath.Join(t.TempDir(), "log")
 		}
@@ -365,7 +345,7 @@ func (s *receiver) datagrams(t testing.TB) {
 
 func (s *receiver) connections(t testing.TB) {
 	t.Helper()
-	l := listen(t, s.address)
+	l := testenv.ListenAt(t, s.address)
 	if s.network == "tls" {
 		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{testCertificate()}})
 	}
@@ -574,9 +554,9 @@ func TestSinksTellNoSecrets(t *testing.T) {
 	for want, sink := range map[string]v1.AuditSink{
 		"answered 401":          {Webhook: s.URL + "/hunter2?k=hunter2", Headers: header},
 		"answered 401 ":         {OTLP: s.URL + "/hunter2?k=hunter2", Headers: header},
-		"connection refused":    {Webhook: "http://" + reserved(t) + "/hunter2", Headers: header},
+		"connection refused":    {Webhook: "http://" + testenv.Reserve(t) + "/hunter2", Headers: header},
 		"certificate":           {Webhook: secure.URL + "/hunter2"},
-		"PostgreSQL at 127.0.0": {Postgres: v1.Secret("postgres://u:hunter2@" + reserved(t) + "/db")},
+		"PostgreSQL at 127.0.0": {Postgres: v1.Secret("postgres://u:hunter2@" + testenv.Reserve(t) + "/db")},
 	} {
 		l := open(t, config(t, v1.AuditSink{File: logName}, sink), audit.Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
 		writeSome(t, l, 1)

@@ -365,7 +365,7 @@ var faults = map[string]fault{
 	"a gateway that lost a server": {
 		func(in *installation) {
 			g := testenv.Serve(in.t, testenv.Config{Entries: map[string]any{
-				"gone": map[string]any{"url": "http://" + closed(in.t) + "/mcp"}, "here": map[string]any{"url": in.modern.URL},
+				"gone": map[string]any{"url": "http://" + testenv.Reserve(in.t) + "/mcp"}, "here": map[string]any{"url": in.modern.URL},
 			}})
 			in.o.File = g.File
 			testenv.Eventually(in.t, "a degraded gateway", func() bool {
@@ -377,7 +377,7 @@ var faults = map[string]fault{
 	"a gateway that does not know the credential": {
 		func(in *installation) {
 			g := testenv.Serve(in.t, testenv.Config{
-				Entries: map[string]any{"gone": map[string]any{"url": "http://" + closed(in.t) + "/mcp"}, "here": map[string]any{"url": in.modern.URL}},
+				Entries: map[string]any{"gone": map[string]any{"url": "http://" + testenv.Reserve(in.t) + "/mcp"}, "here": map[string]any{"url": in.modern.URL}},
 				More:    map[string]any{"auth": map[string]any{"apiKeys": []any{map[string]any{"name": "ci", "key": apiKey}}}},
 			})
 			in.o.File = g.File
@@ -542,7 +542,7 @@ var faults = map[string]fault{
 	},
 	"a server whose certificate nobody saw": {
 		func(in *installation) {
-			in.set(map[string]any{"url": "https://" + closed(in.t) + "/mcp"}, "mcpServers", "far")
+			in.set(map[string]any{"url": "https://" + testenv.Reserve(in.t) + "/mcp"}, "mcpServers", "far")
 		}, "certificates", doctor.Unchecked, "its certificate was not seen", "",
 	},
 	"a server whose certificate is good": {
@@ -602,7 +602,7 @@ var faults = map[string]fault{
 		}, "issuers", doctor.Fail, "none of its 1 key signs by [RS256]", "algorithms",
 	},
 	"a Redis that is away": {
-		func(in *installation) { in.config["cluster"] = "redis://:" + password + "@" + closed(in.t) }, "redis", doctor.Fail, "connection refused", "start it, or correct cluster",
+		func(in *installation) { in.config["cluster"] = "redis://:" + password + "@" + testenv.Reserve(in.t) }, "redis", doctor.Fail, "connection refused", "start it, or correct cluster",
 	},
 	"a Redis that wants a password": {
 		func(in *installation) { in.config["cluster"] = in.redis.URL() }, "redis", doctor.Fail, "NOAUTH", "redis://user:password@host",
@@ -644,7 +644,7 @@ var faults = map[string]fault{
 	},
 	"a database that is away": {
 		func(in *installation) {
-			in.config["store"] = "postgres://toolcrib:" + password + "@" + closed(in.t) + "/toolcrib"
+			in.config["store"] = "postgres://toolcrib:" + password + "@" + testenv.Reserve(in.t) + "/toolcrib"
 		},
 		"store", doctor.Fail, "connection refused", "correct store",
 	},
@@ -675,7 +675,7 @@ var faults = map[string]fault{
 	},
 	"a sink that is away": {
 		func(in *installation) {
-			in.set([]any{map[string]any{"webhook": "http://" + closed(in.t) + "/in"}}, "audit", "sinks")
+			in.set([]any{map[string]any{"webhook": "http://" + testenv.Reserve(in.t) + "/in"}}, "audit", "sinks")
 		},
 		"audit", doctor.Fail, "audit.sinks[0] webhook: http://127.0.0.1:", "correct the sink",
 	},
@@ -734,12 +734,12 @@ var faults = map[string]fault{
 		"audit", doctor.Fail, "/proc/self/audit.jsonl cannot be written: it is of the kernel's own files", "name another file",
 	},
 	"a collector that is away": {
-		func(in *installation) { in.set("http://"+closed(in.t), "telemetry", "traces", "endpoint") },
+		func(in *installation) { in.set("http://"+testenv.Reserve(in.t), "telemetry", "traces", "endpoint") },
 		"telemetry", doctor.Fail, "cannot be reached", "start the collector",
 	},
 	"a collector of metrics that is away": {
 		func(in *installation) {
-			in.set(map[string]any{"endpoint": "http://" + closed(in.t)}, "telemetry", "metrics")
+			in.set(map[string]any{"endpoint": "http://" + testenv.Reserve(in.t)}, "telemetry", "metrics")
 		},
 		"telemetry", doctor.Fail, "telemetry.metrics: http://127.0.0.1:", "telemetry.metrics.endpoint",
 	},
@@ -823,7 +823,7 @@ var faults = map[string]fault{
 		func(in *installation) { in.config["listen"] = "192.0.2.1:8080" }, "listen", doctor.Fail, "is no address of this machine", "0.0.0.0:8080",
 	},
 	"a server that does not run": {
-		func(in *installation) { in.server("modern")["url"] = "http://" + closed(in.t) + "/mcp" },
+		func(in *installation) { in.server("modern")["url"] = "http://" + testenv.Reserve(in.t) + "/mcp" },
 		"servers", doctor.Fail, "server modern: cannot be reached at its url", "start it, or correct mcpServers.modern.url",
 	},
 	"a server that ends": {
@@ -952,15 +952,4 @@ func answering(t *testing.T, f http.HandlerFunc) string {
 	s := httptest.NewServer(f)
 	t.Cleanup(s.Close)
 	return s.URL
-}
-
-// closed is an address that nobody listens on.
-func closed(t *testing.T) string {
-	t.Helper()
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }

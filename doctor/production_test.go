@@ -12,6 +12,7 @@ import (
 	"github.com/toolcrib/toolcrib/app"
 	"github.com/toolcrib/toolcrib/doctor"
 	"github.com/toolcrib/toolcrib/internal/evidence"
+	"github.com/toolcrib/toolcrib/internal/testenv"
 	"github.com/toolcrib/toolcrib/telemetry/alerts"
 )
 
@@ -280,7 +281,7 @@ var lacks = map[string]fault{
 		func(in *installation) { delete(in.config, "telemetry") }, "tracing", doctor.Fail, "no traces are sent", "OTEL_EXPORTER_OTLP_ENDPOINT",
 	},
 	"a Prometheus that is away": {
-		func(in *installation) { in.o.Prometheus = "http://" + closed(in.t) }, "metrics", doctor.Fail, "connection refused", "--prometheus",
+		func(in *installation) { in.o.Prometheus = "http://" + testenv.Reserve(in.t) }, "metrics", doctor.Fail, "connection refused", "--prometheus",
 	},
 	"a Prometheus that scrapes others": {
 		func(in *installation) { in.o.Prometheus = watcher(in.t, nil, "", false) }, "metrics", doctor.Fail, "it scrapes no gateway", "/metrics of each replica",

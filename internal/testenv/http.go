@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +29,7 @@ type httpServer struct {
 	srv    *http.Server
 	done   chan struct{}
 	calls  sync.WaitGroup
+	keep   sync.Once
 }
 
 // enter counts a request in, unless the server is stopped.
@@ -44,10 +46,7 @@ func (h *httpServer) enter() bool {
 func (s *Server) Start() {
 	s.t.Helper()
 	h := s.http
-	ln, err := new(net.ListenConfig).Listen(s.ctx, "tcp", h.addr)
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	ln := ListenAt(s.t, h.addr)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.addr = ln.Addr().String()
@@ -66,6 +65,12 @@ func (s *Server) Start() {
 
 // Stop ends an HTTP server at once: connections break, and its sessions are lost. Start brings it back.
 func (s *Server) Stop() {
+	s.t.Helper()
+	s.http.keep.Do(func() {
+		_, port, _ := net.SplitHostPort(s.http.addr)
+		at, _ := strconv.Atoi(port)
+		keepPort(s.t, at)
+	})
 	s.http.stop()
 	s.ForgetSessions()
 }

@@ -73,7 +73,7 @@ func postgresDir() string {
 // StartPostgres starts a PostgreSQL, which ends with the test.
 func StartPostgres(t testing.TB) *Postgres {
 	t.Helper()
-	p := &Postgres{Port: freePort(t), t: t}
+	p := &Postgres{Port: FreePort(t), t: t}
 	// t.TempDir is in folders that nobody else may enter.
 	dir, err := os.MkdirTemp("", "toolcrib-postgres") //nolint:usetesting // see above
 	if err != nil {

@@ -53,7 +53,7 @@ func StartPrometheus(t testing.TB, o PrometheusOptions) *Prometheus {
 		p.targets.Close()
 		p.client.CloseIdleConnections()
 	})
-	dir, addr := t.TempDir(), "127.0.0.1:"+strconv.Itoa(freePort(t))
+	dir, addr := t.TempDir(), "127.0.0.1:"+strconv.Itoa(FreePort(t))
 	p.URL = "http://" + addr
 	config := filepath.Join(dir, "prometheus.json")
 	if err := os.WriteFile(config, p.config(o), 0o600); err != nil {
@@ -263,7 +263,7 @@ func (p *Prometheus) Rules() (all []Rule, err error) {
 // StartAlertmanager starts an alertmanager that sends everything to a URL at once, and that ends with the test. It returns its host:port.
 func StartAlertmanager(t testing.TB, webhook string) string {
 	t.Helper()
-	dir, addr := t.TempDir(), "127.0.0.1:"+strconv.Itoa(freePort(t))
+	dir, addr := t.TempDir(), "127.0.0.1:"+strconv.Itoa(FreePort(t))
 	config := filepath.Join(dir, "alertmanager.json")
 	text := fmt.Sprintf(`{"route": {"receiver": "test", "group_by": ["..."], "group_wait": "0s", "group_interval": "1s", "repeat_interval": "1h"},
 "receivers": [{"name": "test", "webhook_configs": [{"url": %q, "send_resolved": true}]}]}`, webhook)

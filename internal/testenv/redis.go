@@ -72,8 +72,8 @@ func findRedis() (string, error) {
 	return exec.LookPath("redis-server")
 }
 
-// freePort finds a port on which nothing listens, and neither on the one 10000 above it. It hands out none twice.
-func freePort(t testing.TB) int {
+// FreePort finds a port on which nothing listens, and neither on the one 10000 above it. It hands out none twice.
+func FreePort(t testing.TB) int {
 	t.Helper()
 	portsMu.Lock()
 	defer portsMu.Unlock()
@@ -124,7 +124,7 @@ func StartRedis(t testing.TB, args ...string) *Redis {
 // NewRedis is StartRedis without the start.
 func NewRedis(t testing.TB, args ...string) *Redis {
 	t.Helper()
-	r := &Redis{Port: freePort(t), t: t, args: args, dir: t.TempDir()}
+	r := &Redis{Port: FreePort(t), t: t, args: args, dir: t.TempDir()}
 	t.Cleanup(r.Kill)
 	return r
 }

@@ -11,11 +11,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/toolcrib/toolcrib/internal/testenv"
 )
 
 const (
@@ -76,36 +79,10 @@ func start(t *testing.T, name string, args ...string) *os.Process {
 	return cmd.Process
 }
 
-var ports struct {
-	sync.Mutex
-	taken map[string]bool
-}
-
-// freeAddr is a loopback address that nothing listens on and that no other
-// test of this run was given.
+// freeAddr is a loopback address that nothing listens on and that no other test was given.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	ports.Lock()
-	defer ports.Unlock()
-	if ports.taken == nil {
-		ports.taken = map[string]bool{}
-	}
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr := l.Addr().String()
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if !ports.taken[addr] {
-			ports.taken[addr] = true
-			return addr
-		}
-	}
-	t.Fatal("no free port")
-	return ""
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(testenv.FreePort(t)))
 }
 
 // waitFor waits until url answers an HTTP request with a status below limit.
