@@ -123,6 +123,7 @@ func (h *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer x.end()
+	s.record(rec)
 	s.take(r.Context(), rec, &Call{HTTP: x})
 }
 

@@ -138,6 +138,7 @@ func (h *httpServer) posted(w http.ResponseWriter, r *http.Request, body []byte)
 	}
 	rec := parse(body, r.Header.Clone())
 	rec.Header.Set("Mcp-Session-Id", session)
+	s.record(rec)
 	handle := func() { s.take(line.ctx, rec, &Call{Line: line}) }
 	if rec.ID == "" || rec.Method == "" {
 		handle() // in order

@@ -323,9 +323,8 @@ func (s *Server) Open() int {
 	return len(s.open)
 }
 
-// take records a message and answers it.
+// take answers a message that is on record.
 func (s *Server) take(ctx context.Context, r *Record, c *Call) {
-	s.record(r)
 	session := r.Header.Get("Mcp-Session-Id")
 	if c.Child != nil {
 		session = strconv.Itoa(c.Child.PID)

@@ -127,6 +127,7 @@ func (c *Child) serve(s *Server) {
 			return
 		}
 		rec := parse(line[:len(line)-1], nil)
+		s.record(rec) // in order
 		calls.Add(1)
 		handle := func() {
 			defer calls.Done()
