@@ -2,6 +2,7 @@ package limit_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -58,6 +59,33 @@ func (f *fleet) ready(t *testing.T) {
 	}
 }
 
+// drained takes all that there is at each replica, and tells when it began and when there was nothing any more.
+func (f *fleet) drained(s *limit.Subject) (got float64, began, ended time.Time) {
+	began = time.Now()
+	for _, r := range f.rules {
+		for ask(r, s) {
+			got++
+		}
+	}
+	return got, began, time.Now()
+}
+
+// steady wants all replicas to let in so many a second, within 5 %, where nothing is lost while the machine does something else.
+func (f *fleet) steady(t *testing.T, s *limit.Subject, rate float64, each time.Duration) {
+	t.Helper()
+	f.drained(s)
+	_, fromBegan, fromEnded := f.drained(s)
+	in := float64(f.flood(s, each))
+	rest, toBegan, toEnded := f.drained(s)
+	least, most := rate*toBegan.Sub(fromEnded).Seconds(), rate*toEnded.Sub(fromBegan).Seconds()
+	if in += rest; in < 0.95*least-1 || in > 1.05*most+1 {
+		t.Errorf("%v/s: %v were let in, want %.0f to %.0f", rate, in, least, most)
+	}
+}
+
+// askLeast is how often each asks in a flood, however little time there is.
+const askLeast = 200
+
 // flood has all replicas ask at the same time, until a time has passed, and tells how many requests were let in.
 func (f *fleet) flood(s *limit.Subject, each time.Duration) (in int64) {
 	var got atomic.Int64
@@ -66,7 +94,7 @@ func (f *fleet) flood(s *limit.Subject, each time.Duration) (in int64) {
 	for _, r := range f.rules {
 		for range 3 {
 			all.Go(func() {
-				for time.Since(began) < each {
+				for n := 0; n < askLeast || time.Since(began) < each; n++ {
 					if ask(r, s) {
 						got.Add(1)
 					}
@@ -82,25 +110,26 @@ func (f *fleet) flood(s *limit.Subject, each time.Duration) (in int64) {
 // TestSharedRate: three replicas let in what the limit says, within 5 %, whichever of them is asked.
 func TestSharedRate(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, testenv.StartRedis(t).URL(), 3, v1.Limit{Per: []string{"principal"}, Rate: "500/s"}, v1.Limit{Name: "slow", Methods: []string{"slow"}, Rate: "20/s"})
+	f := newFleet(t, testenv.StartRedis(t).URL(), 3, v1.Limit{Per: []string{"principal"}, Rate: "500/s", Burst: new(2000)},
+		v1.Limit{Name: "slow", Methods: []string{"slow"}, Rate: "20/s", Burst: new(80)})
 	f.ready(t)
 	for method, rate := range map[string]float64{"": 500, "slow": 20} {
-		began := time.Now()
-		in := float64(f.flood(&limit.Subject{Principal: "p" + method, Method: method}, 3*time.Second))
-		want := rate + rate*time.Since(began).Seconds()
-		if in < 0.95*want || in > 1.05*want {
-			t.Errorf("%v/s: %v were let in, want %v", rate, in, want)
+		f.steady(t, &limit.Subject{Principal: "p" + method, Method: method}, rate, 3*time.Second)
+	}
+	try := 0
+	testenv.Eventually(t, "one of them alone gets the whole", func() bool { // unless Redis was late, and each went by its part
+		try++
+		in, began := 0, time.Now()
+		for range 2500 {
+			if ask(f.rules[1], &limit.Subject{Principal: fmt.Sprint("other", try)}) {
+				in++
+			}
 		}
-	}
-	in, began := 0, time.Now()
-	for range 600 { // one of them alone gets the whole, after the others have given back theirs
-		if ask(f.rules[1], &limit.Subject{Principal: "other"}) {
-			in++
+		if most := 1.05 * (2000 + 500*time.Since(began).Seconds()); float64(in) > most {
+			t.Errorf("%d for one replica alone, want no more than %.0f", in, most)
 		}
-	}
-	if most := 1.05 * (500 + 500*time.Since(began).Seconds()); in < 475 || float64(in) > most {
-		t.Errorf("%d for one replica alone, want 475 to %.0f", in, most)
-	}
+		return in >= 1900
+	})
 }
 
 // TestSharedQuota: a quota is used up by all, and what one has drawn and does not need is there for the others.
@@ -117,10 +146,11 @@ func TestSharedQuota(t *testing.T) {
 		}
 	}
 	in := f.flood(&limit.Subject{}, time.Second)
-	if in != 970 {
-		in += f.flood(&limit.Subject{}, 2*time.Second) // what lay idle elsewhere
-	}
-	if in < 960 || in > 970 {
+	testenv.Eventually(t, "what lay idle elsewhere is used", func() bool {
+		in += f.flood(&limit.Subject{}, 500*time.Millisecond)
+		return in >= 960
+	})
+	if in += f.flood(&limit.Subject{}, time.Second); in > 970 {
 		t.Errorf("%d were let in, want 970", in)
 	}
 	again := newFleet(t, r.URL(), 1, v1.Limit{Quota: "1000/month"})
@@ -171,9 +201,9 @@ func TestPlacesOfKilled(t *testing.T) {
 		}
 	}
 	f.backends[0].Close() // it renews nothing, and gives nothing back
-	began, n := time.Now(), most
+	began, watch, n := time.Now(), testenv.StartWatch(t), most
 	testenv.Eventually(t, "another replica has a place", func() bool { return enter(2, n) })
-	if took := time.Since(began); took < 3*time.Second || took > 7*time.Second {
+	if took := time.Since(began); took < 3*time.Second || watch.Took() > 7*time.Second {
 		t.Errorf("the places came back after %v, want 6 s from when they were last renewed", took)
 	}
 	for n++; n < len(tickets) && enter(2, n); {
@@ -190,7 +220,7 @@ func TestLocalShare(t *testing.T) {
 	t.Parallel()
 	r := testenv.StartRedis(t)
 	f := newFleet(t, r.URL(), 3,
-		v1.Limit{Name: "rate", Methods: []string{"rate"}, Per: []string{"principal"}, Rate: "300/s"},
+		v1.Limit{Name: "rate", Methods: []string{"rate"}, Per: []string{"principal"}, Rate: "300/s", Burst: new(1200)},
 		v1.Limit{Name: "quota", Methods: []string{"quota"}, Quota: "900/month"},
 		v1.Limit{Name: "places", Methods: []string{"places"}, Concurrency: new(6)})
 	f.ready(t)
@@ -201,19 +231,15 @@ func TestLocalShare(t *testing.T) {
 	for _, l := range f.limiters {
 		testenv.Eventually(t, "it is noticed", func() bool { _, local, _ := l.Shared(); return local })
 	}
-	began := time.Now()
-	in := float64(f.flood(&limit.Subject{Method: "rate", Principal: "new"}, 2*time.Second))
-	if want := 300 + 300*time.Since(began).Seconds(); in < 0.95*want || in > 1.05*want {
-		t.Errorf("%v were let in, want %v", in, want)
-	}
-	alone := 0
-	for range 300 {
+	f.steady(t, &limit.Subject{Method: "rate", Principal: "new"}, 300, 2*time.Second)
+	alone, began := 0, time.Now()
+	for range 1200 {
 		if ask(f.rules[2], &limit.Subject{Method: "rate", Principal: "lone"}) {
 			alone++
 		}
 	}
-	if alone < 100 || alone > 130 {
-		t.Errorf("one replica lets in %d, want a third of 300", alone)
+	if most := 400 + 100*time.Since(began).Seconds(); alone < 400 || float64(alone) > most+1 {
+		t.Errorf("one replica lets in %d, want a third of 1200", alone)
 	}
 	if n := f.flood(&limit.Subject{Method: "quota"}, 300*time.Millisecond); n < 550 || n > 810 {
 		t.Errorf("%d of the quota, want a third of what each knows to be left: 600 to 800", n)
@@ -226,9 +252,7 @@ func TestLocalShare(t *testing.T) {
 	}
 	r.Start()
 	f.ready(t)
-	if n := f.flood(&limit.Subject{Method: "rate", Principal: "after"}, 300*time.Millisecond); n < 300 || n > 480 {
-		t.Errorf("%d afterwards", n)
-	}
+	f.steady(t, &limit.Subject{Method: "rate", Principal: "after"}, 300, time.Second)
 }
 
 // TestSlowRedis: a Redis that does not answer holds requests up once in a while, not each.
@@ -237,16 +261,16 @@ func TestSlowRedis(t *testing.T) {
 	r := testenv.StartRedis(t)
 	f := newFleet(t, r.URL(), 1, v1.Limit{Rate: "1/h", Burst: new(1000)})
 	f.ready(t)
-	if answer, err := r.Do("CLIENT", "PAUSE", "2000"); err != nil || answer != "OK" {
+	if answer, err := r.Do("CLIENT", "PAUSE", "10000"); err != nil || answer != "OK" {
 		t.Fatal(answer, err)
 	}
-	began, in := time.Now(), 0
+	began, watch, in := time.Now(), testenv.StartWatch(t), 0
 	for range 500 {
 		if ask(f.rules[0], &limit.Subject{}) {
 			in++
 		}
 	}
-	if took := time.Since(began); in != 500 || took < 100*time.Millisecond || took > 1500*time.Millisecond {
+	if took := time.Since(began); in != 500 || took < 100*time.Millisecond || watch.Took() > 1500*time.Millisecond {
 		t.Errorf("%d were let in within %v", in, took)
 	}
 }
