@@ -1,6 +1,8 @@
 package upstream_test
 
 import (
+	"context"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +14,13 @@ import (
 // TestAwayForLong: instances that never answer, and a name that never resolves, are asked for again every now and then, however
 // long that lasts.
 func TestAwayForLong(t *testing.T) {
+	// What net makes at the first look-up must not belong to a bubble: others look up names, too.
+	nowhere := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, "127.0.0.1:1")
+	}}
+	if _, err := nowhere.LookupHost(t.Context(), "nobody.invalid"); err == nil {
+		t.Fatal("somebody")
+	}
 	away := map[string]func(*v1.Server){
 		"instances": func(s *v1.Server) {
 			s.URLs = []v1.Instance{{URL: "http://127.0.0.1:1/mcp", Weight: 1}, {URL: "http://127.0.0.1:2/mcp", Weight: 1}}
