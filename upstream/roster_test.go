@@ -159,7 +159,7 @@ func TestQueueIsBounded(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		refused[why]++
-	}}, pool(func(p *v1.Pool) { p.Concurrency, p.Queue, p.Wait = 1, 1, v1.Duration(300*time.Millisecond) }))
+	}}, pool(func(p *v1.Pool) { p.Concurrency, p.Queue, p.Wait = 1, 1, v1.Duration(3*time.Second) }))
 	me := plain(t, srv)
 	first := me.begin(testenv.Within(t, testenv.Patience))
 	await(t, h.in)
@@ -178,7 +178,7 @@ func TestQueueIsBounded(t *testing.T) {
 		}
 	}
 	overloaded(me.tool(`{}`), "1 calls waiting", "pool.queue")
-	overloaded(await(t, second), "within 300ms", "pool.wait")
+	overloaded(await(t, second), "within 3s", "pool.wait")
 	h.out <- struct{}{}
 	if r := await(t, first); r.err != nil {
 		t.Error(r.err)
