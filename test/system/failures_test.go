@@ -35,7 +35,7 @@ func patience() testenv.Script {
 			},
 			"tools/call tail": func(c *testenv.Call) {
 				c.Progress(1)
-				c.In(4500 * time.Millisecond)
+				c.In(6 * time.Second)
 				c.Text("done")
 			},
 			"tools/call rounds": func(c *testenv.Call) {
