@@ -156,7 +156,6 @@ func (l *link) run(ctx context.Context, s subscription) (up bool, err error) {
 	const channels = 2
 	ready := make(chan struct{}, channels)
 	listen := func(ctx context.Context, channels ...string) {
-		l.listens.Add(1)
 		listening.Go(func() {
 			err := l.listen(ctx, &s, channels)
 			if !l.hidden.Load() {
@@ -180,9 +179,11 @@ func (l *link) run(ctx context.Context, s subscription) (up bool, err error) {
 		}
 	})
 	if l.clustered() {
+		l.listens.Store(2) // before the first may end
 		listen(hooked, s.inbox)
 		listen(hooked, s.all)
 	} else {
+		l.listens.Store(1)
 		listen(hooked, s.inbox, s.all)
 	}
 	late := time.NewTimer(dialPatience)

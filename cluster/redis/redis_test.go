@@ -3,6 +3,7 @@ package redis_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -60,6 +61,22 @@ func TestOneNodeNamed(t *testing.T) {
 	t.Parallel()
 	p := nodes(t, testenv.StartRedisCluster(t).Nodes[0].URL())
 	testenv.Eventually(t, "both work", p.works)
+}
+
+// TestLeavesAsItListens: a replica that leaves while its subscriptions begin ends, at whatever point that is.
+func TestLeavesAsItListens(t *testing.T) {
+	t.Parallel()
+	url := testenv.StartRedisCluster(t).URL()
+	for i := range 150 {
+		b := open(t, url)
+		_, leave := b.Join(fmt.Sprint("replica ", i), cluster.Callbacks{Deliver: func(bool, []byte) {}, Connected: func(bool) {}})
+		select {
+		case <-b.Tried():
+		case <-time.After(time.Duration(i) * 100 * time.Microsecond): // another point each time
+		}
+		leave()
+		b.Close()
+	}
 }
 
 // pair is two nodes that call each other.
