@@ -127,18 +127,18 @@ func fails(t *testing.T, p *pair) {
 		"drop":      func() error { return p.a.Drop(ctx, "k", "f") },
 		"lease":     func() error { _, err := p.a.Acquire(ctx, "l", time.Minute); return err },
 	} {
-		start := time.Now()
-		if err := try(); !errors.Is(err, cluster.ErrDown) || time.Since(start) > 2*time.Second {
-			t.Errorf("%s: got %v after %v", name, err, time.Since(start))
+		watch := testenv.StartWatch(t)
+		if err := try(); !errors.Is(err, cluster.ErrDown) || watch.Took() > 2*time.Second {
+			t.Errorf("%s: got %v after %v", name, err, watch.Took())
 		}
 	}
-	start := time.Now()
+	watch := testenv.StartWatch(t)
 	for range 1000 {
 		if _, err := p.a.Facts(ctx, "k"); !errors.Is(err, cluster.ErrDown) {
 			t.Errorf("got %v", err)
 		}
 	}
-	if took := time.Since(start); took > time.Second {
+	if took := watch.Took(); took > time.Second {
 		t.Errorf("known to be away, 1000 tries took %v", took)
 	}
 	if _, err := p.a.Call(ctx, p.a.ID(), "echo", nil, nil); err != nil {
@@ -185,9 +185,9 @@ func TestHang(t *testing.T) {
 	testenv.Eventually(t, "both work", p.works)
 	r.Hang()
 	defer r.Resume()
-	start := time.Now()
-	if _, err := p.a.Facts(t.Context(), "k"); !errors.Is(err, cluster.ErrDown) || time.Since(start) > 1500*time.Millisecond {
-		t.Errorf("the first: got %v after %v", err, time.Since(start))
+	watch := testenv.StartWatch(t)
+	if _, err := p.a.Facts(t.Context(), "k"); !errors.Is(err, cluster.ErrDown) || watch.Took() > 1500*time.Millisecond {
+		t.Errorf("the first: got %v after %v", err, watch.Took())
 	}
 	fails(t, p)
 	testenv.Eventually(t, "it is noticed", func() bool { return !p.a.Status().Connected && !p.b.Status().Connected })
@@ -256,18 +256,18 @@ func TestKilled(t *testing.T) {
 			failed <- err
 		}()
 		<-began
-		start := time.Now()
+		watch := testenv.StartWatch(t)
 		dies.Close()
 		survivor := failed
 		if caller {
 			survivor = ended
 		}
-		if err := <-survivor; !errors.Is(err, cluster.ErrGone) || time.Since(start) > 2500*time.Millisecond {
-			t.Errorf("caller dies %v: %v after %v", caller, err, time.Since(start))
+		if err := <-survivor; !errors.Is(err, cluster.ErrGone) || watch.Took() > 2500*time.Millisecond {
+			t.Errorf("caller dies %v: %v after %v", caller, err, watch.Took())
 		}
-		start = time.Now()
-		if _, err := p.a.Call(t.Context(), victim.ID(), "wait", nil, nil); !errors.Is(err, cluster.ErrGone) || time.Since(start) > time.Second {
-			t.Errorf("a call to the dead: %v after %v", err, time.Since(start))
+		watch = testenv.StartWatch(t)
+		if _, err := p.a.Call(t.Context(), victim.ID(), "wait", nil, nil); !errors.Is(err, cluster.ErrGone) || watch.Took() > time.Second {
+			t.Errorf("a call to the dead: %v after %v", err, watch.Took())
 		}
 	}
 }
