@@ -65,7 +65,7 @@ func TestStopGraceful(t *testing.T) {
 }
 
 func TestStopTerminates(t *testing.T) {
-	p := start(t, "polite", runner.Options{Grace: 100 * time.Millisecond})
+	p := start(t, "polite", runner.Options{Grace: 3 * time.Second}) // in which a busy machine runs its handler
 	read(t, p)
 	if err := p.Stop(t.Context()); err != nil {
 		t.Fatal(err)

@@ -105,10 +105,11 @@ func TestBatchIsBounded(t *testing.T) {
 func TestTogetherFails(t *testing.T) {
 	tests := map[string]struct {
 		spoil func(r, w *os.File)
+		limit time.Duration
 		want  error
 	}{
-		"deaf": {func(_, w *os.File) { fill(w) }, ErrWriteTimeout},
-		"gone": {func(r, _ *os.File) { r.Close() }, syscall.EPIPE},
+		"deaf": {func(_, w *os.File) { fill(w) }, 300 * time.Millisecond, ErrWriteTimeout},
+		"gone": {func(r, _ *os.File) { r.Close() }, time.Minute, syscall.EPIPE},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -118,7 +119,7 @@ func TestTogetherFails(t *testing.T) {
 			var all sync.WaitGroup
 			for i := range 10 {
 				all.Go(func() {
-					if err := p.Write(segments("x"), 300*time.Millisecond); !errors.Is(err, tt.want) {
+					if err := p.Write(segments("x"), tt.limit); !errors.Is(err, tt.want) {
 						t.Errorf("Write = %v", err)
 					}
 				})
