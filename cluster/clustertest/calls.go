@@ -86,15 +86,16 @@ func waiting(n *cluster.Node) (began chan struct{}, ended chan error) {
 
 func await[T any](t testing.TB, what string, c <-chan T, most time.Duration) T {
 	t.Helper()
-	for left := most; left > 0; left -= beat { // beat by beat: while the machine stands still no time passes
+	for left := most; ; left -= beat { // beat by beat: while the machine stands still no time passes
 		select {
 		case v := <-c:
 			return v
 		case <-time.After(beat):
+			if left <= 0 {
+				t.Fatalf("not within %v: %s", most, what)
+			}
 		}
 	}
-	t.Fatalf("not within %v: %s", most, what)
-	panic("unreachable")
 }
 
 const beat = 20 * time.Millisecond
