@@ -19,6 +19,7 @@ import (
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/grpclog"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
@@ -254,16 +255,31 @@ func Resource(c *v1.Telemetry, version, instance string) *resource.Resource {
 func newExporter(c *v1.Traces) otlptrace.Client {
 	headers := plain(c.Headers)
 	if c.Protocol == v1.ProtocolGRPC {
-		return otlptracegrpc.NewClient(otlptracegrpc.WithEndpointURL(c.Endpoint), otlptracegrpc.WithHeaders(headers),
+		options := []otlptracegrpc.Option{
+			otlptracegrpc.WithEndpointURL(c.Endpoint), otlptracegrpc.WithHeaders(headers),
 			otlptracegrpc.WithTimeout(c.Timeout.D()), otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{
 				Enabled: true, InitialInterval: retryFirst, MaxInterval: retryLast, MaxElapsedTime: c.Timeout.D(),
-			}))
+			}),
+		}
+		if !encrypted(c.Endpoint) {
+			options = append(options, otlptracegrpc.WithTLSCredentials(insecure.NewCredentials()))
+		}
+		return otlptracegrpc.NewClient(options...)
 	}
-	return otlptracehttp.NewClient(otlptracehttp.WithEndpointURL(SignalURL(c.Endpoint, "traces")), otlptracehttp.WithHeaders(headers),
+	options := []otlptracehttp.Option{
+		otlptracehttp.WithEndpointURL(SignalURL(c.Endpoint, "traces")), otlptracehttp.WithHeaders(headers),
 		otlptracehttp.WithTimeout(c.Timeout.D()), otlptracehttp.WithRetry(otlptracehttp.RetryConfig{
 			Enabled: true, InitialInterval: retryFirst, MaxInterval: retryLast, MaxElapsedTime: c.Timeout.D(),
-		}))
+		}),
+	}
+	if !encrypted(c.Endpoint) {
+		options = append(options, otlptracehttp.WithTLSClientConfig(nil))
+	}
+	return otlptracehttp.NewClient(options...)
 }
+
+// encrypted tells whether an address is spoken to over TLS. The certificates of variables, which are for all signals, are for that.
+func encrypted(endpoint string) bool { return strings.HasPrefix(strings.ToLower(endpoint), "https:") }
 
 // TryTraces tells why the collector of traces that is configured takes none; nil where it takes an export of nothing.
 func TryTraces(ctx context.Context, c *v1.Telemetry) error {

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"google.golang.org/grpc/credentials/insecure"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 )
@@ -106,11 +107,22 @@ func TryMetrics(ctx context.Context, c *v1.Telemetry) error {
 func newMetricExporter(c *v1.Metrics) (sdkmetric.Exporter, error) {
 	headers := plain(c.Headers)
 	if c.Protocol == v1.ProtocolGRPC {
-		return otlpmetricgrpc.New(context.Background(), otlpmetricgrpc.WithEndpointURL(c.Endpoint), otlpmetricgrpc.WithHeaders(headers),
-			otlpmetricgrpc.WithTimeout(c.Timeout.D()))
+		options := []otlpmetricgrpc.Option{
+			otlpmetricgrpc.WithEndpointURL(c.Endpoint), otlpmetricgrpc.WithHeaders(headers), otlpmetricgrpc.WithTimeout(c.Timeout.D()),
+		}
+		if !encrypted(c.Endpoint) {
+			options = append(options, otlpmetricgrpc.WithTLSCredentials(insecure.NewCredentials()))
+		}
+		return otlpmetricgrpc.New(context.Background(), options...)
 	}
-	return otlpmetrichttp.New(context.Background(), otlpmetrichttp.WithEndpointURL(SignalURL(c.Endpoint, "metrics")), otlpmetrichttp.WithHeaders(headers),
-		otlpmetrichttp.WithTimeout(c.Timeout.D()))
+	options := []otlpmetrichttp.Option{
+		otlpmetrichttp.WithEndpointURL(SignalURL(c.Endpoint, "metrics")), otlpmetrichttp.WithHeaders(headers),
+		otlpmetrichttp.WithTimeout(c.Timeout.D()),
+	}
+	if !encrypted(c.Endpoint) {
+		options = append(options, otlpmetrichttp.WithTLSClientConfig(nil))
+	}
+	return otlpmetrichttp.New(context.Background(), options...)
 }
 
 // metricExporter counts exports, and tells the log now and then of those that did not arrive.

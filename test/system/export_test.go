@@ -1,10 +1,12 @@
 package system_test
 
 import (
+	"crypto/x509"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/toolcrib/toolcrib/internal/testenv"
 )
@@ -137,6 +139,24 @@ func TestExportCompressed(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestExportBesideCertificates: certificates that variables name are for collectors at https, and keep none at http from being told.
+//
+//nolint:paralleltest // of variables a process has one set
+func TestExportBesideCertificates(t *testing.T) {
+	made := testenv.Certificate(t, &x509.Certificate{NotAfter: time.Now().Add(time.Hour)}, nil)
+	cert, _ := testenv.WriteCertificate(t, t.TempDir(), "collector", made)
+	t.Setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", cert)
+	for _, protocol := range []string{"http", "grpc"} {
+		to := newReceivers(t)
+		g := testenv.Serve(t, testenv.Config{Servers: map[string]*testenv.Server{"one": troubled(t)}, More: exporting(to, protocol, "10s")})
+		g.Modern("/mcp").Tool("one__well", "{}")
+		g.Stop() // which sends what waits
+		if len(to.spans.All(nil)) == 0 || len(to.metrics.points) == 0 {
+			t.Errorf("%s: %d spans and %d metrics came", protocol, len(to.spans.All(nil)), len(to.metrics.points))
+		}
 	}
 }
 
