@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -274,6 +275,55 @@ func TestStreamDrains(t *testing.T) {
 	}
 	<-c.Ended
 	<-stopped
+}
+
+// TestStreamDrainEnds: a client that goes on posting, and whose call does not end, holds its stream until drainTimeout and no longer. It is
+// told what became of each call that was accepted.
+func TestStreamDrainEnds(t *testing.T) {
+	t.Parallel()
+	h := hold(t, kinds[0])
+	g := testenv.Serve(t, testenv.Config{Servers: map[string]*testenv.Server{"one": h.Server}, More: map[string]any{"drainTimeout": "1s"}})
+	c := g.Stream("/sse", "")
+	held := c.Send("tools/call", `"name":"one__hold"`)
+	<-h.calls
+	accepted := make(chan []string, 1)
+	go func() {
+		client := &http.Client{Transport: &http.Transport{}}
+		defer client.CloseIdleConnections()
+		var ids []string
+		defer func() { accepted <- ids }()
+		for n := 1000; ; n++ {
+			id := strconv.Itoa(n)
+			body := `{"jsonrpc":"2.0","id":` + id + `,"method":"tools/call","params":{"name":"one__echo"}}`
+			r, err := http.NewRequestWithContext(testenv.Within(t, testenv.Patience), http.MethodPost, c.Endpoint, strings.NewReader(body))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			r.Header.Set("Content-Type", "application/json")
+			resp, err := client.Do(r)
+			if err != nil {
+				return // nobody listens any more
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode == http.StatusAccepted {
+				ids = append(ids, id)
+			}
+		}
+	}()
+	testenv.Eventually(t, "posted calls", func() bool { return len(h.Received("tools/call")) > 3 })
+	g.Stop()
+	<-c.Ended
+	if _, text := c.Answer(held).Error(); !strings.Contains(text, "did not finish within drainTimeout") {
+		t.Errorf("the call that did not end: %q", text)
+	}
+	for _, id := range <-accepted {
+		r := c.Answer(id)
+		if _, text := r.Error(); r.Texts() != "done" && !strings.Contains(text, "drainTimeout") {
+			t.Errorf("call %s: %v", id, r)
+		}
+	}
+	<-h.left
 }
 
 // TestStreamKeyRevoked: a stream ends with the key that opened it.
