@@ -131,7 +131,7 @@ func (l *Limiter) Rules() *Rules {
 func (l *Limiter) Configure(c *v1.Config) *Rules {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	next := &Rules{limiter: l, seed: maphash.MakeSeed(), servers: c.MCPServers}
+	next := &Rules{limiter: l, seed: maphash.MakeSeed(), config: c, servers: c.MCPServers}
 	tables := map[tableKey]*table{}
 	for i := range c.Limits {
 		r := &rule{Limit: &c.Limits[i], name: c.Limits[i].DisplayName(), phase: phaseOf(&c.Limits[i])}

@@ -44,13 +44,31 @@ type View struct {
 
 // Report tells how much of each limit is used, with at most so many keys of each, of the view or, where it is nil, of all.
 func (l *Limiter) Report(most int, v *View) (all []Use) {
-	t := l.moment(time.Now())
-	for m := range l.Rules().meters {
-		if v == nil || m.rule.Tenants == nil || likeAny(m.rule.Tenants, v.Tenant) {
+	t, rules := l.moment(time.Now()), l.Rules()
+	for m := range rules.meters {
+		if v == nil || v.concerns(m.rule, rules.config) {
 			all = append(all, m.use(t, most, v))
 		}
 	}
 	return all
+}
+
+// concerns tells whether a limit is for the tenant, and for a server that it has or any: a name may tell of others.
+func (v *View) concerns(r *rule, c *v1.Config) bool {
+	if r.Tenants != nil && !likeAny(r.Tenants, v.Tenant) {
+		return false
+	}
+	return r.Servers == nil && r.Tools == nil || slices.ContainsFunc(c.ServerNames(), func(server string) bool {
+		return v.Server(server) && (r.Servers == nil || likeAny(r.Servers, server)) &&
+			(r.Tools == nil || slices.ContainsFunc(r.Tools, func(tool string) bool { return mayHave(c, server, tool) }))
+	})
+}
+
+// mayHave tells whether a tool of a server may have a name at /mcp, or one that fits a pattern.
+func mayHave(c *v1.Config, server, tool string) bool {
+	head, _, pattern := strings.Cut(tool, "*")
+	owner, _ := c.OwnerOf(head)
+	return owner == server || pattern && strings.HasPrefix(c.PrefixOf(server), head)
 }
 
 func (m *meter) use(t moment, most int, v *View) Use {

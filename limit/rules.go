@@ -15,6 +15,7 @@ import (
 type Rules struct {
 	limiter *Limiter
 	phases  [targetPhase + 1][]*rule
+	config  *v1.Config // nil in the zero value
 	servers map[string]*v1.Server
 	weighs  []string // servers with tools whose cost is not 1, sorted
 	keyed   bool     // a limit is per key

@@ -1,12 +1,14 @@
 package system_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -479,6 +481,53 @@ func TestLimitForwarded(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestLimitsOfOthers: a tenant is not shown that there is a limit of a server that it has not got.
+func TestLimitsOfOthers(t *testing.T) {
+	t.Parallel()
+	const root, meter = "root-0123456789abcdef", "eva-0123456789abcdef"
+	script := testenv.Script{Tools: testenv.Tools(1)}
+	secret, plain := testenv.HTTPServer(t, script), testenv.HTTPServer(t, script)
+	g := testenv.Serve(t, testenv.Config{
+		Entries: map[string]any{
+			"secret": map[string]any{"url": secret.URL, "tenants": []string{"acme"}},
+			"open":   map[string]any{"url": testenv.HTTPServer(t, script).URL},
+			"plain":  map[string]any{"url": plain.URL, "prefix": ""},
+		},
+		More: map[string]any{
+			"limits": []any{
+				map[string]any{"name": "h1", "servers": []string{"secret"}, "rate": "9/s"},
+				map[string]any{"name": "h2", "tools": []string{"secret__find"}, "rate": "9/s"},
+				map[string]any{"name": "h3", "servers": []string{"secret", "open"}, "tools": []string{"secret__*"}, "rate": "9/s"},
+				map[string]any{"name": "s1", "servers": []string{"secret", "open"}, "rate": "9/s"},
+				map[string]any{"name": "s2", "tools": []string{"s*"}, "rate": "9/s"},
+				map[string]any{"name": "s3", "tools": []string{"open__*"}, "rate": "9/s"},
+				map[string]any{"name": "s4", "tools": []string{"*__tool"}, "rate": "9/s"},
+				map[string]any{"name": "s5", "rate": "9/s"},
+			},
+			"auth": map[string]any{"apiKeys": []any{
+				map[string]any{"name": "root", "key": root, "roles": []string{"admin"}},
+				map[string]any{"name": "eva", "key": meter, "tenant": "acm", "roles": []string{"meter"}},
+			}},
+			"policies": map[string]any{"roles": map[string]any{"meter": map[string]any{"manage": []string{"limits:read"}}}, "bindings": []any{}},
+		},
+	})
+	for key, want := range map[string]string{root: "h1 h2 h3 s1 s2 s3 s4 s5", meter: "s1 s2 s3 s4 s5"} {
+		var report struct{ Limits []struct{ Name string } }
+		status, text := g.Get("/api/v1/limits", http.Header{"Authorization": {"Bearer " + key}})
+		if err := json.Unmarshal([]byte(text), &report); err != nil || status != http.StatusOK {
+			t.Fatalf("%d, %v: %s", status, err, text)
+		}
+		var names []string
+		for _, l := range report.Limits {
+			names = append(names, l.Name)
+		}
+		slices.Sort(names)
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("%s is shown %s, want %s", key, got, want)
+		}
 	}
 }
 
