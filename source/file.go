@@ -93,7 +93,7 @@ func (f *File) Load() (*v1.Config, error) {
 		return nil, &Error{Path: f.Path, Err: err}
 	}
 	contents, globbed := map[string][]byte{}, map[string][]byte{}
-	config, problems := v1.Parse(data, v1.Options{Dir: filepath.Dir(f.Path), ReadFile: func(name string) ([]byte, error) {
+	config, problems := v1.Parse(data, v1.Options{Dir: filepath.Dir(f.Path), JSON: filepath.Ext(f.Path) == ".json", ReadFile: func(name string) ([]byte, error) {
 		content, err := readAll(name)
 		if _, seen := contents[name]; !seen && len(contents) < maxReferences {
 			next.references = append(next.references, name)
@@ -123,7 +123,7 @@ func (f *File) StateDir() (string, error) {
 	if err != nil {
 		return "", &Error{Path: f.Path, Err: reason(err)}
 	}
-	dir, problems := v1.StateDir(data, v1.Options{Dir: filepath.Dir(f.Path), ReadFile: readAll})
+	dir, problems := v1.StateDir(data, v1.Options{Dir: filepath.Dir(f.Path), JSON: filepath.Ext(f.Path) == ".json", ReadFile: readAll})
 	if len(problems) > 0 {
 		return "", &Error{Path: f.Path, Problems: problems}
 	}

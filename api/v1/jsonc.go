@@ -2,6 +2,9 @@ package v1
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -47,6 +50,42 @@ func fromJSON(data []byte) (out []byte, ok bool) {
 		i++
 	}
 	return out, object && !first
+}
+
+// jsonProblem says where data stops to be JSON; nil when it is.
+func jsonProblem(data []byte) *Problem {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	var wrong *json.SyntaxError
+	if err := json.Unmarshal(uncommented(data), new(any)); !errors.As(err, &wrong) {
+		return nil
+	}
+	before := data[:min(max(0, int(wrong.Offset)-1), len(data))]
+	if int(wrong.Offset) >= len(data) { // it ends too early
+		before = data
+	}
+	line := bytes.Count(before, []byte("\n")) + 1
+	column := utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1
+	return &Problem{Line: line, Message: fmt.Sprintf("is not valid JSON at column %d: %s", column, wrong)}
+}
+
+// uncommented blanks comments, so that all stays where it is.
+func uncommented(data []byte) []byte {
+	out := make([]byte, 0, len(data))
+	for i := 0; i < len(data); {
+		n := 1
+		switch rest := data[i:]; {
+		case bytes.HasPrefix(rest, []byte("//")), bytes.HasPrefix(rest, []byte("/*")):
+			n = commentLength(rest)
+			out = appendBlank(out, rest[:n])
+			i += n
+			continue
+		case data[i] == '"':
+			n = stringLength(rest)
+		}
+		out = append(out, data[i:i+n]...)
+		i += n
+	}
+	return out
 }
 
 func commentLength(s []byte) int {

@@ -29,6 +29,9 @@ type Options struct {
 	ReadFile func(name string) ([]byte, error)
 	// Glob lists the files that a pattern fits; nil is [filepath.Glob].
 	Glob func(pattern string) ([]string, error)
+	// JSON says that the file is to be JSON, as its name does: what is wrong with
+	// one that is neither JSON nor YAML is then told as of JSON.
+	JSON bool
 	// Dir is where relative paths of ${file:…} start; empty is the working
 	// directory of the process.
 	Dir string
@@ -98,7 +101,7 @@ func read(data []byte, opts Options) (*decoder, *Config, *Problem) {
 	}
 	d := &decoder{opts: opts, lines: map[string]int{}, origins: map[string]string{}}
 	c := &Config{}
-	root, p := load(data)
+	root, p := load(data, opts.JSON)
 	if p == nil {
 		p = unfit(root)
 	}
@@ -114,16 +117,18 @@ func read(data []byte, opts Options) (*decoder, *Config, *Problem) {
 }
 
 // Document reads a file in YAML or JSON, as Parse does, without looking at what it holds. The node is nil for an empty one.
-func Document(data []byte) (*yaml.Node, *Problem) { return load(data) }
+func Document(data []byte) (*yaml.Node, *Problem) { return load(data, false) }
 
-// load returns the root node, nil for an empty document.
-func load(data []byte) (*yaml.Node, *Problem) {
+// load returns the root node, nil for an empty document. What named says of the file is told of one that cannot be read.
+func load(data []byte, named bool) (*yaml.Node, *Problem) {
 	if len(data) > MaxFile {
 		return nil, &Problem{Message: fmt.Sprintf("has %d bytes; at most %d are read", len(data), MaxFile)}
 	}
 	format := "YAML"
 	if json, ok := fromJSON(data); ok {
 		data, format = json, "JSON"
+	} else if named {
+		format = "" // which the problem finds out
 	}
 	loader, err := yaml.NewLoader(bytes.NewReader(data))
 	if err != nil {
@@ -197,6 +202,12 @@ var yamlTerms = strings.NewReplacer("a flow mapping", "an object", "a block mapp
 	"a block collection", "a list", "a quoted scalar", "quoted text", "a plain scalar", "text", "scanning", "reading", "parsing", "reading")
 
 func syntaxProblem(err error, data []byte, format string) *Problem {
+	if format == "" {
+		if p := jsonProblem(data); p != nil {
+			return p
+		}
+		format = "JSON"
+	}
 	p := &Problem{Message: "is not valid " + format + ": " + err.Error()}
 	var le *yaml.LoadError
 	if !errors.As(err, &le) {
@@ -204,6 +215,9 @@ func syntaxProblem(err error, data []byte, format string) *Problem {
 	}
 	p.Line = le.Mark.Line
 	p.Message = "is not valid " + format + ": " + le.Message
+	if format == "JSON" && le.Mark.Column > 0 {
+		p.Message = fmt.Sprintf("is not valid JSON at column %d: %s", le.Mark.Column, le.Message)
+	}
 	if strings.HasPrefix(le.Message, "unknown anchor") {
 		p.Message = "has an alias (*name) without its anchor (&name); put text that begins with * in quotes"
 	}

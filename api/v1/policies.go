@@ -284,7 +284,7 @@ func (d *decoder) shadow(c *Config, name string) *Policies {
 
 // parsePolicies reads a file with the keys of policies.
 func (d *decoder) parsePolicies(c *Config, data []byte) (*Policies, Problems) {
-	root, p := load(data)
+	root, p := load(data, false)
 	if p == nil && empty(root) {
 		p = &Problem{Message: "the file is empty: write roles, bindings or cedar into it, or remove policies.shadow"}
 	}
