@@ -277,8 +277,15 @@ func breaker(w *world) {
 
 // auditQueue: who the audit log is sent to is away; it comes back.
 func auditQueue(w *world) {
-	siem := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	addr := siem.Listener.Addr().String()
+	addr := testenv.Reserve(w)
+	listens := func() *httptest.Server {
+		siem := &httptest.Server{Listener: testenv.ListenAt(w, addr), Config: &http.Server{
+			Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), ReadHeaderTimeout: patience,
+		}}
+		siem.Start()
+		return siem
+	}
+	siem := listens()
 	w.Cleanup(func() { siem.Close() })
 	config := of(newMoody(w.T).Entry())
 	config.More = object{"audit": object{"sinks": []any{
@@ -289,14 +296,7 @@ func auditQueue(w *world) {
 	w.rests(w.metric("toolcrib_audit_sink_behind_bytes") + " == 0")
 	siem.Close()
 	w.fires(nil)
-	l, err := new(net.ListenConfig).Listen(w.Context(), "tcp", addr)
-	if err != nil {
-		w.Fatal(err)
-	}
-	siem = &httptest.Server{Listener: l, Config: &http.Server{
-		Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), ReadHeaderTimeout: patience,
-	}}
-	siem.Start()
+	siem = listens()
 	w.ends()
 }
 
