@@ -64,6 +64,7 @@ type site struct {
 	fleet   *testenv.Fleet
 	client  func(era testenv.Era, path string) *testenv.Client
 	names   *nameServer // nil for addresses
+	watch   *testenv.Watch
 }
 
 func (s *site) each(f func(*proxy)) {
@@ -136,7 +137,9 @@ func (s *site) config() testenv.Config {
 // open builds the site of a row.
 func open(t *testing.T, f *fault) *site {
 	t.Helper()
-	s := &site{t: t, toxi: startToxiproxy(t), bad: map[testenv.Era]*testenv.Server{}, proxies: map[testenv.Era]*proxy{}}
+	s := &site{
+		t: t, toxi: startToxiproxy(t), bad: map[testenv.Era]*testenv.Server{}, proxies: map[testenv.Era]*proxy{}, watch: testenv.StartWatch(t),
+	}
 	switch {
 	case f.local:
 		s.names = &names
@@ -242,13 +245,13 @@ func (s *witness) as(w see) bool {
 	return w == either || (w == nothing) == (s.bad == 0) && (w == failure) == (s.good == 0)
 }
 
-// ask asks once and waits for the answer.
-func ask(c *testenv.Client, q *question, into *witness) bool {
+// once asks once and waits for the answer.
+func (s *site) once(c *testenv.Client, q *question, into *witness) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), testenv.Patience)
 	defer cancel()
-	began := time.Now()
+	began := s.watch.Took()
 	r, err := c.Try(ctx, q.Request)
-	return into.add(r, err, q.right, time.Since(began))
+	return into.add(r, err, q.right, s.watch.Took()-began)
 }
 
 // others asks the servers that nothing happens to, and all of them at once, until ctx ends.
@@ -260,7 +263,7 @@ func (s *site) others(ctx context.Context, into *witness) (wait func()) {
 				tick := time.NewTicker(50 * time.Millisecond)
 				defer tick.Stop()
 				for ctx.Err() == nil {
-					ask(c, &questions[i], into)
+					s.once(c, &questions[i], into)
 					<-tick.C
 				}
 			})
@@ -294,7 +297,7 @@ func (f *fault) try(t *testing.T) []*line {
 		for i := range asks {
 			cells[i] = &witness{}
 			for range 9 { // so that all replicas know the session
-				if before := new(witness); !ask(clients[era], &asks[i], before) {
+				if before := new(witness); !s.once(clients[era], &asks[i], before) {
 					t.Fatalf("before the fault: %s %s: %s", era, asks[i].name, before.sample)
 				}
 			}
@@ -306,18 +309,18 @@ func (f *fault) try(t *testing.T) []*line {
 	f.begin(s)
 	s.ask(lines, clients, func(c *testenv.Client, i int, cell *witness) {
 		for range tries {
-			ask(c, &asks[i], cell)
+			s.once(c, &asks[i], cell)
 		}
 	})
 	if f.end != nil {
 		f.end(s)
 	}
-	ended := time.Now()
+	ended := s.watch.Took()
 	s.ask(lines, clients, func(c *testenv.Client, i int, cell *witness) {
-		if !testenv.Happens(func() bool { return ask(c, &asks[i], &witness{}) }) {
+		if !testenv.Happens(func() bool { return s.once(c, &asks[i], &witness{}) }) {
 			t.Errorf("%s %s: never answered again", c.Era, asks[i].name)
 		}
-		cell.back = time.Since(ended)
+		cell.back = s.watch.Took() - ended
 	})
 	stop()
 	wait()
