@@ -23,8 +23,10 @@ func TestHearAnywhere(t *testing.T) {
 	})
 	newer := f.At(2, c).Hear()
 	ear.Ended()
-	tell.Updated("mem://a", "")
-	newer.Await(updated, 1)
+	testenv.Eventually(t, "an update where the stream is now", func() bool {
+		tell.Updated("mem://a", "")
+		return len(newer.Heard(updated)) > 0
+	})
 	if r := a.Call("resources/unsubscribe", `"uri":"mem://a"`); string(r.Result()) != "{}" {
 		t.Errorf("%v", r)
 	}
