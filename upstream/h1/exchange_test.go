@@ -157,20 +157,21 @@ func TestTimeout(t *testing.T) {
 
 // TestTimeoutEndsWithTheHead: neither a slow body nor the next exchange is bounded by it.
 func TestTimeoutEndsWithTheHead(t *testing.T) {
+	const limit = 2500 * time.Millisecond // longer than a busy machine stands still
 	go1 := make(chan struct{})
 	c := client(t, h1.Options{Addr: serve(t, func(p *peer) {
 		p.request()
 		p.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nh")
 		<-go1
-		time.Sleep(350 * time.Millisecond)
+		time.Sleep(limit + limit/10)
 		p.say("i")
 		p.request()
-		time.Sleep(350 * time.Millisecond)
+		time.Sleep(limit + limit/10)
 		p.say(answer("ho"))
 		p.hold()
 	})})
 	q := post("/", "{}")
-	q.Timeout = 300 * time.Millisecond
+	q.Timeout = limit
 	var p h1.Response
 	if err := c.Do(t.Context(), q, &p); err != nil {
 		t.Fatal(err)
