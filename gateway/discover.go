@@ -113,7 +113,7 @@ func united(peers []*upstream.Peer, lists upstream.Lists, alone bool) []byte {
 // peers are what the servers of an endpoint that a caller may see say of themselves; nil for those that cannot be asked soon, or
 // differ by caller.
 func (e *endpoint) peers(ctx context.Context, v *policy.View) []*upstream.Peer {
-	ctx, cancel := context.WithTimeout(ctx, watchWait)
+	ctx, cancel := shortly(ctx)
 	defer cancel()
 	seen := e.seen(v)
 	all := make([]*upstream.Peer, len(seen))

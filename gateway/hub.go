@@ -221,7 +221,7 @@ func (h *hub) waitLists(ctx context.Context, w *Watch) (got upstream.Lists) {
 	if len(all) == 0 {
 		return got
 	}
-	ctx, cancel := context.WithTimeout(ctx, watchWait)
+	ctx, cancel := shortly(ctx)
 	defer cancel()
 	for _, p := range all {
 		got |= p.server.Watched(ctx, p.lastTicket(), everyList).Lists

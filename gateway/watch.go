@@ -20,6 +20,18 @@ import (
 // watchWait is how long a new watch waits for servers that are not watched yet.
 const watchWait = 2 * time.Second
 
+// shortly is a context for that time. It ends after two halves, of which a machine that stands still takes no more than one.
+func shortly(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, end := context.WithCancelCause(ctx)
+	half := time.AfterFunc(watchWait/2, func() {
+		time.AfterFunc(watchWait/2, func() { end(context.DeadlineExceeded) })
+	})
+	return ctx, func() {
+		half.Stop()
+		end(nil)
+	}
+}
+
 // Wish is what a client wants to be told of.
 type Wish struct {
 	// Lists are the kinds of lists.
@@ -120,7 +132,7 @@ func (g *Gateway) WatchSession(ctx context.Context, x *Exchange, uris ...string)
 	g.hub.waitLists(ctx, w)
 	w.Follow(ctx, uris)
 	if len(uris) > 0 {
-		limited, cancel := context.WithTimeout(ctx, watchWait)
+		limited, cancel := shortly(ctx)
 		defer cancel()
 		for p, keys := range w.byPlace() {
 			p.server.Watched(limited, p.lastTicket(), wishFor(keys...))
@@ -333,7 +345,7 @@ func (m *member) watchedFor(ctx context.Context, c caller) upstream.Lists {
 	if m.family == nil || !m.family.personal() {
 		return 0
 	}
-	limited, cancel := context.WithTimeout(ctx, watchWait)
+	limited, cancel := shortly(ctx)
 	defer cancel()
 	h, err := m.family.hold(limited, c)
 	if err != nil {
