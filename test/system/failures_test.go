@@ -242,9 +242,10 @@ func TestListsStandIn(t *testing.T) {
 			More: map[string]any{"log": map[string]any{"level": "error"}},
 		})
 		all, one := g.Client(era, "/mcp"), g.Client(era, "/servers/kept/mcp")
-		if r := all.Call("tools/list", ""); len(r.Names("tools")) != 2 || staleAge(r, "kept") >= 0 {
-			t.Fatalf("%v", r)
-		}
+		testenv.Eventually(t, "the lists of both, of now", func() bool {
+			r := all.Call("tools/list", "")
+			return len(r.Names("tools")) == 2 && staleAge(r, "kept") < 0
+		})
 		one.Call("tools/list", "")
 		m.mood.Store(failing)
 		testenv.Eventually(t, "a list without the server that does not keep its last one", func() bool {
@@ -331,9 +332,10 @@ func TestOneSlowOfTwenty(t *testing.T) {
 					}
 				}
 			}
-			if r := client.Call("tools/list", ""); staleAge(r, "slow") < 0 || staleAge(r, "s00") >= 0 {
-				t.Errorf("%v", r.Member("_meta"))
-			}
+			testenv.Eventually(t, "the age of the slow one alone", func() bool { // others are late, too, when the machine stands still
+				r := client.Call("tools/list", "")
+				return staleAge(r, "slow") >= 0 && staleAge(r, "s00") < 0
+			})
 			m.mood.Store(calm)
 			never.mood.Store(calm)
 		})
