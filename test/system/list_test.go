@@ -81,7 +81,7 @@ func TestListLosesAServer(t *testing.T) {
 			two := testenv.StdioServer(t, testenv.Script{Era: testenv.Legacy, Tools: testenv.Tools(30), Page: 7})
 			g := testenv.Serve(t, testenv.Config{
 				Servers: map[string]*testenv.Server{"a": one, "c": two},
-				Entries: map[string]any{"b": broken.Entry(map[string]any{"timeouts": map[string]any{"list": "2s", "start": "10s"}})},
+				Entries: map[string]any{"b": broken.Entry(map[string]any{"timeouts": map[string]any{"list": "5s", "start": "15s"}})},
 			})
 			replies := make(chan *testenv.Reply, 1)
 			watch := testenv.StartWatch(t)
@@ -93,7 +93,7 @@ func TestListLosesAServer(t *testing.T) {
 				}
 				replies <- r
 			}()
-			<-half
+			testenv.Eventually(t, "half of its list is given", func() bool { return len(half) > 0 })
 			b.do(broken)
 			r := <-replies
 			names := r.Names("tools")
