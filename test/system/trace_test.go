@@ -48,6 +48,9 @@ func TestTraceGoesThrough(t *testing.T) {
 		"sse":          testenv.StreamServer(t, testenv.Script{Tools: testenv.Tools(1), Era: testenv.Legacy}),
 	}
 	g := testenv.Serve(t, testenv.Config{Servers: servers, More: tracedTo(collector, map[string]any{"sample": 0})})
+	testenv.Eventually(t, "all tools are known", func() bool { // others are not named
+		return len(g.Modern("/mcp").Call("tools/list", "").Names("tools")) == len(servers)
+	})
 	for _, era := range []testenv.Era{testenv.Modern, testenv.Legacy} {
 		for name, server := range servers {
 			c := g.Client(era, "/mcp")
