@@ -111,10 +111,13 @@ func (s *site) script(era testenv.Era) testenv.Script {
 }
 
 // config is a modern and a legacy server behind proxies, and as many that nothing happens to.
-func (s *site) config() testenv.Config {
+func (s *site) config(f *fault) testenv.Config {
 	t := s.t
-	c := testenv.Config{Entries: map[string]any{}, More: map[string]any{"log": map[string]any{"level": "info"}, "drainDelay": "1s"}}
-	timeouts := map[string]any{"connect": "1s", "start": "2s", "list": "1s", "call": "2s"}
+	c := testenv.Config{Entries: map[string]any{}, More: map[string]any{"log": map[string]any{"level": "info"}, "drainDelay": "3s"}} // in which a busy machine notices
+	more := map[string]any{"listTTL": "1ms"}
+	if f.call == failure { // else there is time for a machine that stands still
+		more["timeouts"] = map[string]any{"connect": "1s", "start": "2s", "list": "1s", "call": "2s"}
+	}
 	for _, era := range testenv.Eras {
 		s.bad[era] = testenv.HTTPServer(t, s.script(era))
 		at, err := url.Parse(s.bad[era].URL)
@@ -127,9 +130,11 @@ func (s *site) config() testenv.Config {
 			_, port, _ := net.SplitHostPort(host)
 			host = badName + ":" + port
 		}
-		c.Entries["bad"+era.String()] = map[string]any{"url": "http://" + host + "/mcp", "listTTL": "1ms", "timeouts": timeouts}
+		bad := map[string]any{"url": "http://" + host + "/mcp"}
+		maps.Copy(bad, more)
+		c.Entries["bad"+era.String()] = bad
 		good := &site{t: t}
-		c.Entries["good"+era.String()] = testenv.HTTPServer(t, good.script(era)).Entry(map[string]any{"listTTL": "1ms", "timeouts": timeouts})
+		c.Entries["good"+era.String()] = testenv.HTTPServer(t, good.script(era)).Entry(map[string]any{"listTTL": "1ms"})
 	}
 	return c
 }
@@ -144,14 +149,14 @@ func open(t *testing.T, f *fault) *site {
 	case f.local:
 		s.names = &names
 		names.serve(t)
-		g := testenv.Serve(t, s.config())
+		g := testenv.Serve(t, s.config(f))
 		s.client = g.Client
 	default:
 		binary, err := gatewayBinary()
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := testenv.FleetConfig{Config: s.config(), Program: binary, Replicas: 1}
+		c := testenv.FleetConfig{Config: s.config(f), Program: binary, Replicas: 1}
 		if f.fleet {
 			c.Replicas = 3
 			s.redis = testenv.StartRedis(t)
