@@ -659,8 +659,8 @@ func TestCeilings(t *testing.T) {
 	script.Tools = append(script.Tools, testenv.Tool("hang"))
 	script.On["tools/call hang"] = (*testenv.Call).Hang
 	one, two := testenv.StdioServer(t, script), testenv.StdioServer(t, reporter(testenv.Modern))
-	config := isolated(one, map[string]any{"pool": map[string]any{"wait": "3s", "idle": "5s"}})
-	config.Entries["two"] = two.Entry(map[string]any{"pool": map[string]any{"wait": "3s", "idle": "5s"}})
+	config := isolated(one, map[string]any{"pool": map[string]any{"wait": "6s", "idle": "1m"}})
+	config.Entries["two"] = two.Entry(map[string]any{"pool": map[string]any{"wait": "6s", "idle": "1m"}})
 	config.More["runner"] = map[string]any{"maxPerTenant": 1}
 	g := testenv.Serve(t, config)
 	alice, bob, carol := as(t, g, testenv.Modern, aliceKey, "{}"), as(t, g, testenv.Modern, bobKey, "{}"), as(t, g, testenv.Modern, carolKey, "{}")
