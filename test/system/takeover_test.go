@@ -34,7 +34,7 @@ func TestTakeOver(t *testing.T) {
 	servers := rollers(t)
 	c := testenv.Config{Servers: servers, More: map[string]any{
 		// Longer than a busy machine lets a client stall: it learns only by an answer within this time that its connection is closed then.
-		"drainDelay": "4s", "auth": twoKeys, "audit": map[string]any{"sinks": []any{map[string]any{"file": "audit.jsonl"}}},
+		"drainDelay": "7s", "auth": twoKeys, "audit": map[string]any{"sinks": []any{map[string]any{"file": "audit.jsonl"}}},
 	}}
 	f := testenv.ServeFleet(t, testenv.FleetConfig{Config: c, Replicas: 1, Socket: socket(t, "tcp", "127.0.0.1:0"), StateDir: t.TempDir()})
 	ctx, stop := context.WithCancel(context.Background())
