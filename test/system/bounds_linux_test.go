@@ -67,7 +67,7 @@ func TestBounds(t *testing.T) {
 		t.Errorf("over the memory: %v", r)
 	}
 	testenv.Eventually(t, "another hog", func() bool { return g.Modern("/mcp").Tool("hog__echo", "{}").Texts() == "done" })
-	if n := stop(); n < 30 {
+	if n := stop(); n < steadyLeast {
 		t.Errorf("the other server answered %d calls only", n)
 	}
 	g.Stop()
