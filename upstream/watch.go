@@ -170,10 +170,13 @@ func (w *watcher) part(wish Wish) (got Wish, all bool) {
 	return got, got.Lists == wish.Lists && len(got.URIs) == len(wish.URIs) && len(got.Tasks) == len(wish.Tasks)
 }
 
-// wanted is all that is to be watched, in order, with the ticket up to which it was asked for.
+// wanted is all that is to be watched, in order, with the ticket up to which it was asked for. The server may stop to tell of all else
+// at once, so that this is not relied on from now on.
 func (w *watcher) wanted() (Wish, uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	keep(w.told, w.uris)
+	keep(w.tasking, w.tasks)
 	wish := Wish{Lists: AllLists, URIs: make([]string, 0, len(w.uris)), Tasks: make([]string, 0, len(w.tasks))}
 	for u := range w.uris {
 		wish.URIs = append(wish.URIs, u)
@@ -184,6 +187,14 @@ func (w *watcher) wanted() (Wish, uint64) {
 	slices.Sort(wish.URIs)
 	slices.Sort(wish.Tasks)
 	return wish, w.ticket
+}
+
+// keep drops what is not wanted.
+func keep(told map[string]struct{}, wanted map[string]int) {
+	maps.DeleteFunc(told, func(name string, _ struct{}) bool {
+		_, ok := wanted[name]
+		return !ok
+	})
 }
 
 // settle records what is watched from now on, as the answer to all that was wanted up to the ticket.

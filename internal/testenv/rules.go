@@ -57,7 +57,7 @@ func (s *Server) judge(r *Record, c *Call) refusal {
 	switch {
 	case r.Method == "server/discover":
 		return refusal{http.StatusBadRequest, -32601, ""}
-	case c.HTTP != nil && !s.script.Sessionless && r.Method != "initialize" && !known:
+	case r.Header != nil && !s.script.Sessionless && r.Method != "initialize" && !known:
 		return refusal{http.StatusNotFound, -32001, ""}
 	}
 	if why := s.legacyFault(r, initialized); why != "" {

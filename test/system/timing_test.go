@@ -55,6 +55,9 @@ func TestTraceCommand(t *testing.T) {
 		t.Run("kept alive every "+alive, func(t *testing.T) {
 			t.Parallel()
 			g := testenv.Serve(t, testenv.Config{Entries: entries, More: withRoot(map[string]any{"keepAlive": alive})})
+			testenv.Eventually(t, "all tools are known", func() bool { // else the first calls wait for that too
+				return len(as(t, g, testenv.Modern, rootKey, "").Call("tools/list", "").Names("tools")) == 2*len(entries)
+			})
 			for server := range entries {
 				for _, first := range []bool{true, false} {
 					out, text, err := traced(t, g, rootKey, server+"__nap", "-a", "q=canary-77aa01")
