@@ -258,11 +258,12 @@ func (s *server) litter(m *message) {
 	s.text(m, "done")
 }
 
-// hog takes n MiB of memory and touches it.
+// hog takes n MiB of memory and touches it, no faster than a busy gateway looks.
 func (s *server) hog(m *message) {
 	all := make([][]byte, 0, m.args().N)
 	for range m.args().N {
 		all = append(all, bytes.Repeat([]byte{1}, 1<<20))
+		time.Sleep(8 * time.Millisecond)
 	}
 	s.text(m, fmt.Sprint("no limit at ", len(all)))
 }
