@@ -50,6 +50,10 @@ func NewClient(t testing.TB, url string, era Era) *Client {
 	return c
 }
 
+// AlwaysOne has a client that asks one thing after the other keep to one connection at a time. Others may have a second one that they
+// never used, which the gateway ends after a while, and be about to use it then.
+func (c *Client) AlwaysOne() { c.http.Transport.(*http.Transport).MaxConnsPerHost = 1 }
+
 // Modern is a modern client of an endpoint of the gateway, such as "/mcp".
 func (g *Gateway) Modern(path string) *Client {
 	return &Client{URL: g.URL + path, Era: Modern, t: g.t, http: g.client}

@@ -46,6 +46,7 @@ func TestTakeOver(t *testing.T) {
 		for name := range servers {
 			for _, tool := range []string{"quick", "slow"} {
 				client := testenv.NewClient(t, url+"/mcp", era)
+				client.AlwaysOne()
 				client.Key = aliceKey
 				if era == testenv.Legacy {
 					client.Initialize(testenv.LegacyVersion)
