@@ -22,6 +22,7 @@ type gatherer struct {
 	lines  []byte
 	spare  []byte // what was written last, to be used again
 	last   time.Time
+	busy   bool        // lines are being written
 	timer  *time.Timer // nil before the first line that waits
 	armed  bool
 	closed bool
@@ -50,20 +51,27 @@ func (g *gatherer) add(line []byte, soon bool) (now bool) {
 	switch {
 	case len(g.lines) >= gatherMost:
 		return true
-	case !soon || g.armed:
+	case !soon:
 		return false
-	}
-	wait := gatherTime - time.Since(g.last)
-	if g.closed || wait <= 0 {
+	case g.closed:
+		return true
+	case g.armed || g.busy:
+		return false
+	case time.Since(g.last) >= gatherTime:
 		return true
 	}
+	g.arm()
+	return false
+}
+
+// arm has what waits written soon. The caller holds mu.
+func (g *gatherer) arm() {
 	g.armed = true
 	if g.timer == nil {
-		g.timer = time.AfterFunc(wait, g.flush)
+		g.timer = time.AfterFunc(gatherTime, g.flush)
 	} else {
-		g.timer.Reset(wait)
+		g.timer.Reset(gatherTime)
 	}
-	return false
 }
 
 // flush writes what waits.
@@ -72,23 +80,26 @@ func (g *gatherer) flush() {
 	defer g.writing.Unlock()
 	g.mu.Lock()
 	lines := g.lines
-	g.lines, g.spare, g.last, g.armed = g.spare[:0], nil, time.Now(), false
+	g.lines, g.spare, g.busy, g.armed = g.spare[:0], nil, true, false
 	g.mu.Unlock()
 	if len(lines) > 0 {
 		_, _ = g.w.Write(lines) // there is nowhere to say that there is nowhere to say anything
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.last, g.busy = time.Now(), false
 	if cap(lines) <= 2*gatherMost {
 		g.spare = lines
+	}
+	if len(g.lines) > 0 && !g.armed && !g.closed {
+		g.arm()
 	}
 }
 
 // close writes what waits; later lines do not wait any more.
 func (g *gatherer) close() {
 	g.mu.Lock()
-	g.closed, g.armed = true, false
-	if g.timer != nil {
-		g.timer.Stop()
-	}
+	g.closed = true
 	g.mu.Unlock()
 	g.flush()
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +13,8 @@ import (
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/telemetry"
 )
+
+const gathered = 64 << 10 // bytes of lines that wait
 
 // pages are what was written, a write each.
 type pages struct {
@@ -97,23 +100,32 @@ func TestCallsAreGathered(t *testing.T) {
 	})
 }
 
-// TestGatheredIsBounded: where nobody takes the lines, calls wait for those before them; none is lost and memory is bounded.
+// TestGatheredIsBounded: where nobody takes the lines, calls go on until 64 KiB wait. None is lost, and memory is bounded.
 func TestGatheredIsBounded(t *testing.T) {
+	t.Parallel()
 	out := &pages{stop: make(chan struct{})}
 	log := telemetry.NewLog(out, "json")
 	log.Configure(&v1.Log{Level: "info"})
 	calls := log.Calls()
-	const callers, each = 4, 200
-	long := strings.Repeat("x", 1<<10)
+	const callers, each, size = 4, 200, 1 << 10
+	long := strings.Repeat("x", size)
 	var logged sync.WaitGroup
+	var done atomic.Int64
 	for range callers {
 		logged.Go(func() {
 			for range each {
 				calls.Tell(slog.LevelInfo, &telemetry.Call{Method: "tools/call", Tool: long})
+				done.Add(1)
 			}
 		})
 	}
-	time.AfterFunc(100*time.Millisecond, func() { close(out.stop) })
+	for done.Load() < 50 {
+		time.Sleep(time.Millisecond)
+	}
+	if n := done.Load(); n > gathered/size {
+		t.Errorf("%d lines of %d bytes wait", n, size)
+	}
+	close(out.stop)
 	logged.Wait()
 	log.Close()
 	n, text := out.read()
@@ -121,7 +133,7 @@ func TestGatheredIsBounded(t *testing.T) {
 		t.Errorf("%d lines", got)
 	}
 	for _, page := range out.each {
-		if len(page) > 64<<10+callers*(len(long)+200) {
+		if len(page) > gathered+callers*(size+200) {
 			t.Errorf("%d bytes waited", len(page))
 		}
 	}
