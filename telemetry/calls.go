@@ -60,7 +60,7 @@ func (l *CallLog) Tell(level slog.Level, c *Call) {
 		r := slog.NewRecord(time.Now(), level, "call", 0)
 		c.each(func(a slog.Attr) { r.AddAttrs(a) })
 		_ = l.inner.Handle(context.Background(), r) // as loggers do
-		l.log.out.gather(nil)
+		l.log.out.soon()
 	} else {
 		line := l.lines.Get().(*[]byte) //nolint:forcetypeassert // there are no others
 		*line = c.appendJSON((*line)[:0], time.Now(), level)

@@ -2,10 +2,10 @@ package telemetry_test
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,6 +71,7 @@ func TestCallsAreGathered(t *testing.T) {
 		call := func(name string) { calls.Tell(slog.LevelInfo, &telemetry.Call{Method: name}) }
 		wrote := func(want string, writes int) {
 			t.Helper()
+			synctest.Wait()
 			if n, text := out.read(); words(text) != want || n != writes {
 				t.Errorf("%d writes of %q, want %d of %q", n, words(text), writes, want)
 			}
@@ -100,46 +101,72 @@ func TestCallsAreGathered(t *testing.T) {
 	})
 }
 
-// TestGatheredIsBounded: where nobody takes the lines, calls go on until 64 KiB wait. None is lost, and memory is bounded.
-func TestGatheredIsBounded(t *testing.T) {
+// TestGatheredAreNotLost: whoever logs more than is written waits for room, and none is lost.
+func TestGatheredAreNotLost(t *testing.T) {
 	t.Parallel()
-	out := &pages{stop: make(chan struct{})}
+	out := &pages{}
 	log := telemetry.NewLog(out, "json")
 	log.Configure(&v1.Log{Level: "info"})
 	calls := log.Calls()
 	const callers, each, size = 4, 200, 1 << 10
 	long := strings.Repeat("x", size)
 	var logged sync.WaitGroup
-	var done atomic.Int64
 	for range callers {
 		logged.Go(func() {
 			for range each {
 				calls.Tell(slog.LevelInfo, &telemetry.Call{Method: "tools/call", Tool: long})
-				done.Add(1)
 			}
 		})
 	}
-	for done.Load() < 50 {
-		time.Sleep(time.Millisecond)
-	}
-	if n := done.Load(); n > gathered/size {
-		t.Errorf("%d lines of %d bytes wait", n, size)
-	}
-	close(out.stop)
 	logged.Wait()
 	log.Close()
 	n, text := out.read()
-	if got := strings.Count(text, "\n"); got != callers*each {
-		t.Errorf("%d lines", got)
+	if got := strings.Count(text, "\n"); got != callers*each || n > callers*each/10 {
+		t.Errorf("%d lines in %d writes", got, n)
 	}
 	for _, page := range out.each {
-		if len(page) > gathered+callers*(size+200) {
+		if len(page) > gathered+size+200 {
 			t.Errorf("%d bytes waited", len(page))
 		}
 	}
-	if n > callers*each/10 {
-		t.Errorf("%d writes", n)
-	}
+}
+
+// TestNobodyTakesTheLog: where nobody takes lines, everybody goes on after a second, and it is told how many were dropped once
+// lines are taken again.
+func TestNobodyTakesTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := &pages{stop: make(chan struct{})}
+		log := telemetry.NewLog(out, "text")
+		log.Configure(&v1.Log{Level: "info"})
+		app, calls := log.Logger(), log.Calls()
+		began := time.Now()
+		app.Info("a")
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("the first took %v", took)
+		}
+		began = time.Now()
+		long := strings.Repeat("x", 1<<10)
+		for range 100 {
+			calls.Tell(slog.LevelInfo, &telemetry.Call{Method: long})
+			app.Info("b")
+		}
+		log.Close()
+		if took := time.Since(began); took != 0 {
+			t.Errorf("others took %v", took)
+		}
+		close(out.stop)
+		synctest.Wait()
+		_, text := out.read()
+		kept := strings.Count(text, "\n") - 1
+		if want := fmt.Sprintf(`msg="lines of the log were dropped: nobody took them" lines=%d component=app`, 201-kept); !strings.Contains(text, want) ||
+			len(text) < gathered || len(text) > gathered+4<<10 {
+			t.Errorf("%d bytes, %d lines, no %s in the end: %s", len(text), kept, want, text[max(0, len(text)-200):])
+		}
+		app.Info("c")
+		if _, now := out.read(); !strings.HasSuffix(now, "msg=c component=app\n") {
+			t.Errorf("afterwards: %s", now[len(text):])
+		}
+	})
 }
 
 // TestGatheredAreWhole: lines that are logged side by side are whole.

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -27,7 +28,7 @@ const componentKey = "component"
 const rootComponent = "app"
 
 // Log is the program's log. The levels of its components change while it is in use. Lines of calls are written together every
-// 50 ms, others at once.
+// 50 ms, others at once. Where nobody takes them for a second, lines are dropped.
 type Log struct {
 	out     *gatherer
 	handler slog.Handler
@@ -67,8 +68,13 @@ type LogLevel struct {
 // NewLog makes the program's log. Format "json" writes one JSON object a line, with durations in seconds; any other format is
 // text: coloured when w is a terminal (NO_COLOR turns the colours off), key=value lines otherwise.
 func NewLog(w io.Writer, format string) *Log {
-	out := &gatherer{w: w}
-	l := &Log{out: out, handler: newHandler(out, format, isTerminal(w)), levels: map[string]*level{}}
+	terminal := isTerminal(w)
+	out := &gatherer{w: w, lost: func(lines int) []byte {
+		var line bytes.Buffer
+		slog.New(newHandler(&line, format, terminal)).Warn("lines of the log were dropped: nobody took them", "lines", lines, componentKey, rootComponent)
+		return line.Bytes()
+	}}
+	l := &Log{out: out, handler: newHandler(out, format, terminal), levels: map[string]*level{}}
 	for _, name := range v1.LogComponents() {
 		l.levels[name] = new(level)
 		l.levels[name].now.Store(new(levels))

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -148,5 +150,53 @@ func TestForeignLines(t *testing.T) {
 	}
 	if err := cmd.Wait(); err != nil || !found {
 		t.Errorf("%v, the line was seen: %t", err, found)
+	}
+}
+
+// TestNobodyReadsTheLog: when nobody reads standard error any more, calls are answered, and the gateway ends when it is told to.
+func TestNobodyReadsTheLog(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "c.json")
+	url := fmt.Sprintf("http://127.0.0.1:%d", testenv.FreePort(t))
+	s := testenv.HTTPServer(t, testenv.Script{Tools: []string{testenv.Tool("echo")}})
+	config, err := json.Marshal(map[string]any{
+		"listen": strings.TrimPrefix(url, "http://"), "stateDir": dir, "mcpServers": map[string]any{"one": s.Entry()},
+		"log": map[string]any{"format": "json", "level": "debug", "calls": true},
+	})
+	if err == nil {
+		err = os.WriteFile(file, config, 0o600)
+	}
+	r, w, pipeErr := os.Pipe() // as nobody reads it, 64 KiB fill it
+	if err = errors.Join(err, pipeErr); err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*testenv.Patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0], "serve", file)
+	cmd.Stderr = w
+	if err := errors.Join(cmd.Start(), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, "it is ready", func() bool {
+		answer, err := http.Get(url + "/health/ready") //nolint:noctx // it is there, or refuses
+		if err != nil {
+			return false
+		}
+		_ = answer.Body.Close()
+		return answer.StatusCode == http.StatusOK
+	})
+	c := testenv.NewClient(t, url+"/mcp", testenv.Modern)
+	for range 1000 { // of some 500 bytes each
+		if r := c.Tool("one__echo", "{}"); r.Result() == nil {
+			t.Fatalf("a call: %v", r)
+		}
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it ended with %v", err)
 	}
 }
