@@ -157,11 +157,12 @@ func (g *Gateway) heardChanges(body []byte) {
 	}
 }
 
-// changedElsewhere drops what changed for all that another replica knows. Of lists that are watched here the server tells this one, too.
+// changedElsewhere drops what changed for all that another replica knows. Of lists that are watched here now the server tells this
+// one, too, so that they are not asked for twice.
 func (m *member) changedElsewhere(d changed) {
-	lists := d.Lists &^ upstream.Lists(m.watched.lists.Load())
-	m.catalog.doubt(lists)
-	m.outdated(lists | d.Own)
+	now, _ := m.server.Watching(0, everyList)
+	m.catalog.doubt(d.Lists &^ now.Lists)
+	m.outdated(d.Lists | d.Own)
 	for uri := range d.URIs {
 		m.updated(uri)
 	}

@@ -37,7 +37,7 @@ type watched struct {
 	vacated func()
 	most    int // URIs; guarded by the hub
 	present *atomic.Pointer[v1.Server]
-	// lists are those whose changes the server tells now.
+	// lists are those whose changes the server told when it was last watched; it may not be any more.
 	lists  atomic.Uint32
 	ticket atomic.Uint64 // the last one of server.Want
 

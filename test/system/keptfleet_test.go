@@ -1,6 +1,7 @@
 package system_test
 
 import (
+	"sync/atomic"
 	"testing"
 
 	"github.com/toolcrib/toolcrib/internal/testenv"
@@ -52,4 +53,49 @@ func TestKeptUntilToldFleet(t *testing.T) {
 			ends("resource")
 		})
 	}
+}
+
+// TestKeptWhenWatchedNoMore: a replica that watched a server once, and does not any more, goes by what the others tell it.
+func TestKeptWhenWatchedNoMore(t *testing.T) {
+	t.Parallel()
+	behind, tell := &counted{}, &testenv.Teller{}
+	script := tell.Telling(behind.script())
+	listen, deaf, again := script.On["subscriptions/listen"], atomic.Bool{}, make(chan struct{}, 1)
+	script.On["subscriptions/listen"] = func(c *testenv.Call) {
+		if c.Header.Get("X-Replica") == "two" && deaf.Load() {
+			select {
+			case again <- struct{}{}:
+			default:
+			}
+			c.Hang()
+			return
+		}
+		listen(c)
+	}
+	s, redis := kinds[0].server(t, script), testenv.StartRedis(t)
+	replica := func(name string) *testenv.Gateway {
+		config := clustered(redis.URL(), s, clusterKey)
+		config.Entries = map[string]any{"one": cached(s, nil, map[string]any{"look": map[string]any{"cache": "1h"}}, map[string]any{
+			"headers": map[string]any{"X-Replica": name},
+		})}
+		g := testenv.Serve(t, config)
+		testenv.Eventually(t, "connected", func() bool { return connected(g) })
+		return g
+	}
+	one, two := replica("one").Modern("/servers/one/mcp"), replica("two").Modern("/servers/one/mcp")
+	ear := listenTo(t, two, "mem://a")
+	ear.Close()
+	deaf.Store(true)
+	tell.EndStreams()
+	<-again
+	listenTo(t, one, "mem://a")
+	kept := func() bool { return agedOf(t, two.Do(keptRequests["tool"])).There }
+	testenv.Eventually(t, "it is kept", kept)
+	lists := len(s.Received("tools/list"))
+	tell.Changed("tools")
+	testenv.Eventually(t, "it is not kept any more", func() bool { return !kept() })
+	testenv.Eventually(t, "the list is asked for anew", func() bool {
+		two.Call("tools/list", "")
+		return len(s.Received("tools/list")) > lists
+	})
 }
