@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"encoding/json"
-	"maps"
 	"sync"
 	"time"
 
@@ -21,6 +20,10 @@ const changesKind = "changes"
 const (
 	changesPause = 20 * time.Millisecond // between broadcasts, so that a server that tells of much makes few
 	changesMost  = 1000                  // resources of a server that are told of one by one
+	changesBytes = 64 << 10              // of their URIs
+	// changesRetry is the first pause after which it is tried again to tell of what could not be told, changesRetryMost the longest.
+	changesRetry     = time.Second
+	changesRetryMost = 30 * time.Second
 )
 
 // changed is what changed of one server.
@@ -29,7 +32,8 @@ type changed struct {
 	Lists upstream.Lists `json:"lists,omitempty"`
 	Own   upstream.Lists `json:"own,omitempty"`
 	// URIs are the resources that changed.
-	URIs map[string]bool `json:"uris,omitempty"`
+	URIs  map[string]bool `json:"uris,omitempty"`
+	bytes int             // of those
 }
 
 // changes are those that the other replicas are still to be told of, by server.
@@ -37,6 +41,7 @@ type changes struct {
 	mu     sync.Mutex
 	due    map[string]changed
 	saying bool
+	back   chan struct{} // there is a connection again; has room for one
 }
 
 // noteLists has the other replicas told of lists of a server, or of an instance, that changed.
@@ -87,12 +92,17 @@ func (c *changes) add(server string, add changed) {
 	if d.URIs == nil {
 		d.URIs = map[string]bool{}
 	}
-	maps.Copy(d.URIs, add.URIs)
-	if len(d.URIs) > changesMost {
+	for uri := range add.URIs {
+		if !d.URIs[uri] {
+			d.URIs[uri] = true
+			d.bytes += len(uri)
+		}
+	}
+	if len(d.URIs) > changesMost || d.bytes > changesBytes {
 		d.Own |= upstream.ListResources
 	}
 	if d.Own&upstream.ListResources != 0 {
-		d.URIs = nil // they are among those
+		d.URIs, d.bytes = nil, 0 // they are among those
 	}
 	c.due[server] = d
 }
@@ -103,25 +113,46 @@ func (c *changes) begin(g *Gateway) {
 		return
 	}
 	c.saying = true
-	g.retired.Go(func() {
-		for g.tellChanges() {
-			select {
-			case <-time.After(changesPause):
-			case <-g.closing:
-			}
-		}
-	})
+	g.retired.Go(g.tellAllChanges)
 }
 
-// tellChanges tells of what is due, and whether there may be more. What cannot be told stays due until there is a connection again.
-func (g *Gateway) tellChanges() (more bool) {
+// tellAllChanges tells of what is due until nothing is. What cannot be told is tried again, with growing pauses, and when there is a
+// connection again.
+func (g *Gateway) tellAllChanges() {
+	var failed time.Duration
+	for {
+		more, err := g.tellChanges()
+		pause := changesPause
+		switch {
+		case err != nil:
+			g.o.Log.Debug("other replicas not told of changes of servers", "error", err)
+			failed = min(max(2*failed, changesRetry), changesRetryMost)
+			pause = failed
+		case !more:
+			return
+		default:
+			failed = 0
+		}
+		select {
+		case <-time.After(pause):
+		case <-g.changes.back:
+		case <-g.closing:
+			if err != nil {
+				return
+			}
+		}
+	}
+}
+
+// tellChanges tells of what is due, and whether there may be more. What cannot be told stays due.
+func (g *Gateway) tellChanges() (more bool, err error) {
 	c := &g.changes
 	c.mu.Lock()
 	due := c.due
 	c.due, c.saying = nil, len(due) > 0
 	c.mu.Unlock()
 	if len(due) == 0 {
-		return false
+		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), leaseTime)
 	defer cancel()
@@ -130,16 +161,17 @@ func (g *Gateway) tellChanges() (more bool) {
 		err = g.o.Node.Broadcast(ctx, changesKind, body)
 	}
 	if err == nil {
-		return true
+		return true, nil
 	}
-	g.o.Log.Debug("other replicas not told of changes of servers", "error", err)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for server, d := range due {
+		if len(d.URIs) > 0 {
+			d.Own |= upstream.ListResources // it may have been too long
+		}
 		c.add(server, d)
 	}
-	c.saying = false
-	return false
+	return false, err
 }
 
 // heardChanges takes in what another replica was told.
@@ -171,9 +203,7 @@ func (m *member) changedElsewhere(d changed) {
 // caughtUp tells of what could not be told while there was no connection, and takes everything for changed that others may have told
 // of meanwhile.
 func (g *Gateway) caughtUp() {
-	g.changes.mu.Lock()
-	g.changes.begin(g)
-	g.changes.mu.Unlock()
+	poke(g.changes.back)
 	w := g.acquire()
 	defer g.release(w)
 	for _, m := range w.order {

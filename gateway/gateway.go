@@ -173,6 +173,7 @@ func New(o Options) *Gateway {
 		parking: parking{metrics: o.Metrics}, share: pool.NewShare(0, 0), cache: cache.New(0, 0),
 	}
 	g.owners.g = g
+	g.changes.back = make(chan struct{}, 1)
 	g.notary = assertion.New(o.Ring)
 	o.Node.Handle(exchangeKind, g.fromElsewhere)
 	o.Node.Handle(watchKind, g.watchFromElsewhere)
