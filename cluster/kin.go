@@ -22,6 +22,8 @@ const (
 	kinMost  = 64 // fingerprints that a replica tells
 	// kinSure is how often in a row keys must differ before it is told: all replicas take new ones at about the same time.
 	kinSure = 2
+	// strangersMost is how many are told of: anybody who reaches the backend can make up some.
+	strangersMost = 10
 )
 
 // Stranger is another replica whose keys are others: one of the two cannot open what the other seals.
@@ -43,7 +45,7 @@ func (s Stranger) String() string {
 	return "replica " + name + " and this one do not open what the other seals"
 }
 
-// Strangers are the replicas of facts under KinKey that spoke within the last minutes and have other keys than ring.
+// Strangers are the first replicas of facts under KinKey that spoke within the last minutes and have other keys than ring.
 func Strangers(facts map[string]string, ring *seal.Ring, now time.Time) (all []Stranger) {
 	for _, replica := range slices.Sorted(maps.Keys(facts)) {
 		at, _, _ := strings.Cut(facts[replica], " ")
@@ -52,7 +54,7 @@ func Strangers(facts map[string]string, ring *seal.Ring, now time.Time) (all []S
 			all = append(all, s)
 		}
 	}
-	return all
+	return all[:min(strangersMost, len(all))]
 }
 
 // stranger compares the keys that a replica tells with those here. Each seals with its first.
@@ -81,6 +83,8 @@ func (n *Node) meet() {
 	for {
 		if !n.Alone() && n.Status().Connected {
 			n.look(seen)
+		} else {
+			n.strangers.Store(nil) // nobody knows
 		}
 		select {
 		case <-tick.C:
@@ -128,22 +132,24 @@ func (n *Node) look(seen map[string]sighting) {
 	n.note(strangers)
 }
 
-// note keeps which replicas have other keys, and logs it when they have become others.
+// note logs which replicas have other keys when they have become others, and keeps it.
 func (n *Node) note(strangers []Stranger) {
 	slices.SortFunc(strangers, func(a, b Stranger) int { return strings.Compare(a.Replica, b.Replica) })
-	was := n.strangers.Swap(&strangers)
+	strangers = strangers[:min(strangersMost, len(strangers))]
+	was := n.Strangers()
 	for _, s := range strangers {
-		if was == nil || !slices.Contains(*was, s) {
+		if !slices.Contains(was, s) {
 			n.o.Log.Warn("cluster: replicas have different keys, so that sessions and cursors of one fail at the other; give all the same seal.keys",
 				"replica", s.Replica, "reason", s.String())
 		}
 	}
-	if len(strangers) == 0 && was != nil && len(*was) > 0 {
+	if len(strangers) == 0 && len(was) > 0 {
 		n.o.Log.Info("cluster: all replicas open what the others seal")
 	}
+	n.strangers.Store(&strangers)
 }
 
-// Strangers are the other replicas that have other keys for some time.
+// Strangers are the first of the other replicas that have other keys for some time.
 func (n *Node) Strangers() []Stranger {
 	if all := n.strangers.Load(); all != nil {
 		return *all
