@@ -77,7 +77,11 @@ func TestTaskAsks(t *testing.T) {
 		client := g.Modern("/mcp")
 		client.Capabilities = taskClient
 		id := client.Tool("one__slow", "{}").Member("taskId")
-		r := client.Call("tasks/get", `"taskId":`+id)
+		var r *testenv.Reply
+		testenv.Eventually(t, "the questions of the task", func() bool {
+			r = client.Call("tasks/get", `"taskId":`+id)
+			return r.Member("inputRequests") != ""
+		})
 		asked := r.Member("inputRequests")
 		var questions map[string]json.RawMessage
 		if err := json.Unmarshal([]byte(asked), &questions); err != nil || len(questions) != 1 || r.Member("status") != `"input_required"` {
@@ -289,14 +293,12 @@ func TestTaskQuestionsBounded(t *testing.T) {
 			}},
 		},
 	})
-	ask := func(key string) *testenv.Reply {
+	for _, key := range []string{"key-of-ann-0123456789", "key-of-bob-0123456789"} {
 		c := g.Modern("/mcp")
 		c.Key, c.Capabilities = key, taskClient
-		return c.Call("tasks/get", `"taskId":`+c.Tool("one__slow", "{}").Member("taskId"))
-	}
-	for _, key := range []string{"key-of-ann-0123456789", "key-of-bob-0123456789"} {
-		if r := ask(key); r.Member("inputRequests") == "" {
-			t.Errorf("%s: %v", key, r)
-		}
+		id := c.Tool("one__slow", "{}").Member("taskId")
+		testenv.Eventually(t, "the questions of a task with "+key, func() bool {
+			return c.Call("tasks/get", `"taskId":`+id).Member("inputRequests") != ""
+		})
 	}
 }
