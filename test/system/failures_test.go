@@ -88,7 +88,8 @@ func TestTimeLimits(t *testing.T) {
 	const silent, late, long = "was silent for 3s; raise timeouts.idle if", "did not begin to answer within 3s; raise timeouts.firstByte if",
 		"took longer than 3.5s as a whole; raise timeouts.total if"
 	of := func(key, want string) string { return strings.Replace(want, "raise ", "raise tools."+key+".", 1) }
-	eachPair(t, func(t *testing.T, era testenv.Era, k kind) {
+	limited := func(t *testing.T, era testenv.Era, k kind) {
+		t.Helper()
 		s := k.server(t, patience())
 		entry := func(timeouts map[string]any, more ...map[string]any) map[string]any {
 			base := map[string]any{"start": "15s"}
@@ -106,7 +107,8 @@ func TestTimeLimits(t *testing.T) {
 				"idle":      entry(limits("idle", "3s")),
 				"call":      entry(limits("call", "3s")),
 				"first":     entry(limits("firstByte", "3s", "idle", "60s")),
-				"total":     entry(limits("total", "3500ms"), map[string]any{"tools": map[string]any{"asks": map[string]any{"timeouts": limits("total", "4s")}}}),
+				"total":     entry(limits("total", "3500ms"), map[string]any{"tools": map[string]any{"asks": map[string]any{"timeouts": limits("total", "6s")}}}),
+				"ample":     entry(limits("total", "8s")),
 				"toolidle":  entry(limits("idle", "60s"), tools(limits("idle", "3s"))),
 				"toolfirst": entry(limits("firstByte", "60s"), tools(limits("firstByte", "3s"))),
 				"tooltotal": entry(limits("total", "60s"), tools(limits("total", "3500ms"))),
@@ -126,7 +128,7 @@ func TestTimeLimits(t *testing.T) {
 			"idle__mute": silent, "idle__chatty": "", "idle__tail": silent,
 			"call__mute":  silent,
 			"first__mute": late, "first__tail": "",
-			"total__mute": long, "total__chatty": long, "total__good": "",
+			"total__mute": long, "total__chatty": long, "ample__good": "",
 			"toolidle__mute": of("mute", silent), "toolidle__chatty": "", "toolidle__tail": of("tail", silent), "toolidle__good": "",
 			"toolfirst__mute": of("mute", late), "toolfirst__tail": "",
 			"tooltotal__mute": of("mute", long), "tooltotal__chatty": of("ch*", long), "tooltotal__good": "",
@@ -146,14 +148,21 @@ func TestTimeLimits(t *testing.T) {
 				}
 			})
 		}
-	})
+	}
+	eachKind(t, func(t *testing.T, k kind) { limited(t, testenv.Modern, k) })
+	for _, k := range []kind{kinds[1], kinds[4], kinds[5]} { // the limits are the servers'
+		t.Run("legacy client of "+k.name, func(t *testing.T) {
+			t.Parallel()
+			limited(t, testenv.Legacy, k)
+		})
+	}
 }
 
 // wholeOfRounds: total is for all rounds of a call together, without the time that the client takes to answer.
 func wholeOfRounds(ctx context.Context, t *testing.T, client *testenv.Client, server testenv.Era) {
 	t.Helper()
 	slowly := func(q testenv.Question) string {
-		<-time.After(4500 * time.Millisecond)
+		<-time.After(6500 * time.Millisecond)
 		return testenv.Agree(q)
 	}
 	var all sync.WaitGroup
