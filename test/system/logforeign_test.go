@@ -51,12 +51,7 @@ func TestGRPCLines(t *testing.T) {
 	t.Parallel()
 	to := newReceivers(t)
 	to.spans.Refuse(http.StatusBadRequest)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := "http://" + ln.Addr().String()
-	_ = ln.Close()
+	nobody := "http://" + testenv.Reserve(t)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "c.json")
 	config, err := json.Marshal(map[string]any{
