@@ -242,12 +242,15 @@ func TestKeyExpires(t *testing.T) {
 	t.Parallel()
 	g := testenv.Serve(t, testenv.Config{})
 	admin := firstKey(t, g)
-	_, k, _ := made(t, g, admin, fmt.Sprintf(`{"name":"brief","expires":%q}`, time.Now().Add(2*time.Second).Format(time.RFC3339Nano)))
+	_, k, _ := made(t, g, admin, fmt.Sprintf(`{"name":"brief","expires":%q}`, time.Now().Add(8*time.Second).Format(time.RFC3339Nano)))
 	_, r, _ := made(t, g, admin, `{"name":"turned"}`)
 	code, answer := fetch(t, g, "POST", "/api/v1/keys/"+r.ID+"/rotate", `{"overlapSeconds":1}`, bearer(admin))
 	var next control.MadeKey
 	if err := json.Unmarshal([]byte(answer), &next); err != nil || code != 200 || next.Secret == r.Secret {
 		t.Fatalf("rotate: HTTP %d %s %v", code, answer, err)
+	}
+	if code, _ := fetch(t, g, "GET", "/api/v1/whoami", "", bearer(k.Secret)); code != 200 {
+		t.Errorf("before its end: HTTP %d", code)
 	}
 	for _, ending := range []string{k.Secret, r.Secret} {
 		testenv.Eventually(t, "a key ends", func() bool {
