@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/toolcrib/toolcrib/internal/testenv"
 )
@@ -292,7 +293,10 @@ func TestStreamDrainEnds(t *testing.T) {
 		defer client.CloseIdleConnections()
 		var ids []string
 		defer func() { accepted <- ids }()
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
 		for n := 1000; ; n++ {
+			<-tick.C
 			id := strconv.Itoa(n)
 			body := `{"jsonrpc":"2.0","id":` + id + `,"method":"tools/call","params":{"name":"one__echo"}}`
 			r, err := http.NewRequestWithContext(testenv.Within(t, testenv.Patience), http.MethodPost, c.Endpoint, strings.NewReader(body))
