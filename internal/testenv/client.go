@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/toolcrib/toolcrib/cluster"
 	"github.com/toolcrib/toolcrib/mcp"
 )
 
@@ -30,6 +31,9 @@ type Client struct {
 	Key string
 	// Capabilities are the raw ClientCapabilities it declares; empty for none. A legacy client declares them in Initialize.
 	Capabilities string
+	// Again has it send again, until Patience, what a replica refuses since the cluster's backend is not reachable, as it is told to:
+	// a machine that stood still looks like that, too. It is not for tests in which the backend is away.
+	Again bool
 
 	t    testing.TB
 	http *http.Client
@@ -202,6 +206,18 @@ func (c *Client) Open(ctx context.Context, q Request) (*Stream, error) {
 
 // Try sends a request and reads the whole answer.
 func (c *Client) Try(ctx context.Context, q Request) (*Reply, error) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(Patience); ; <-tick.C {
+		r, err := c.once(ctx, q)
+		if err != nil || !c.Again || !bytes.Contains(r.Last(), []byte(cluster.ErrDown.Error())) || time.Now().After(end) {
+			return r, err
+		}
+	}
+}
+
+// once sends a request once.
+func (c *Client) once(ctx context.Context, q Request) (*Reply, error) {
 	s, err := c.Open(ctx, q)
 	if err != nil {
 		return nil, err

@@ -40,6 +40,8 @@ type Fleet struct {
 	URL string
 	// Replicas are the processes.
 	Replicas []*Replica
+	// Again is that of the clients that are made from now on.
+	Again bool
 
 	t        testing.TB
 	mu       sync.Mutex // held while replicas are replaced or configured
@@ -282,13 +284,13 @@ func (f *Fleet) Served() []int { return f.balancer.counts() }
 
 // Modern is a modern client of an endpoint of the fleet, such as "/mcp".
 func (f *Fleet) Modern(path string) *Client {
-	return &Client{URL: f.URL + path, Era: Modern, t: f.t, http: f.client}
+	return &Client{URL: f.URL + path, Era: Modern, Again: f.Again, t: f.t, http: f.client}
 }
 
 // Client is a client of an era with these capabilities; a legacy one has opened a session.
 func (f *Fleet) Client(era Era, path, capabilities string) *Client {
 	f.t.Helper()
-	c := &Client{URL: f.URL + path, Era: era, Capabilities: capabilities, t: f.t, http: f.client}
+	c := &Client{URL: f.URL + path, Era: era, Capabilities: capabilities, Again: f.Again, t: f.t, http: f.client}
 	if era == Legacy {
 		c.Initialize(LegacyVersion)
 	}
@@ -300,7 +302,7 @@ func (f *Fleet) At(i int, c *Client) *Client {
 	_, path, _ := strings.Cut(strings.TrimPrefix(c.URL, "http://"), "/")
 	same := &Client{
 		URL: f.Replicas[i].URL + "/" + path, Era: c.Era, Version: c.Version, Session: c.Session,
-		Key: c.Key, Capabilities: c.Capabilities, t: c.t, http: c.http,
+		Key: c.Key, Capabilities: c.Capabilities, Again: f.Again, t: c.t, http: c.http,
 	}
 	same.ids.Store(f.ids.Add(1) << 20) // no two requests of a session have one id
 	return same

@@ -19,7 +19,9 @@ func fleet(t *testing.T, servers map[string]*testenv.Server) (*testenv.Fleet, *t
 	c := testenv.FleetConfig{Redis: redis.URL()}
 	c.Servers = servers
 	c.More = map[string]any{"questions": map[string]any{"perPrincipal": 1000}}
-	return testenv.ServeFleet(t, c), redis
+	f := testenv.ServeFleet(t, c)
+	f.Again = true
+	return f, redis
 }
 
 // askTool is a call of a tool of a server.

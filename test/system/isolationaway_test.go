@@ -20,6 +20,7 @@ func TestIsolatedWithoutRedis(t *testing.T) {
 	config.Entries["two"] = two.Entry(map[string]any{"isolation": "session"})
 	redis := testenv.StartRedis(t)
 	f := testenv.ServeFleet(t, testenv.FleetConfig{Config: config, Redis: redis.URL(), Replicas: 2})
+	f.Again = true
 	alice, bob := fleetClient(t, f, testenv.Modern, aliceKey), fleetClient(t, f, testenv.Legacy, bobKey)
 	session := func(n int) (r report, reply *testenv.Reply) {
 		reply = f.At(n, bob).Tool("two__who", "{}")
@@ -31,6 +32,7 @@ func TestIsolatedWithoutRedis(t *testing.T) {
 	if there, _ := session(1); there.PID != own.PID || own.PID == 0 {
 		t.Fatalf("the session has processes %d and %d", own.PID, there.PID)
 	}
+	f.Again = false
 	redis.Stop()
 	if r := who(t, f.At(0, alice)); r.PID != first.PID {
 		t.Errorf("process %d, and %d without Redis", first.PID, r.PID)
@@ -64,6 +66,7 @@ func TestLostLease(t *testing.T) {
 	redis := testenv.StartRedis(t)
 	config := isolated(testenv.StdioServer(t, reporter(testenv.Modern)), map[string]any{"isolation": "principal"})
 	f := testenv.ServeFleet(t, testenv.FleetConfig{Config: config, Redis: redis.URL(), Replicas: 2})
+	f.Again = true
 	alice := fleetClient(t, f, testenv.Modern, aliceKey)
 	first := who(t, f.At(0, alice))
 	var next report

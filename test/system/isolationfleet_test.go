@@ -20,14 +20,16 @@ import (
 func isolatedFleet(t *testing.T, s *testenv.Server, more map[string]any) *testenv.Fleet {
 	t.Helper()
 	c := testenv.FleetConfig{Config: isolated(s, more), Redis: testenv.StartRedis(t).URL(), Replicas: 2}
-	return testenv.ServeFleet(t, c)
+	f := testenv.ServeFleet(t, c)
+	f.Again = true
+	return f
 }
 
 // fleetClient is a client of the fleet with a key, which every request may reach another replica with.
 func fleetClient(t *testing.T, f *testenv.Fleet, era testenv.Era, key string) *testenv.Client {
 	t.Helper()
 	c := testenv.NewClient(t, f.URL+"/mcp", era)
-	c.Key, c.Capabilities = key, "{}"
+	c.Key, c.Capabilities, c.Again = key, "{}", f.Again
 	if era == testenv.Legacy {
 		c.Initialize(testenv.LegacyVersion)
 	}
@@ -253,6 +255,7 @@ func TestFleetOldTask(t *testing.T) {
 	redis := testenv.StartRedis(t)
 	config := isolated(s, map[string]any{"isolation": "principal", "pool": map[string]any{"idle": "200ms"}})
 	f := testenv.ServeFleet(t, testenv.FleetConfig{Config: config, Redis: redis.URL(), Replicas: 2})
+	f.Again = true
 	c := fleetClient(t, f, testenv.Modern, aliceKey)
 	c.Capabilities = taskClient
 	id := f.At(0, c).Tool("one__make", "{}").Member("taskId")

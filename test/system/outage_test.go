@@ -65,6 +65,7 @@ func TestRedisAway(t *testing.T) {
 	t.Parallel()
 	s := testenv.HTTPServer(t, once(testenv.Legacy))
 	f, redis := fleet(t, map[string]*testenv.Server{"one": s})
+	f.Again = false
 	modern := f.Client(testenv.Modern, "/mcp", testenv.AllCapabilities)
 	legacy := f.Client(testenv.Legacy, "/mcp", testenv.AllCapabilities)
 	early := park(t, f.At(0, modern), "one__ask")

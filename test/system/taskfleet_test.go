@@ -69,7 +69,9 @@ func eachFleet(t *testing.T, f func(*testing.T, kind, *testenv.Fleet)) {
 			t.Parallel()
 			s := askingTasker(t, k)
 			s.homely = true
-			f(t, k, testenv.ServeFleet(t, testenv.FleetConfig{Config: testenv.One(s.Server), Redis: redis.URL()}))
+			replicas := testenv.ServeFleet(t, testenv.FleetConfig{Config: testenv.One(s.Server), Redis: redis.URL()})
+			replicas.Again = true
+			f(t, k, replicas)
 		})
 	}
 }

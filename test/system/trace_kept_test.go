@@ -341,6 +341,7 @@ func TestTraceFleet(t *testing.T) {
 	config := isolated(s, map[string]any{"isolation": "principal"})
 	config.More["telemetry"] = tracedTo(collector, nil)["telemetry"]
 	f := testenv.ServeFleet(t, testenv.FleetConfig{Config: config, Redis: testenv.StartRedis(t).URL(), Replicas: 2})
+	f.Again = true
 	c := fleetClient(t, f, testenv.Modern, aliceKey)
 	var ids [2]string
 	for i := range ids {
