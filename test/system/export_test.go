@@ -37,13 +37,14 @@ func TestExportTimeouts(t *testing.T) {
 				to.spans.Hold(true)
 				to.metrics.Hold(true)
 				g := testenv.Serve(t, testenv.Config{Servers: map[string]*testenv.Server{"one": server}, More: exporting(to, protocol, timeout)})
-				g.Modern("/mcp").Tool("one__well", "{}")
 				return g, to
 			}
 			patient, all := begin("5m")
+			patient.Modern("/mcp").Tool("one__well", "{}")
 			testenv.Eventually(t, "exports that wait", func() bool { return len(all.spans.Headers()) > 0 && len(all.metrics.Headers()) > 0 })
 			hasty, some := begin("300ms")
 			testenv.Eventually(t, "exports that are given up", func() bool {
+				hasty.Modern("/mcp").Tool("one__well", "{}") // an export may be given up before it has come to the receiver
 				text := scrape(t, hasty)
 				return some.spans.GivenUp() > 0 && some.metrics.GivenUp() > 1 &&
 					value(text, `toolcrib_trace_spans_total{outcome="failed"}`) > 0 && value(text, `toolcrib_metric_exports_total{outcome="failed"}`) > 1
@@ -60,9 +61,9 @@ func TestExportTimeouts(t *testing.T) {
 				r.spans.Hold(false)
 				r.metrics.Hold(false)
 			}
-			hasty.Modern("/mcp").Tool("one__well", "{}")
 			for g, to := range map[*testenv.Gateway]receivers{patient: all, hasty: some} {
 				testenv.Eventually(t, "exports that arrive", func() bool {
+					g.Modern("/mcp").Tool("one__well", "{}")
 					text := scrape(t, g)
 					return len(to.spans.All(nil)) > 1 && value(text, `toolcrib_trace_spans_total{outcome="exported"}`) > 1 &&
 						value(text, `toolcrib_metric_exports_total{outcome="exported"}`) > 0
