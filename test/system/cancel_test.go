@@ -37,6 +37,13 @@ func hold(t *testing.T, k kind) *held {
 	return h
 }
 
+// call waits for a call.
+func (h *held) call(t *testing.T) *testenv.Call {
+	t.Helper()
+	testenv.Eventually(t, "a call at the server", func() bool { return len(h.calls) > 0 })
+	return <-h.calls
+}
+
 // cancelled checks that the call ended at the server, in the way that its dialect has.
 func (h *held) cancelled(t *testing.T, k kind, c *testenv.Call) {
 	t.Helper()
@@ -70,7 +77,7 @@ func TestModernDisconnect(t *testing.T) {
 				t.Errorf("answered: %v", r)
 			}
 		}()
-		c := <-h.calls
+		c := h.call(t)
 		leave()
 		<-ended
 		h.cancelled(t, k, c)
@@ -97,7 +104,7 @@ func TestModernDisconnectInStream(t *testing.T) {
 			}
 			streams <- s
 		}()
-		c := <-h.calls
+		c := h.call(t)
 		s := <-streams
 		if m, err := s.Next(); err != nil || !strings.Contains(string(m), `"progressToken":1.0`) {
 			t.Errorf("progress: %s, %v", m, err)
@@ -119,7 +126,7 @@ func TestLegacyCancelled(t *testing.T) {
 			defer close(ended)
 			_, _ = client.Try(testenv.Within(t, testenv.Patience), testenv.Request{ID: `"c"`, Method: "tools/call", Members: `"name":"one__hold"`})
 		}()
-		c := <-h.calls
+		c := h.call(t)
 		notice := []byte(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"c","reason":"enough"}}`)
 		if r := other.Post(notice); r.Status != 202 {
 			t.Errorf("notice of another session: %v", r)
@@ -148,7 +155,7 @@ func TestLegacyDisconnect(t *testing.T) {
 			defer close(ended)
 			_, _ = client.Try(ctx, testenv.Request{Method: "tools/call", Members: `"name":"one__hold"`})
 		}()
-		<-h.calls
+		h.call(t)
 		leave()
 		<-ended
 		for range 20 {
@@ -175,6 +182,6 @@ func TestSlowServer(t *testing.T) {
 		if code, text := r.Error(); r.Status != 200 || code != -32603 || !strings.Contains(text, `server "one"`) || !strings.Contains(text, "300ms") {
 			t.Errorf("%v", r)
 		}
-		h.cancelled(t, k, <-h.calls)
+		h.cancelled(t, k, h.call(t))
 	})
 }
