@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -38,7 +39,11 @@ func command(t *testing.T, key string, args ...string) (string, error) {
 // TestLogLevelsChange: the level of a component changes by the configuration and by who may do that, while the gateway runs.
 func TestLogLevelsChange(t *testing.T) {
 	t.Parallel()
-	s := testenv.HTTPServer(t, testenv.Script{Tools: []string{testenv.Tool("echo")}})
+	var tools []string // one for each call
+	for i := range 7 {
+		tools = append(tools, testenv.Tool("t"+strconv.Itoa(i)))
+	}
+	s := testenv.HTTPServer(t, testenv.Script{Tools: tools})
 	config := func(log map[string]any) testenv.Config {
 		c := testenv.One(s)
 		c.More = withRoot(map[string]any{"log": log})
@@ -47,15 +52,18 @@ func TestLogLevelsChange(t *testing.T) {
 	g := testenv.Serve(t, config(map[string]any{"level": "info"}))
 	client := g.Modern("/mcp")
 	client.Key = aliceKey
-	const line = "msg=call method=tools/call server=one tool=echo"
-	lines := func() int { return strings.Count(g.Log(), line) }
-	want := 0
+	const line = "msg=call method=tools/call server=one tool="
+	calls, want := 0, ""
 	called := func(logged bool) {
 		t.Helper()
-		client.Tool("one__echo", "{}")
-		if logged { // in order: had an earlier one been logged, there would be more
-			want++
-			testenv.Eventually(t, "the call is logged", func() bool { return lines() == want })
+		tool := "t" + strconv.Itoa(calls)
+		calls++
+		if r := client.Tool("one__"+tool, "{}"); r.Texts() != "done" {
+			t.Errorf("%v", r)
+		}
+		if logged {
+			want += tool + " "
+			testenv.Eventually(t, "the call is logged", func() bool { return strings.Contains(g.Log(), line+tool+" ") })
 		}
 	}
 	level := func(args ...string) string {
@@ -101,6 +109,18 @@ func TestLogLevelsChange(t *testing.T) {
 		if status, text := fetch(t, g, "POST", "/api/v1/log", body, bearer(rootKey)); status != http.StatusBadRequest || !strings.Contains(text, `"field"`) {
 			t.Errorf("%s: %d %s", body, status, text)
 		}
+	}
+
+	g.Stop() // which has all that waits be written
+	got := ""
+	for text := range strings.Lines(g.Log()) {
+		if _, rest, ok := strings.Cut(text, line); ok {
+			tool, _, _ := strings.Cut(rest, " ")
+			got += tool + " "
+		}
+	}
+	if got != want {
+		t.Errorf("logged are the calls of %s, want %s", got, want)
 	}
 }
 
