@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"io"
 	"slices"
 	"testing"
 
@@ -14,6 +15,9 @@ func SetSink(t testing.TB, kind string, f Follower) {
 	makers[kind] = func(*v1.AuditSink, *Options, string) (Follower, error) { return f, nil }
 	t.Cleanup(func() { makers[kind] = was })
 }
+
+// NewStream is the sink that writes to standard output, which is w.
+func NewStream(w io.Writer) Follower { return &stream{w: w} }
 
 // BeforeSwap has f run each time a file is about to be put aside for the next.
 func BeforeSwap(l *Log, f func()) {

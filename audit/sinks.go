@@ -28,23 +28,23 @@ var makers = map[string]func(spec *v1.AuditSink, o *Options, stateDir string) (F
 	"postgres": newPostgres,
 }
 
-// stream is a sink that writes lines to what the program prints.
 // errUnread says that nobody will ever read what is written.
 var errUnread = errors.New("nobody reads it any more")
 
-// stream is standard output. A write to a pipe that nobody empties has no end, so it is waited for apart.
+// stream is a sink that writes lines to standard output. A write to a pipe that nobody empties has no end, so it is waited for apart.
 type stream struct {
 	w           io.Writer
-	first, last uint64     // lines of the last write
+	first, last uint64     // lines of the last batch, of which the last write may be the rest
 	pending     chan error // how it ends; nil once that is known
 }
 
 func (s *stream) Send(ctx context.Context, lines []Line) error {
+	first := lines[0].Sequence
 	if s.pending != nil {
 		if err := s.wait(ctx); err != nil {
 			return err
 		}
-		if lines[0].Sequence == s.first {
+		if first == s.first {
 			lines = slices.DeleteFunc(slices.Clone(lines), func(l Line) bool { return l.Sequence <= s.last })
 		}
 		if len(lines) == 0 {
@@ -52,7 +52,7 @@ func (s *stream) Send(ctx context.Context, lines []Line) error {
 		}
 	}
 	data, pending := joined(lines), make(chan error, 1)
-	s.first, s.last, s.pending = lines[0].Sequence, lines[len(lines)-1].Sequence, pending
+	s.first, s.last, s.pending = first, lines[len(lines)-1].Sequence, pending
 	go func() {
 		_, err := s.w.Write(data)
 		pending <- err

@@ -3,9 +3,11 @@ package audit_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -59,10 +61,12 @@ func TestIdleReader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stuck := time.AfterFunc(testenv.Patience, func() { _ = r.CloseWithError(errors.New("nothing more came")) })
 	got := make([]byte, len(file))
 	if _, err := io.ReadFull(r, got); err != nil || !bytes.Equal(got, file) {
 		t.Errorf("got %q, %v; want %q", got, err, file)
 	}
+	stuck.Stop()
 	testenv.Eventually(t, "the sink takes records again", func() bool { return failing(l) == "" })
 	write()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -71,4 +75,49 @@ func TestIdleReader(t *testing.T) {
 		t.Error(err)
 	}
 	r.Close()
+}
+
+// turnpike takes a write when told to, and says so when one has begun.
+type turnpike struct {
+	begun, open chan struct{}
+	got         bytes.Buffer
+}
+
+func (p *turnpike) Write(b []byte) (int, error) {
+	p.begun <- struct{}{}
+	<-p.open
+	return p.got.Write(b)
+}
+
+// TestSlowReader: who reads so slowly that one write after the other takes longer than the sink's timeout gets each line once.
+func TestSlowReader(t *testing.T) {
+	t.Parallel()
+	p := &turnpike{begun: make(chan struct{}, 1), open: make(chan struct{})}
+	s := audit.NewStream(p)
+	var lines []audit.Line
+	want := ""
+	for i := range 9 {
+		text := strconv.Itoa(i)
+		lines, want = append(lines, audit.Line{Raw: []byte(text), Sequence: uint64(i + 10)}), want+text+"\n"
+	}
+	for n := 3; n <= len(lines); n += 3 { // the sink gets more lines each time, from the first one that it did not take
+		ctx, cancel := context.WithCancel(t.Context())
+		sent := make(chan error, 1)
+		go func() { sent <- s.Send(ctx, lines[:n]) }()
+		if n > 3 {
+			p.open <- struct{}{} // what came before
+		}
+		<-p.begun
+		cancel()
+		if err := <-sent; err == nil {
+			t.Fatal("sent, although the write goes on")
+		}
+	}
+	close(p.open)
+	if err := s.Send(t.Context(), lines); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.got.String(); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
