@@ -18,8 +18,10 @@ import (
 const (
 	// saveEvery is how often it is looked whether the file is to be written; a process that is killed loses what was used since.
 	saveEvery = time.Second
-	// saveShare keeps a file of very many keys from taking more than one part of so many of the time.
+	// saveShare keeps a file of very many keys from taking more than one part of so many of the time, but for saveLatest: so long after
+	// one time it is looked again in any case, lest a disk that stood still once costs much more.
 	saveShare  = 20
+	saveLatest = 5 * time.Second
 	keptMost   = 64 << 20 // bytes
 	keptFormat = 1
 	// replicasMost bounds what the file is believed of replicas.
@@ -102,6 +104,11 @@ func (l *Limiter) restore(r *rule, key tableKey) {
 		}
 	}
 	delete(l.kept, key)
+}
+
+// savePause is how long it is waited after it took so long to save.
+func savePause(took time.Duration) time.Duration {
+	return min(max(saveEvery, saveShare*took), saveLatest)
 }
 
 // save writes the file, if something was used since it was written.

@@ -95,7 +95,7 @@ func (l *Limiter) keep() {
 		case <-timer.C:
 			began := time.Now()
 			l.save()
-			timer.Reset(max(saveEvery, saveShare*time.Since(began)))
+			timer.Reset(savePause(time.Since(began)))
 		}
 	}
 }
