@@ -18,7 +18,7 @@ func TestSessionsExpire(t *testing.T) {
 	t.Parallel()
 	f, _ := serve(t, 2, testenv.Script{Tools: testenv.Tools(1)})
 	c := *f.config
-	c.Sessions.TTL = v1.Duration(3 * time.Second)
+	c.Sessions.TTL = v1.Duration(8 * time.Second)
 	f.replicas = append(f.replicas, f.start(f.replicas[0].cluster, &c)) // of which sessions end soon
 	const soon = 2
 	f.client(0) // which stays

@@ -229,7 +229,7 @@ func (h *Handler) endSession(ctx context.Context, s *session) error {
 // lost ends a session that a server has lost, everywhere: whoever is told so must not be served in it again as if nothing were
 // missing. What is under way in it here may end by itself.
 func (h *Handler) lost(ctx context.Context, s *session) {
-	h.sessions.end(s)
+	h.close(s)
 	err := h.keep(ctx, s, factEnded, "1")
 	if err == nil {
 		err = h.tell(ctx, s, toldEnded, "")
@@ -244,9 +244,15 @@ func (h *Handler) ended(s *session, reason string) {
 	h.o.Metrics.SessionEnded(s.version, reason, time.Since(s.born))
 }
 
+// close marks a session as ended; it does not expire any more.
+func (h *Handler) close(s *session) {
+	h.sessions.end(s)
+	h.expiries.drop(s.id)
+}
+
 // over ends what this replica has of a session.
 func (h *Handler) over(s *session) {
-	h.sessions.end(s)
+	h.close(s)
 	h.running.cancelAll(s.id)
 	h.o.Gateway.Leave(s.own, s.key)
 }

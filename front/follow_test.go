@@ -212,6 +212,38 @@ func TestSessionTableIsBounded(t *testing.T) {
 	}
 }
 
+// TestEndedSessionsDoNotExpire, and take no place of others that do, also of very many.
+func TestEndedSessionsDoNotExpire(t *testing.T) {
+	t.Parallel()
+	h := handlers(t, 1)[0]
+	begin := func() *session {
+		s := newTestSession()
+		h.expiries.add(s, func() {})
+		return s
+	}
+	h.lost(t.Context(), begin())
+	h.over(begin())
+	for range 2*sessionsMost + 10 {
+		h.expiries.drop(begin().id)
+		if n := len(h.expiries.queue); n > 2*sessionsMost {
+			t.Fatalf("%d are kept", n)
+		}
+	}
+	last := begin()
+	if got := h.expiries.due(last.expires); len(got) != 1 || got[0] != last.id {
+		t.Errorf("%d expire, not just the one that was not ended", len(got))
+	}
+	for range sessionsMost + 10 {
+		last = begin()
+	}
+	if got := h.expiries.due(last.expires); len(got) != sessionsMost {
+		t.Errorf("%d of the most expire", len(got))
+	}
+	if n := len(h.expiries.live) + len(h.expiries.queue); n != 0 {
+		t.Errorf("%d are left", n)
+	}
+}
+
 // TestHeardWhileLoading: what is told while a session is loaded is not lost.
 func TestHeardWhileLoading(t *testing.T) {
 	t.Parallel()

@@ -177,7 +177,7 @@ var catalogue = []Metric{
 	{
 		Name: "mcp_sessions_ended_total", OTel: "mcp.sessions.ended", Kind: Counter, Unit: "{session}", Labels: []string{"reason"},
 		Help: "Sessions of legacy clients that are over: the client ended it (client), a server lost its part of it (server), its stream ended (stream), " +
-			"or nobody ended it before sessions.ttl was over (expired), which the replica counts where it began, as long as that runs.",
+			"or nobody ended it before sessions.ttl was over (expired), which the replica counts where it began, as long as that runs, of at most 100000 at a time.",
 	},
 	{
 		Name: "mcp_discovery_requests_total", OTel: "mcp.discovery.requests", Kind: Counter, Unit: "{request}", Labels: []string{"method", "outcome"},
