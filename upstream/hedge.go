@@ -7,8 +7,9 @@ import (
 	"github.com/toolcrib/toolcrib/mcp"
 )
 
-// hedged sends a request for a list a second time, as one more request, when its answer is late, and takes the first that comes.
-func (s *Server) hedged(ctx context.Context, c *Call, out *mcp.Raw) error {
+// hedged sends a request for a list a second time, as one more request, when its answer comes later than after late, and takes the first
+// that comes.
+func (s *Server) hedged(ctx context.Context, c *Call, out *mcp.Raw, late time.Duration) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type answer struct {
@@ -27,12 +28,12 @@ func (s *Server) hedged(ctx context.Context, c *Call, out *mcp.Raw) error {
 		}()
 	}
 	send(false)
-	late := time.NewTimer(time.Duration(s.present.Load().Hedge))
-	defer late.Stop()
+	timer := time.NewTimer(late)
+	defer timer.Stop()
 	var won answer
 	for open := 1; open > 0; {
 		select {
-		case <-late.C:
+		case <-timer.C:
 			if s.budget.spend() {
 				open++
 				s.retried("hedge")

@@ -334,8 +334,8 @@ func (s *Server) Do(ctx context.Context, c *Call, out *mcp.Raw) error {
 		if c.Resume != 0 {
 			return s.resume(ctx, c, out)
 		}
-		if s.present.Load().Hedge > 0 && c.In.Method.Facts().List {
-			return s.hedged(ctx, c, out)
+		if late := time.Duration(s.present.Load().Hedge); late > 0 && c.In.Method.Facts().List {
+			return s.hedged(ctx, c, out, late)
 		}
 		return s.try(ctx, c, out)
 	})
