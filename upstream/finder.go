@@ -16,6 +16,7 @@ import (
 const (
 	resolveTime = 5 * time.Second
 	sitesMost   = 64 // instances of a name; further ones are left out
+	lookupsMost = 16 // at the same time
 )
 
 // finder finds the instances of a server by DNS.
@@ -23,7 +24,8 @@ type finder struct {
 	t        *sites
 	url      *url.URL
 	resolver *net.Resolver
-	first    chan struct{} // closed when it was tried once
+	first    chan struct{}      // closed when it was tried once
+	targets  map[string]*target // as they were found last; used by run alone
 
 	mu    sync.Mutex
 	known map[string]*site // by address
@@ -85,7 +87,7 @@ func (f *finder) ask(ctx context.Context) {
 	case err == nil && was != nil:
 		log.Info("instances are found again")
 	}
-	if err == nil {
+	if len(spots) > 0 {
 		f.use(spots)
 	}
 	select {
@@ -134,7 +136,7 @@ func (f *finder) await(ctx context.Context) error {
 
 var errNoAddress = errors.New("the name has no address")
 
-// resolve asks for the addresses, in an order that is always the same.
+// resolve asks for the addresses, in an order that is always the same. With some there is an error where others cannot be found.
 func (f *finder) resolve(ctx context.Context) (spots []spot, err error) {
 	d := f.t.s.spec.DNS
 	name := d.Name
@@ -145,47 +147,72 @@ func (f *finder) resolve(ctx context.Context) (spots []spot, err error) {
 		spots, err = f.services(ctx, name)
 	} else {
 		_, port, _ := net.SplitHostPort(hostPort(f.url))
-		spots, err = f.addresses(ctx, name, port, spot{weight: 1})
+		var ips []net.IP
+		ips, err = f.resolver.LookupIP(ctx, "ip", name)
+		spots = spotsOf(ips, port, spot{weight: 1})
 	}
-	if err != nil {
-		return nil, err
-	}
-	if len(spots) == 0 {
-		return nil, errNoAddress
+	if len(spots) == 0 && err == nil {
+		err = errNoAddress
 	}
 	slices.SortFunc(spots, func(a, b spot) int { return strings.Compare(a.addr, b.addr) })
-	return slices.CompactFunc(spots, func(a, b spot) bool { return a.addr == b.addr }), nil
+	return slices.CompactFunc(spots, func(a, b spot) bool { return a.addr == b.addr }), err
 }
 
-func (f *finder) addresses(ctx context.Context, name, port string, like spot) (spots []spot, err error) {
-	ips, err := f.resolver.LookupIP(ctx, "ip", name)
-	for _, ip := range ips {
-		like.addr = addrName(ip.String(), port)
-		spots = append(spots, like)
-	}
-	return spots, err
+// target is what was found of one that SRV records name.
+type target struct {
+	ips []net.IP
+	err error
 }
 
 // services resolves SRV records; a target without address is left out where another has one. One whose addresses cannot be found
-// now has the last instances stay, as it may be one of them.
+// now, which err tells, keeps those that it had, whatever comes of the others.
 func (f *finder) services(ctx context.Context, name string) (spots []spot, err error) {
 	_, records, err := f.resolver.LookupSRV(ctx, "", "", name)
 	if err != nil {
 		return nil, err
 	}
+	targets := make(map[string]*target, len(records))
+	room := make(chan struct{}, lookupsMost)
+	var lookups sync.WaitGroup
+	for _, r := range records {
+		if targets[r.Target] != nil {
+			continue
+		}
+		t := &target{}
+		targets[r.Target] = t
+		room <- struct{}{}
+		lookups.Go(func() {
+			t.ips, t.err = f.resolver.LookupIP(ctx, "ip", r.Target)
+			<-room
+		})
+	}
+	lookups.Wait()
 	var missing error
 	for _, r := range records {
-		found, err := f.addresses(ctx, r.Target, portText(r.Port), spot{weight: max(int(r.Weight), 1), tier: int(r.Priority)})
-		if err != nil {
-			missing = err
-			if e, ok := errors.AsType[*net.DNSError](err); len(f.known) > 0 && !(ok && e.IsNotFound) {
-				return nil, err
+		t := targets[r.Target]
+		switch e, ok := errors.AsType[*net.DNSError](t.err); {
+		case ok && e.IsNotFound:
+			missing = t.err
+		case t.err != nil:
+			err = t.err
+			if was := f.targets[r.Target]; was != nil {
+				t.ips = was.ips
 			}
 		}
-		spots = append(spots, found...)
+		like := spot{weight: max(int(r.Weight), 1), tier: int(r.Priority)}
+		spots = append(spots, spotsOf(t.ips, portText(r.Port), like)...)
 	}
-	if len(spots) == 0 {
-		return nil, missing
+	f.targets = targets
+	if len(spots) == 0 && err == nil {
+		err = missing
 	}
-	return spots, nil
+	return spots, err
+}
+
+func spotsOf(ips []net.IP, port string, like spot) (spots []spot) {
+	for _, ip := range ips {
+		like.addr = addrName(ip.String(), port)
+		spots = append(spots, like)
+	}
+	return spots
 }

@@ -2,6 +2,7 @@ package system_test
 
 import (
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -107,17 +108,18 @@ func TestServices(t *testing.T) {
 	}
 }
 
-// TestServiceUnresolved: a target whose addresses cannot be found for a while stays, and one that has none any more goes.
+// TestServiceUnresolved: a target whose addresses cannot be found for a while stays, while others come and go, and one
+// that has none any more goes.
 func TestServiceUnresolved(t *testing.T) {
 	t.Parallel()
-	_, urls := copies(t, 2, named(testenv.Modern))
+	_, urls := copies(t, 3, named(testenv.Modern))
 	dns := testenv.NameServer(t)
 	var records []testenv.Service
-	for i, name := range []string{"a.test", "b.test"} {
+	for i, name := range []string{"a.test", "b.test", "c.test"} {
 		dns.Host(name, "127.0.0.1")
 		records = append(records, testenv.Service{Target: name, Port: portOf(t, urls[i]), Weight: 1, Priority: 10})
 	}
-	dns.Service("_mcp._tcp.search.test", records...)
+	dns.Service("_mcp._tcp.search.test", records[:2]...)
 	g := serveEntry(t, entry{
 		"url": "http://search.test/mcp",
 		"dns": entry{"records": "srv", "name": "_mcp._tcp.search.test", "refresh": "100ms", "resolver": dns.Addr},
@@ -126,6 +128,15 @@ func TestServiceUnresolved(t *testing.T) {
 	dns.Fail("b.test")
 	testenv.Eventually(t, "the failure is told", func() bool { return strings.Contains(g.Log(), "instances cannot be found") })
 	awaitStates(t, g, "ready", "ready")
+	dns.Service("_mcp._tcp.search.test", records[1:]...)
+	testenv.Eventually(t, "the one that is gone is left, and the new one used", func() bool {
+		var ports []string
+		for _, in := range readyOf(t, g).Servers["one"].Instances {
+			_, port, _ := net.SplitHostPort(in.Instance)
+			ports = append(ports, port)
+		}
+		return slices.Contains(ports, strconv.Itoa(int(records[1].Port))) && slices.Contains(ports, strconv.Itoa(int(records[2].Port))) && len(ports) == 2
+	})
 	dns.Fail("")
 	testenv.Eventually(t, "it is resolved again", func() bool { return strings.Contains(g.Log(), "instances are found again") })
 	dns.Host("b.test")
