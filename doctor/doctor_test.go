@@ -307,7 +307,13 @@ var faults = map[string]fault{
 	},
 	"a key in the address of a server": {
 		func(in *installation) { in.server("modern")["url"] = in.modern.URL + "?api_key=" + serverKey },
-		"configuration", doctor.Warn, "server modern: its url holds a login or a key", "under headers of the server",
+		"configuration", doctor.Warn, "server modern: its url holds a key", "under headers of the server",
+	},
+	"a key in the path of the address of a server": {
+		func(in *installation) {
+			in.server("modern")["url"] = in.modern.URL + "/" + strings.Replace(apiKey, "tck_", "tck_Zx9", 1)
+		},
+		"configuration", doctor.Warn, "server modern: its url holds a key", "under headers of the server",
 	},
 	"a login in the address of a server": {
 		func(in *installation) {
@@ -952,4 +958,72 @@ func answering(t *testing.T, f http.HandlerFunc) string {
 	s := httptest.NewServer(f)
 	t.Cleanup(s.Close)
 	return s.URL
+}
+
+// TestArguments has secrets in the arguments of a server that says them be hidden, and warned of where they look like secrets. What
+// people need to see stays.
+func TestArguments(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		args   []string
+		hidden []string
+		shown  []string
+		warned string // the place
+	}{
+		{args: []string{"--dsn=postgres://u:qwSECRETertyui6@h/db"}, hidden: []string{"qwSECRET"}, warned: "args[0]"},
+		{args: []string{"--dsn", "postgres://u:qw#SECRETertyui6@h/db"}, hidden: []string{"SECRET"}, warned: "args[1]"},
+		{args: []string{`{"db": "postgres://reader:quietly-now@h/db"}`}, hidden: []string{"quietly"}, shown: []string{"reader"}, warned: "args[0]"},
+		{args: []string{"--key", "qwSECRETertyuiop123"}, hidden: []string{"qwSECRET"}, warned: "args[1]"},
+		{args: []string{"-p", "qwSECRETertyuiop124"}, hidden: []string{"qwSECRET"}, warned: "args[1]"},
+		{args: []string{"-pqwSECRETertyuiop124"}, hidden: []string{"qwSECRET"}},
+		{args: []string{"--password=/qwSECRETertyuiop125+=="}, hidden: []string{"qwSECRET"}, warned: "args[0]"},
+		{args: []string{"--password", "hunterbee"}, hidden: []string{"hunterbee"}},
+		{args: []string{"--password", "-hunterBEE9x"}, hidden: []string{"BEE9"}},
+		{args: []string{"--env=API_TOKEN=qwertyuiop"}, hidden: []string{"qwertyuiop"}},
+		{args: []string{"mysql://qwSECRETuser77:pw@h"}, hidden: []string{"qwSECRET"}},
+		{args: []string{"https://quietly-now@h/x"}, hidden: []string{"quietly"}, warned: "args[0]"},
+		{args: []string{"https://h.test/x?api_key=quietly-now"}, hidden: []string{"quietly"}, warned: "args[0]"},
+		{args: []string{"-c", "export DB_PASSWORD=quietly-now; run"}, hidden: []string{"quietly"}, shown: []string{"export DB_PASSWORD"}, warned: "args[1]"},
+		{args: []string{"--seed", "a1b2c3d4e5f6a7b8"}, hidden: []string{"a1b2c3"}},
+		{args: []string{"--header", "Authorization: Bearer quietly-now"}, hidden: []string{"quietly"}, warned: "args[1]"},
+		{
+			args: []string{
+				"-y", "@scope/server-files@1.2.3-rc1", "--root", "/srv/Data9x/a", "--mode=readOnly", "./dist/x.mjs", "-p", "127.0.0.1:8080", "--level=WARNING",
+				"https://docs.test/mcp", "https://docs.test/@scope/x", "--max-tokens", "4096",
+			},
+			shown: []string{"@scope/server-files@1.2.3-rc1 --root /srv/Data9x/a --mode=readOnly ./dist/x.mjs -p", "--level=WARNING https://docs.test/mcp https://docs.test/@scope/x"},
+		},
+	} {
+		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
+			t.Parallel()
+			in := &installation{t: t, dir: t.TempDir()}
+			script := in.write("bin/server", "#!/bin/sh\necho \"$@\" >&2; exit 3\n", 0o755)
+			in.config = map[string]any{"stateDir": in.dir, "mcpServers": map[string]any{"files": map[string]any{"command": script, "args": tt.args}}}
+			self, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			in.o = doctor.Options{
+				File: in.dir + "/toolcrib.json", Only: []string{"configuration", "servers"},
+				Dial: app.DialOptions{Guard: []string{self, "guard"}, Confine: []string{self, "confine"}, Version: "test"},
+			}
+			text := show(in.examine())
+			if !strings.Contains(text, "last stderr: ") {
+				t.Errorf("not what the server says:\n%s", text)
+			}
+			for _, secret := range tt.hidden {
+				if strings.Contains(text, secret) {
+					t.Errorf("%q is shown:\n%s", secret, text)
+				}
+			}
+			for _, want := range tt.shown {
+				if !strings.Contains(text, want) {
+					t.Errorf("%q is not shown:\n%s", want, text)
+				}
+			}
+			if warned := strings.Contains(text, "server files | "+tt.warned+": everybody on the machine sees"); warned != (tt.warned != "") {
+				t.Errorf("warned of %q: %v:\n%s", tt.warned, warned, text)
+			}
+		})
+	}
 }

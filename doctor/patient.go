@@ -130,11 +130,10 @@ func (p *patient) hidden() *strings.Replacer {
 	if p.config != nil {
 		all = secretsIn(reflect.ValueOf(p.config))
 		for _, s := range p.config.MCPServers {
-			_, shown := revealed(s.Args)
-			all = slices.Concat(all, shown, keysIn(s))
+			all = slices.Concat(all, veiled(s.Args...), veiled(addresses(s)...))
 			for _, of := range []map[string]string{s.Env, s.Headers} {
-				for _, value := range of {
-					if !ordinary(value) {
+				for name, value := range of {
+					if suspect(name) || !ordinary(value) {
 						all = append(all, value)
 					}
 				}
@@ -218,7 +217,7 @@ func (p *patient) referred() (all []string) {
 		return all
 	}
 	for _, m := range reference.FindAllStringSubmatch(string(text), -1) {
-		if value := p.getenv(m[1]); !ordinary(value) {
+		if value := p.getenv(m[1]); suspect(m[1]) || !ordinary(value) {
 			all = append(all, value)
 		}
 	}
