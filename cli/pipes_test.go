@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bufio"
+	"encoding/json"
 	"io"
 	"net/http"
 	"os"
@@ -73,6 +74,42 @@ func TestOutlivesReaders(t *testing.T) {
 		}
 	case <-time.After(startTimeout):
 		t.Error("the gateway does not end")
+	}
+}
+
+// TestJSONAlone has programs that read the log in JSON find nothing else there, also where the records have standard output.
+func TestJSONAlone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "c.yaml")
+	text := "listen: 127.0.0.1:0\nstateDir: " + dir + "\nlog: {format: json}\naudit: {sinks: [{stdout: true}]}\nmcpServers: {}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "toolcrib", "serve", file)
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill() }()
+	served := false
+	for lines := bufio.NewScanner(log); lines.Scan(); {
+		var line struct{ Msg string }
+		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
+			t.Errorf("%v: %q", err, lines.Text())
+		}
+		if line.Msg == "serving" {
+			served = true
+			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := cmd.Wait(); err != nil || !served {
+		t.Errorf("the gateway served: %v, and ended with %v", served, err)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/app"
 	"github.com/toolcrib/toolcrib/runner"
+	"github.com/toolcrib/toolcrib/telemetry"
 )
 
 type serveCmd struct {
@@ -62,6 +63,9 @@ func serve(ctx context.Context, sys *system, o app.Options) error {
 		out := sys.stdout
 		if slices.ContainsFunc(c.Audit.Sinks, func(s v1.AuditSink) bool { return s.Stdout }) {
 			out = sys.stderr // stdout is for records
+			if !telemetry.ForPeople(out, c.Log.Format) {
+				return
+			}
 		}
 		welcome(out, sys.program, reachable(baseURL, c), !c.Auth.Open())
 	}
