@@ -66,8 +66,11 @@ func (c *policyDiffCmd) Run(ctx context.Context, sys *system) error {
 		return err
 	}
 	if len(patterns) > 0 {
-		_, _ = fmt.Fprintf(sys.stderr, "note: what these stand for only the servers know, so they were compared as a whole and tools without annotations;"+
-			" give --ask to compare one by one, or --tools FILE for tools: %s\n", printable(strings.Join(patterns, ", ")))
+		what := "they were compared as a whole and tools without annotations; give --ask to compare one by one, or --tools FILE for tools"
+		if c.Tools != "" {
+			what = "prompts and resources were compared by them as a whole; give --ask to compare one by one"
+		}
+		_, _ = fmt.Fprintf(sys.stderr, "note: what these stand for only the servers know, so %s: %s\n", what, printable(strings.Join(patterns, ", ")))
 	}
 	changes := gateway.Compare(before, after, all, !c.Ask && c.Tools == "")
 	if c.Output == "json" {
@@ -171,7 +174,7 @@ func (c *policyDiffCmd) compared(ctx context.Context, sys *system, configs ...*v
 		all, err = c.asked(ctx, sys, configs)
 		return all, nil, err
 	}
-	all, patterns = policy.Mentioned(configs...)
+	all, patterns = policy.Mentioned(c.Tools != "", configs...)
 	if c.Tools == "" {
 		return all, patterns, nil
 	}
@@ -181,7 +184,7 @@ func (c *policyDiffCmd) compared(ctx context.Context, sys *system, configs ...*v
 	}
 	tools, err := toolsOf(data, configs)
 	all = slices.DeleteFunc(all, func(w policy.What) bool { return w.Tool != "" })
-	return append(tools, all...), nil, err
+	return append(tools, all...), patterns, err
 }
 
 // unaskedError is of servers that could not be asked, while others could.

@@ -82,9 +82,10 @@ func userOf(id string) Who {
 
 // Mentioned are the tools, prompts and resources that the roles, toolsets and Cedar policies of configurations name, the tools without
 // annotations. What names no single one stands for those of a server that it could be about: search__* for whatever it has.
-// Patterns are those that stand for what only servers know: of roles, and the places of policies.
-func Mentioned(configs ...*v1.Config) (all []What, patterns []string) {
-	n := &names{seen: map[What]bool{}}
+// Patterns are those that stand for what only servers know: of roles, and the places of policies. With toolsKnown those are left out
+// that are about tools alone.
+func Mentioned(toolsKnown bool, configs ...*v1.Config) (all []What, patterns []string) {
+	n := &names{seen: map[What]bool{}, toolsKnown: toolsKnown}
 	for _, c := range configs {
 		n.roles(c)
 		n.cedar(c)
@@ -103,6 +104,8 @@ type names struct {
 	all      []What
 	seen     map[What]bool
 	patterns []string
+	// toolsKnown has patterns of tools be none.
+	toolsKnown bool
 }
 
 func (n *names) add(all ...What) {
@@ -132,7 +135,11 @@ func (n *names) roles(c *v1.Config) {
 		for _, uri := range r.Resources {
 			n.resource(uri, c.ServerNames())
 		}
-		for _, text := range slices.Concat(r.Allow, r.Deny, r.Prompts, r.Resources) {
+		wide := slices.Concat(r.Deny, r.Prompts, r.Resources)
+		if !n.toolsKnown {
+			wide = slices.Concat(r.Allow, wide)
+		}
+		for _, text := range wide {
 			if v1.IsPattern(text) {
 				n.open(text)
 			}
@@ -161,7 +168,7 @@ func (n *names) cedar(c *v1.Config) {
 			node := toAST(one)
 			if w, ok := thingOf(c, node.Resource); ok {
 				n.add(w)
-			} else if can := actionsOf(actionScope(node)); can["call"] || can["get"] || can["read"] {
+			} else if can := actionsOf(actionScope(node)); can["call"] && !n.toolsKnown || can["get"] || can["read"] {
 				n.open(nameOf(node))
 			}
 		}
