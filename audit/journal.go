@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // entry is a record that waits to be written.
@@ -61,6 +62,9 @@ type journal struct {
 	turn  int64 // a size below which the file is not put aside again, after that failed
 	alien int64 // bytes of others that were noticed and not told of
 
+	looked time.Time // when the file was last seen to be where it belongs
+	astray bool      // it is not there, and could not be put back
+
 	first   atomic.Uint64 // sequence of the first line of the present file
 	last    atomic.Uint64 // seq, for others
 	written atomic.Int64  // bytes since it was opened
@@ -71,6 +75,8 @@ type journal struct {
 	wrote  func()         // after each batch
 	ending func() *entry  // the last line of a file that is put aside
 	aside  func(*os.File) // takes a file that was put aside, to sync and close it
+	regain func() error   // has the folder be there and the log be this process's, before the file is put back
+	back   func()         // after it was put back
 }
 
 var errClosed = errors.New("the audit log is closed")
@@ -145,10 +151,18 @@ func (j *journal) lead(f func()) {
 // bufMost is what the buffer of a batch may keep.
 const bufMost = 1 << 20
 
+// lookEvery is how often who writes looks whether the file is where it belongs.
+const lookEvery = time.Second
+
 // commit writes a batch: all of it, or nothing.
 func (j *journal) commit(batch []*entry) error {
 	if j.f == nil {
 		return errClosed
+	}
+	if j.astray || time.Since(j.looked) >= lookEvery {
+		if err := j.restore(); err != nil {
+			return err
+		}
 	}
 	buf, seq, sum := j.buf[:0], j.seq, j.sum
 	for _, e := range batch {
@@ -263,30 +277,49 @@ func (j *journal) next() (*os.File, error) {
 	return os.OpenFile(j.path+".next", os.O_RDWR|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
 }
 
-// restore puts the file back if it was removed or replaced while it was written: all that is in it can still be read. It tells
-// whether there was need to. What stands in its place keeps its content, under another name.
-func (j *journal) restore() (was bool, err error) {
+// restore puts the file back if it was removed or replaced while it was written. As long as that fails, nothing more is written: it
+// would be gone with the process.
+func (j *journal) restore() error {
+	j.looked, j.astray = time.Now(), false
 	if j.f == nil || isAt(j.f, j.path) {
-		return false, nil
+		return nil
 	}
+	err := j.regain()
+	if err == nil {
+		err = j.putBack()
+	}
+	if err != nil {
+		j.astray = true
+		return fmt.Errorf("%s was removed or replaced, and cannot be put back: %w", j.path, err)
+	}
+	j.back()
+	return nil
+}
+
+// putBack has the file be where it belongs: all that is in it can still be read. What stands in its place keeps its content, under
+// another name.
+func (j *journal) putBack() error {
 	if aside := asideName(j.path, j.first.Load()); isAt(j.f, aside) {
-		return true, j.clear(func() error { return os.Rename(aside, j.path) })
+		return j.clear(func() error { return os.Rename(aside, j.path) })
+	}
+	if err := j.grown(); err != nil { // it is copied as a whole
+		return err
 	}
 	next, err := j.next()
 	if err != nil {
-		return true, err
+		return err
 	}
 	_, err = io.Copy(next, io.NewSectionReader(j.f, 0, j.size))
 	if err == nil {
 		err = j.clear(func() error { return os.Rename(j.path+".next", j.path) })
 	}
 	if err != nil {
-		return true, errors.Join(err, next.Close(), os.Remove(j.path+".next"))
+		return errors.Join(err, next.Close(), os.Remove(j.path+".next"))
 	}
 	old := j.f
 	j.f = next
 	j.aside(old)
-	return true, nil
+	return nil
 }
 
 // shortened notices that somebody has cut the file short, and by how much: what is written goes on behind its new end. What is left

@@ -3,7 +3,6 @@ package audit
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -16,10 +15,10 @@ import (
 // keeper does what is to be done for the log aside from writing records: checkpoints, files that were put aside, and records that
 // could not be written.
 type keeper struct {
-	keep   atomic.Int64           // files that were put aside
-	wake   chan struct{}          // there is something to do
-	marked atomic.Uint64          // the last checkpoint's sequence
-	astray atomic.Pointer[string] // why the file is not where it belongs
+	keep   atomic.Int64  // files that were put aside
+	wake   chan struct{} // there is something to do
+	marked atomic.Uint64 // the last checkpoint's sequence
+	back   atomic.Bool   // the file was put back, which is still to be told
 
 	mu    sync.Mutex
 	aside []*os.File // to be synced and closed
@@ -159,17 +158,22 @@ func (l *Log) owe(e *entry, err error) error {
 func (f *fault) add(d debt, err error, now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.err == nil {
-		f.since = now
-	}
-	f.err = err
-	f.is.Store(true)
+	f.set(err, now)
 	if len(f.debts) >= debtsMost {
 		f.lost++
 		return false
 	}
 	f.debts = append(f.debts, d)
 	return true
+}
+
+// set has err be what keeps records from being written; f.mu is held.
+func (f *fault) set(err error, now time.Time) {
+	if f.err == nil {
+		f.since = now
+	}
+	f.err = err
+	f.is.Store(true)
 }
 
 // say logs that records cannot be written, when that begins and now and then while it lasts.
@@ -203,6 +207,7 @@ func (l *Log) tend(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			l.inspect()
 			l.restore()
 			l.checkpointed(false)
 			if now := l.config.Load().Checkpoint.D(); now != every {
@@ -234,6 +239,9 @@ func pause(ctx context.Context, d time.Duration) {
 // pay writes what could not be written before; it tells whether all is.
 func (l *Log) pay() bool {
 	f := &l.fault
+	if !l.restore() {
+		return false
+	}
 	for {
 		f.mu.Lock()
 		if f.err == nil {
@@ -349,27 +357,48 @@ func (l *Log) inspect() {
 	}
 }
 
-// restore sees that the file is where it belongs: somebody may have removed or replaced it, and what is written would be lost.
-func (l *Log) restore() {
-	l.inspect()
-	var was bool
+// restore sees that the file is where it belongs: somebody may have removed or replaced it, and what is written would be lost. It tells
+// whether it is there; calls are refused until it is.
+func (l *Log) restore() bool {
 	var err error
-	l.j.lead(func() { was, err = l.j.restore() })
-	switch {
-	case err != nil:
-		why := fmt.Sprintf("%s was removed or replaced, and cannot be put back: %v", l.path, err)
-		l.keeper.astray.Store(&why)
-		l.o.Log.Error("audit log: its file was removed or replaced, and cannot be put back; records are lost when the gateway ends",
-			"file", l.path, "error", err)
-	case was:
+	l.j.lead(func() { err = l.j.restore() })
+	if err != nil {
+		l.fault.mu.Lock()
+		l.fault.set(err, l.o.Now())
+		l.fault.mu.Unlock()
+		l.say(err)
+		poke(l.keeper.wake)
+		return false
+	}
+	if l.keeper.back.Swap(false) {
 		l.o.Log.Error("audit log: its file was removed or replaced while it was written; it is put back", "file", l.path)
 		l.note("restore", "the file of the log was removed or replaced while it was written, and is put back", fact("file", l.path))
-		fallthrough // its head may be gone too
-	case l.keeper.astray.Load() != nil:
-		if l.checkpointed(true) {
-			l.keeper.astray.Store(nil)
+		if err := l.signer.Load().keep(); err != nil {
+			l.o.Log.Error("audit log: its key was removed, and cannot be put back", "error", err)
 		}
+		l.checkpointed(true) // its head may be gone too
 	}
+	return true
+}
+
+// regain has the log be this process's still, where its folder was removed with its lock.
+func (l *Log) regain() error {
+	if isAt(l.lock, l.path+".lock") {
+		return nil
+	}
+	_, lock, err := claim(l.path, l.path)
+	if err != nil {
+		return err
+	}
+	_ = l.lock.Close() // nobody can ask for it any more
+	l.lock = lock
+	return nil
+}
+
+// returned is called when the file was put back, by its writer.
+func (l *Log) returned() {
+	l.keeper.back.Store(true)
+	poke(l.keeper.wake)
 }
 
 // drop removes the oldest files, as far as no more are to be kept and no sink needs them. First a checkpoint says so.
@@ -422,8 +451,11 @@ func (l *Log) checkpoint(last bool) error {
 	if err := l.j.sync(); err != nil {
 		return err
 	}
+	if err := l.writeHead(at.Sequence, at.Hash); err != nil {
+		return err
+	}
 	l.keeper.marked.Store(at.Sequence)
-	return l.writeHead(at.Sequence, at.Hash)
+	return nil
 }
 
 // writeHead has the head tell that the log goes as far as a line, which is on disk.
@@ -470,8 +502,8 @@ func (l *Log) Close(ctx context.Context) error {
 	l.closed = true
 	l.stopTending()
 	<-l.tended
+	l.inspect()
 	l.pay()
-	l.restore()
 	l.tidy()
 	err := l.checkpoint(true)
 	close(l.finish)
@@ -483,7 +515,8 @@ func (l *Log) Close(ctx context.Context) error {
 	}
 	l.end()
 	l.tasks.Wait()
-	return errors.Join(err, l.j.close(), l.lock.Close())
+	err = errors.Join(err, l.j.close())
+	return errors.Join(err, l.lock.Close())
 }
 
 // Status is how a log is doing.
@@ -508,9 +541,6 @@ func (l *Log) Status() *Status {
 		return nil
 	}
 	s := &Status{File: l.path, Sequence: l.j.last.Load(), Cuts: l.j.cuts.Load(), Foreign: l.j.foreign.Load()}
-	if why := l.keeper.astray.Load(); why != nil {
-		s.Error = *why
-	}
 	l.fault.mu.Lock()
 	if l.fault.err != nil {
 		s.Error = l.fault.err.Error()

@@ -11,6 +11,7 @@ import (
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
 	"github.com/toolcrib/toolcrib/audit"
+	"github.com/toolcrib/toolcrib/errs"
 )
 
 // TestRemovedMeanwhile: a file that is removed, moved or replaced while it is written is put back as it was, which is said in the
@@ -125,18 +126,88 @@ func TestRemovedAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestGone: a file that cannot be put back is told of, until it can.
-func TestGone(t *testing.T) {
-	c := config(t, v1.AuditSink{File: filepath.Join("logs", logName)})
-	c.Audit.Checkpoint = v1.Duration(10 * time.Millisecond)
-	dir := filepath.Join(c.StateDir, "logs")
+// TestFolderRemoved: when the whole folder is removed, with the key, the head and the lock, all of it is put back while calls go on,
+// by who writes already, and nothing is missing.
+func TestFolderRemoved(t *testing.T) {
+	c := config(t, v1.AuditSink{File: filepath.Join("audit", logName)})
+	c.Audit.Checkpoint = v1.Duration(time.Hour)
+	dir := filepath.Join(c.StateDir, "audit")
+	path := filepath.Join(dir, logName)
 	l := open(t, c, audit.Options{})
 	writeSome(t, l, 20)
-	succeed(t, os.Rename(dir, dir+".away"))
-	eventually(t, "the failure", func() bool { return l.Status().Error != "" })
-	succeed(t, os.Mkdir(dir, 0o700))
-	eventually(t, "the return", func() bool { return l.Status().Error == "" })
-	good(t, c, filepath.Join(dir, logName))
+	key, err := os.ReadFile(filepath.Join(dir, "audit.key"))
+	succeed(t, err)
+	succeed(t, os.RemoveAll(dir))
+	eventually(t, "the return of its folder", func() bool {
+		writeSome(t, l, 1)
+		_, err := os.Stat(path + ".head")
+		return err == nil
+	})
+	if is, err := os.ReadFile(filepath.Join(dir, "audit.key")); err != nil || !bytes.Equal(is, key) {
+		t.Errorf("the key is not what it was: %v", err)
+	}
+	other := open(t, c, audit.Options{})
+	if other.Status().File == path {
+		t.Error("another process has the same file")
+	}
+	shut(t, other)
+	writeSome(t, l, 20)
+	n := l.Status().Sequence
+	shut(t, l)
+	if r := good(t, c, path); r.First != 1 || r.Last != n+1 {
+		t.Errorf("%d records became %+v", n, r)
+	}
+}
+
+// TestGone: while a file cannot be put back, calls are refused, whether they or the keeper notice it; then all is there, and that it
+// was not is on record. A log that is closed meanwhile says that it is not whole.
+func TestGone(t *testing.T) {
+	for name, every := range map[string]time.Duration{"by calls": time.Hour, "by the keeper": 10 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			c := config(t, v1.AuditSink{File: filepath.Join("logs", logName)})
+			c.Audit.Checkpoint, c.Audit.Wait = v1.Duration(every), v1.Duration(time.Millisecond)
+			dir := filepath.Join(c.StateDir, "logs")
+			l := open(t, c, audit.Options{})
+			writeSome(t, l, 20)
+			displace(t, dir)
+			eventually(t, "the refusal", func() bool {
+				if every == time.Hour {
+					_ = l.Write(call()) // that which notices it fails
+				}
+				return l.Admit(t.Context()) != nil
+			})
+			if err := l.Admit(t.Context()); !overloaded(err) || l.Status().Error == "" {
+				t.Errorf("%v, %+v", err, l.Status())
+			}
+			if err := l.Write(call()); !overloaded(err) {
+				t.Errorf("a call whose record is nowhere: %v", err)
+			}
+			succeed(t, os.Remove(dir))
+			eventually(t, "the return", func() bool { return l.Admit(t.Context()) == nil && l.Status().Error == "" })
+			writeSome(t, l, 1)
+			if r := good(t, c, filepath.Join(dir, logName)); r.First != 1 {
+				t.Errorf("%+v", r)
+			}
+			displace(t, dir)
+			if err := l.Close(t.Context()); err == nil {
+				t.Error("records are gone, and nothing is said")
+			}
+		})
+	}
+}
+
+// displace has a file be where a folder is that is made again and again.
+func displace(t *testing.T, dir string) {
+	t.Helper()
+	eventually(t, "a moment without the folder", func() bool {
+		return os.RemoveAll(dir) == nil && os.WriteFile(dir, nil, 0o600) == nil
+	})
+}
+
+// overloaded tells whether a call is refused since there is no room for it now.
+func overloaded(err error) bool {
+	e := errs.Of(err)
+	return e != nil && e.Kind == errs.Overloaded
 }
 
 // succeed wants no error.

@@ -22,8 +22,9 @@ import (
 
 // signer signs checkpoints.
 type signer struct {
-	key ed25519.PrivateKey
-	id  string // names the key
+	key  ed25519.PrivateKey
+	id   string // names the key
+	file string // where it was read; empty where the configuration has it
 	// salt is mixed into the hashes of arguments: what is guessed cannot be compared without the key.
 	salt [sha256.Size]byte
 }
@@ -66,35 +67,56 @@ func loadSigner(c *v1.Config, stateDir string) (*signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s %w", path, err)
 	}
-	return newSigner(key), nil
+	s := newSigner(key)
+	s.file = path
+	return s, nil
+}
+
+// keep puts the key back if its file was removed.
+func (s *signer) keep() error {
+	if s.file == "" {
+		return nil
+	}
+	if _, err := os.Lstat(s.file); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return writeKey(s.file, s.key)
 }
 
 // makeKey makes a key, unless another process was quicker.
 func makeKey(path string) ([]byte, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
 	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err == nil {
+		err = writeKey(path, key)
+	}
 	if err != nil {
 		return nil, err
+	}
+	return os.ReadFile(path)
+}
+
+// writeKey writes a key to a file, unless there is one.
+func writeKey(path string, key ed25519.PrivateKey) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".key-")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer os.Remove(f.Name())
 	_, err = f.Write(pem.EncodeToMemory(&pem.Block{Type: pemPrivate, Bytes: der}))
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return nil, err
+		return err
 	}
 	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
+		return err
 	}
-	return os.ReadFile(path)
+	return nil
 }
 
 var errKey = errors.New("is not an Ed25519 private key in PEM (PKCS #8); make one with: openssl genpkey -algorithm ed25519")

@@ -187,7 +187,7 @@ func (l *Log) resume(path string, w *found) error {
 	}
 	j.first.Store(first)
 	j.began = position{Sequence: w.seq, First: first}
-	j.wrote, j.ending, j.aside = l.wrote, l.ending, l.aside
+	j.wrote, j.ending, j.aside, j.regain, j.back = l.wrote, l.ending, l.aside, l.regain, l.returned
 	l.j, l.path = j, path
 	return nil
 }
