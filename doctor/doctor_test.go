@@ -510,6 +510,10 @@ var faults = map[string]fault{
 	"no room": {
 		func(in *installation) { in.o.At(doctor.Elsewhere{Free: 1 << 20}) }, "state", doctor.Fail, "only 1Mi of 1024Gi are free", "make room",
 	},
+	"no room in what is small": {
+		func(in *installation) { in.o.At(doctor.Elsewhere{Free: 4 << 10, Room: 256 << 10}) }, "state", doctor.Fail, "only 4Ki of 256Ki are free",
+		"make room",
+	},
 	"keys of each replica's own": {
 		func(in *installation) { delete(in.config, "seal") }, "seal", doctor.Fail, "each replica makes keys of its own", "set seal.keys",
 	},

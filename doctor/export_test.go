@@ -1,12 +1,16 @@
 package doctor
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Elsewhere has a check look at another machine than this one; what is left out is as it is here.
 type Elsewhere struct {
 	Root      string
 	Now       time.Time
 	Free      uint64
+	Room      uint64 // of which that is free
 	OpenFiles uint64
 	Env       map[string]string
 }
@@ -21,7 +25,8 @@ func (o *Options) At(e Elsewhere) {
 		w.now = func() time.Time { return e.Now }
 	}
 	if e.Free > 0 {
-		w.space = func(string) (free, all uint64, err error) { return e.Free, 1 << 40, nil }
+		room := cmp.Or(e.Room, 1<<40)
+		w.space = func(string) (free, all uint64, err error) { return e.Free, room, nil }
 	}
 	if e.OpenFiles > 0 {
 		w.openFiles = func() uint64 { return e.OpenFiles }

@@ -199,10 +199,18 @@ func (p *patient) room(n *notes, path string) {
 	case err != nil:
 		n.skip(path, "how much room is left is not known: %v", err)
 	case free < roomLeast:
-		n.fail(path, "make room there: audit.sinks[].keep bounds the audit log", "only %s of %s are free", v1.Size(free>>10<<10), v1.Size(all>>20<<20))
+		n.fail(path, "make room there: audit.sinks[].keep bounds the audit log", "only %s of %s are free", rounded(free), rounded(all))
 	case free < roomSmall:
-		n.warn(path, "make room there: audit.sinks[].keep bounds the audit log", "only %s of %s are free", v1.Size(free>>20<<20), v1.Size(all>>20<<20))
+		n.warn(path, "make room there: audit.sinks[].keep bounds the audit log", "only %s of %s are free", rounded(free), rounded(all))
 	}
+}
+
+// rounded is a size in whole MiB, or KiB where it is less than one.
+func rounded(bytes uint64) v1.Size {
+	if bytes < 1<<20 {
+		return v1.Size(bytes >> 10 << 10)
+	}
+	return v1.Size(bytes >> 20 << 20)
 }
 
 // sealing looks at the keys of sealed tokens, which the first start makes where there are none.
