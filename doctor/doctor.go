@@ -200,7 +200,7 @@ func (n *notes) told(status Status, about, message, otherwise string) {
 		n.add(status, about, otherwise, "%s", []any{message}) // what a process says is no advice
 		return
 	}
-	if i := strings.LastIndex(message, "; "); i > 0 {
+	if i := strings.LastIndex(message, "; "); i > 0 && !strings.Contains(message[i:], "may have been carried out") {
 		text, remedy = message[:i], message[i+2:]
 	} else if all := advice.FindAllStringIndex(message, -1); len(all) > 0 {
 		at := all[len(all)-1][0]

@@ -1031,3 +1031,19 @@ func TestArguments(t *testing.T) {
 		})
 	}
 }
+
+// TestTold: of a message that other parts of the program make, what is no advice is not taken for it.
+func TestTold(t *testing.T) {
+	t.Parallel()
+	for message, remedy := range map[string]string{
+		"is silent; raise timeouts.start": "raise timeouts.start",
+		"connection broke in mid-call; the call may have been carried out: response head: EOF":     "otherwise",
+		"the session ended (of itself); it may have been carried out":                              "otherwise",
+		"the session ended; it may have been carried out; see that its process does not end early": "see that its process does not end early",
+	} {
+		f := doctor.Told(message, "otherwise")
+		if text := strings.TrimSuffix(message, "; "+remedy); f.Remedy != remedy || f.Text != text {
+			t.Errorf("%q became %+v", message, f)
+		}
+	}
+}

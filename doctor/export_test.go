@@ -40,3 +40,10 @@ func (o *Options) At(e Elsewhere) {
 	}
 	o.world = w
 }
+
+// Told is how a message of another part of the program is noted: what is wrong, and what to do.
+func Told(message, otherwise string) Finding {
+	n := &notes{}
+	n.told(Fail, "", message, otherwise)
+	return n.all[0]
+}
