@@ -197,6 +197,14 @@ func (l *link) run(ctx context.Context, s subscription) (up bool, err error) {
 			return false, fmt.Errorf("subscribe: %w", errHeartbeat)
 		}
 	}
+	if !l.clustered() {
+		once, cancel := context.WithTimeout(inner, patience)
+		err = unserved(l.commands.Do(once, l.idle()).Error())
+		cancel()
+		if err != nil {
+			return false, fmt.Errorf("connect: %w", err)
+		}
+	}
 	s.up()
 	close(opened)
 	err = l.beat(inner, s.inbox)
@@ -245,7 +253,7 @@ func (l *link) hide(inbox, all string) {
 }
 
 // beat sends an empty message into the own inbox again and again, which must arrive: that shows that commands are served,
-// and that what others send is heard.
+// and that what others send is heard. One Redis must also take writes.
 func (l *link) beat(ctx context.Context, inbox string) error {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
@@ -269,12 +277,20 @@ func (l *link) beatOnce(ctx context.Context, inbox string) error {
 	}
 	once, cancel := context.WithTimeout(ctx, beatPatience)
 	defer cancel()
-	n, err := l.publish(once, inbox, nil)
+	commands := []rueidis.Completed{l.publishing(inbox, nil)}
+	if !l.clustered() {
+		commands = append(commands, l.idle())
+	}
+	answers := l.commands.DoMulti(once, commands...)
+	n, err := answers[0].AsInt64()
 	if l.hidden.Load() {
 		return nil
 	}
 	if err == nil && n == 0 {
 		err = errUnheard
+	}
+	if err == nil {
+		err = unserved(answers[len(answers)-1].Error())
 	}
 	if err == nil {
 		select {
@@ -301,12 +317,43 @@ func signal(c chan struct{}) {
 }
 
 func (l *link) publish(ctx context.Context, channel string, message []byte) (int64, error) {
+	return l.commands.Do(ctx, l.publishing(channel, message)).AsInt64()
+}
+
+func (l *link) publishing(channel string, message []byte) rueidis.Completed {
 	b := l.commands.B()
-	publish := b.Publish().Channel(channel).Message(rueidis.BinaryString(message)).Build()
 	if l.clustered() {
-		publish = b.Spublish().Channel(channel).Message(rueidis.BinaryString(message)).Build()
+		return b.Spublish().Channel(channel).Message(rueidis.BinaryString(message)).Build()
 	}
-	return l.commands.Do(ctx, publish).AsInt64()
+	return b.Publish().Channel(channel).Message(rueidis.BinaryString(message)).Build()
+}
+
+// idle is a command that changes nothing, but is refused where nothing may be written: a server that was a master and is a
+// replica now leaves its connections open, and still takes what is published.
+func (l *link) idle() rueidis.Completed {
+	return l.commands.B().Hdel().Key(prefix + "none").Field("none").Build()
+}
+
+func said(err error) bool {
+	_, ok := rueidis.IsRedisErr(err)
+	return ok
+}
+
+// demoted tells whether Redis said that it is not, or not yet, one that can be used, where a new connection may find another.
+func demoted(err error) bool {
+	if !said(err) {
+		return false
+	}
+	kind, _, _ := strings.Cut(err.Error(), " ")
+	return kind == "READONLY" || kind == "LOADING" || kind == "MASTERDOWN"
+}
+
+// unserved is what keeps a link from being used: no answer, or one that demoted knows. Else Redis may say what it likes.
+func unserved(err error) error {
+	if said(err) && !demoted(err) {
+		return nil
+	}
+	return err
 }
 
 // slot is where a Redis Cluster has a key; 0 elsewhere.

@@ -48,9 +48,10 @@ const (
 	// askAgain is how long after nobody listened it is asked again, for a replica that was just connecting anew.
 	askAgain = 200 * time.Millisecond
 
+	complainEvery = time.Minute
+
 	bufferSize = 64 << 10
 	prefix     = "toolcrib:"
-	complain   = time.Minute
 	notYet     = "not connected yet"
 )
 
@@ -74,7 +75,6 @@ type Backend struct {
 	link   atomic.Pointer[link] // nil while away
 	status atomic.Pointer[cluster.Status]
 	broke  atomic.Int64    // when the last link broke, in Unix nanoseconds
-	silent atomic.Int64    // until when nothing is complained about
 	life   context.Context //nolint:containedctx // of all connections
 	end    context.CancelFunc
 	loops  sync.WaitGroup
@@ -82,6 +82,9 @@ type Backend struct {
 	first  sync.Once // closes tried
 	joined atomic.Bool
 	hidden atomic.Bool // no new link is made
+
+	mu     sync.Mutex
+	silent map[string]time.Time // until when a kind of failure is not complained about again
 }
 
 // New makes a backend; the address must be a valid one. It connects when a replica joins.
@@ -93,7 +96,10 @@ func New(o Options) (*Backend, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	b := &Backend{log: o.Log, o: options(&a), secrets: strings.NewReplacer(), all: prefix + strconv.Itoa(a.Database) + ":all", tried: make(chan struct{})}
+	b := &Backend{
+		log: o.Log, o: options(&a), secrets: strings.NewReplacer(), all: prefix + strconv.Itoa(a.Database) + ":all",
+		tried: make(chan struct{}), silent: map[string]time.Time{},
+	}
 	if pairs := hidden(string(a.Password), string(a.SentinelPassword)); len(pairs) > 0 {
 		b.secrets = strings.NewReplacer(pairs...)
 	}
@@ -260,17 +266,32 @@ func (b *Backend) do(ctx context.Context, key string, size int, f func(context.C
 	case errors.Is(err, errSettling):
 		return cluster.ErrDown
 	}
-	if _, said := rueidis.IsRedisErr(err); !said || l.clustered() {
+	if !said(err) || demoted(err) || l.clustered() {
 		l.suspect(slot)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	now, until := time.Now(), b.silent.Load()
-	if now.UnixNano() >= until && b.silent.CompareAndSwap(until, now.Add(complain).UnixNano()) {
+	b.complain(err)
+	return cluster.ErrDown
+}
+
+// complain logs why a command failed, each kind of failure only now and then.
+func (b *Backend) complain(err error) {
+	kind := ""
+	if said(err) {
+		kind, _, _ = strings.Cut(err.Error(), " ") // such as OOM
+	}
+	now := time.Now()
+	b.mu.Lock()
+	due := now.After(b.silent[kind])
+	if due {
+		b.silent[kind] = now.Add(complainEvery)
+	}
+	b.mu.Unlock()
+	if due {
 		b.log.Warn("cluster: a command failed", "reason", b.reason(err))
 	}
-	return cluster.ErrDown
 }
 
 // Send implements cluster.Backend.
