@@ -121,9 +121,10 @@ var table = []alert{
 	{
 		name: "ToolcribRedisDegraded", Setting: Setting{Severity: warning, For: "1m"},
 		expr: func(b *builder, _ Setting, _ string) string {
-			return b.metric("toolcrib_cluster_connected") + " == 0"
+			return b.metric("toolcrib_cluster_connected") + " == 0" +
+				"\nor " + b.metric("toolcrib_limits_local") + " == 1"
 		},
-		summary:     `Replica {{ $labels.instance }} does not reach Redis`,
+		summary:     `Replica {{ $labels.instance }} does not reach Redis, or Redis refuses what it asks`,
 		description: `Calls go on. What takes another replica fails, and limits go by each replica's own share.`,
 	},
 	{
