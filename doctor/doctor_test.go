@@ -639,6 +639,12 @@ var faults = map[string]fault{
 			in.config["cluster"] = r.URL()
 		}, "redis", doctor.Fail, "takes no writes", "master",
 	},
+	"a Redis that is full": {
+		func(in *installation) {
+			r := testenv.StartRedis(in.t, "--maxmemory", "1", "--maxmemory-policy", "noeviction")
+			in.config["cluster"] = r.URL()
+		}, "redis", doctor.Fail, "took no write: OOM", "maxmemory",
+	},
 	"a replica with other keys": {
 		func(in *installation) {
 			r := testenv.StartRedis(in.t)

@@ -102,6 +102,9 @@ func (p *patient) judge(n *notes, about string, in *redis.Inspection) {
 	}
 	if in.Role == "slave" {
 		n.fail(about, "name the master in cluster, or Sentinels with ?master_set=NAME", "is a replica of another, which takes no writes")
+	} else if in.Refusal != "" {
+		n.fail(about, "mend what it says, such as more memory (maxmemory), a disk that is full, a right that the user lacks",
+			"answers, but took no write: %s", in.Refusal)
 	}
 	if in.Memory > 0 && in.Eviction != "noeviction" {
 		n.warn(about, "set maxmemory-policy noeviction, or use a Redis for this alone",

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"strconv"
 	"strings"
@@ -28,11 +29,16 @@ type Inspection struct {
 	Ahead time.Duration
 	// Kin is what replicas say there of their keys.
 	Kin map[string]string
+	// Refusal is what it said to a write; empty when it took it.
+	Refusal string
 }
 
 const inspections = 5 // of which the fastest counts
 
-// Inspect looks at the Redis at an address, without writing to it.
+// probe writes as the scripts of replicas do, so that it needs no other rights.
+const probe = `return redis.call('SET', KEYS[1], '', 'PX', ARGV[1])`
+
+// Inspect looks at the Redis at an address, and writes a key of its own there that ends at once.
 func Inspect(ctx context.Context, address v1.Secret) (*Inspection, error) {
 	b, err := New(Options{Address: address})
 	if err != nil {
@@ -47,6 +53,7 @@ func Inspect(ctx context.Context, address v1.Secret) (*Inspection, error) {
 	if err != nil {
 		return nil, errors.New(b.secrets.Replace(err.Error()))
 	}
+	in.Refusal = b.secrets.Replace(in.Refusal)
 	return in, nil
 }
 
@@ -71,6 +78,13 @@ func inspect(ctx context.Context, o *rueidis.ClientOption) (*Inspection, error) 
 	}
 	in.Memory, _ = strconv.ParseInt(facts["maxmemory"], 10, 64)                            // 0 where it does not say
 	in.Kin, _ = c.Do(ctx, c.B().Hgetall().Key(factKey(cluster.KinKey)).Build()).AsStrMap() // none where they may not be read
+	key := prefix + "probe:" + rand.Text()
+	switch err := c.Do(ctx, c.B().Eval().Script(probe).Numkeys(1).Key(key).Arg(millis(time.Second)).Build()).Error(); {
+	case said(err):
+		in.Refusal = err.Error()
+	case err != nil:
+		return nil, err
+	}
 	return in, in.measure(ctx, c)
 }
 
