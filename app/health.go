@@ -66,7 +66,11 @@ func (s *server) ready(w http.ResponseWriter, req *http.Request) {
 		r.Reasons = append(r.Reasons, "seal.keys: "+other.String()+": give all replicas the same")
 	}
 	if n, local, shared := s.limits.Shared(); shared && local && len(s.gw.Plan().Config.Limits) > 0 {
-		r.Reasons = append(r.Reasons, fmt.Sprintf("limits: 1 of %d parts of each counts here, because other replicas cannot be asked", n))
+		why := "other replicas cannot be asked"
+		if r.Cluster.Connected && r.Cluster.Reason != "" {
+			why = "Redis answers: " + r.Cluster.Reason
+		}
+		r.Reasons = append(r.Reasons, fmt.Sprintf("limits: 1 of %d parts of each counts here, because %s", n, why))
 	}
 	sort.Strings(r.Reasons)
 	code := http.StatusOK

@@ -79,7 +79,7 @@ type Status struct {
 	Backend   string    `json:"backend"` // memory or redis
 	Connected bool      `json:"connected"`
 	Since     time.Time `json:"since"`
-	Reason    string    `json:"reason,omitempty"`
+	Reason    string    `json:"reason,omitempty"` // why it is not reached; or, while it is, what it refused a moment ago
 }
 
 // The bounds of what is sent and kept.

@@ -140,5 +140,8 @@ func TestComplains(t *testing.T) {
 		if step[2] != "" && strings.Count(log.String(), step[2]) != 1 {
 			t.Errorf("%v: %s", step, log.String())
 		}
+		if s := n.Status(); !s.Connected || !strings.Contains(s.Reason, step[2]) {
+			t.Errorf("%v: status %+v", step, s)
+		}
 	}
 }

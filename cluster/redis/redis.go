@@ -49,6 +49,8 @@ const (
 	askAgain = 200 * time.Millisecond
 
 	complainEvery = time.Minute
+	// refusedFor is for how long a refusal tells the state of Redis. Limits ask again every second.
+	refusedFor = 5 * time.Second
 
 	bufferSize = 64 << 10
 	prefix     = "toolcrib:"
@@ -82,6 +84,8 @@ type Backend struct {
 	first  sync.Once // closes tried
 	joined atomic.Bool
 	hidden atomic.Bool // no new link is made
+
+	refused atomic.Pointer[refusal]
 
 	mu     sync.Mutex
 	silent map[string]time.Time // until when a kind of failure is not complained about again
@@ -144,8 +148,20 @@ func (*Backend) Name() string { return "redis" }
 // Alone is never known.
 func (*Backend) Alone() bool { return false }
 
-// Status tells how Redis is reached.
-func (b *Backend) Status() cluster.Status { return *b.status.Load() }
+// refusal is what Redis said last to a command that it did not do.
+type refusal struct {
+	text string
+	at   time.Time
+}
+
+// Status tells how Redis is reached, and what it refused a moment ago.
+func (b *Backend) Status() cluster.Status {
+	s := *b.status.Load()
+	if r := b.refused.Load(); r != nil && s.Connected && time.Since(r.at) < refusedFor && r.at.After(s.Since) {
+		s.Reason = r.text
+	}
+	return s
+}
 
 // Tried is closed when a connection was made for the first time, or could not be made.
 func (b *Backend) Tried() <-chan struct{} { return b.tried }
@@ -276,11 +292,12 @@ func (b *Backend) do(ctx context.Context, key string, size int, f func(context.C
 	return cluster.ErrDown
 }
 
-// complain logs why a command failed, each kind of failure only now and then.
+// complain notes why a command failed. The log has each kind of failure only now and then.
 func (b *Backend) complain(err error) {
 	kind := ""
 	if said(err) {
 		kind, _, _ = strings.Cut(err.Error(), " ") // such as OOM
+		b.refused.Store(&refusal{b.reason(err), time.Now()})
 	}
 	now := time.Now()
 	b.mu.Lock()

@@ -426,6 +426,33 @@ func departures(replicas int, local func(i int) bool) (stop func() bool) {
 	}
 }
 
+// TestLimitRefused: where Redis answers and refuses to count, readiness says what it said, until it counts again.
+func TestLimitRefused(t *testing.T) {
+	t.Parallel()
+	redis := testenv.StartRedis(t)
+	g, _ := limited(t, []any{map[string]any{"name": "q", "quota": "1000/day"}}, map[string]any{"cluster": redis.URL()})
+	set := func(memory string) {
+		if answer, err := redis.Do("CONFIG", "SET", "maxmemory", memory); err != nil || answer != "OK" {
+			t.Fatal(answer, err)
+		}
+	}
+	testenv.Eventually(t, "it is connected", func() bool {
+		_, body := g.Get("/health/ready", nil)
+		return strings.Contains(body, `"connected": true`)
+	})
+	set("1")
+	testenv.Eventually(t, "it tells why", func() bool {
+		g.Modern("/mcp").Tool("one__echo", "{}")
+		_, body := g.Get("/health/ready", nil)
+		return strings.Contains(body, "limits: 1 of 1 parts of each counts here, because Redis answers: OOM")
+	})
+	set("0")
+	testenv.Eventually(t, "it is ready again", func() bool {
+		_, body := g.Get("/health/ready", nil)
+		return strings.Contains(body, `"status": "ready"`) && !strings.Contains(body, "OOM")
+	})
+}
+
 // TestLimitRestart: what is used of a quota is still used after a start.
 func TestLimitRestart(t *testing.T) {
 	t.Parallel()
