@@ -175,7 +175,7 @@ func TestNobodyReadsTheLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	testenv.Eventually(t, "it is ready", func() bool {
-		answer, err := http.Get(url + "/health/ready") //nolint:noctx // it is there, or refuses
+		answer, err := http.Get(url + "/health/ready")
 		if err != nil {
 			return false
 		}
