@@ -154,6 +154,11 @@ func (f *finder) resolve(ctx context.Context) (spots []spot, err error) {
 	if len(spots) == 0 && err == nil {
 		err = errNoAddress
 	}
+	if e, ok := errors.AsType[*net.DNSError](err); ok && d.Resolver != "" { // net names a server of the system, which nobody asked
+		at := *e
+		at.Server = d.Resolver
+		err = &at
+	}
 	slices.SortFunc(spots, func(a, b spot) int { return strings.Compare(a.addr, b.addr) })
 	return slices.CompactFunc(spots, func(a, b spot) bool { return a.addr == b.addr }), err
 }

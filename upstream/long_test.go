@@ -3,6 +3,7 @@ package upstream_test
 import (
 	"context"
 	"net"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,8 +46,12 @@ func TestAwayForLong(t *testing.T) {
 				srv := upstream.Open(&spec, upstream.Options{Name: "one", Version: "test"})
 				defer srv.Close()
 				time.Sleep(2 * time.Hour)
-				if st := srv.Status(); st.State == upstream.StateReady {
+				st := srv.Status()
+				if st.State == upstream.StateReady {
 					t.Errorf("%+v", st)
+				}
+				if name == "name" && !strings.Contains(st.Reason, "lookup nobody.invalid on 127.0.0.1:1:") {
+					t.Errorf("nobody knows from it which name server was asked: %+v", st)
 				}
 			})
 		})
