@@ -156,7 +156,7 @@ func Serve(ctx context.Context, o Options) error {
 	exports.Go(s.pusher.Close)
 	exports.Wait()
 	s.forget()
-	s.closeAudit()
+	err = errors.Join(err, s.closeAudit())
 	s.logs.Close()
 	return err
 }
@@ -282,8 +282,7 @@ func (s *server) build(c *v1.Config) error {
 	if err != nil {
 		s.leave()
 		s.forget()
-		s.closeAudit()
-		return err
+		return errors.Join(err, s.closeAudit())
 	}
 	s.wasApplied()
 	return nil
@@ -524,12 +523,13 @@ func (s *server) export(c *v1.Telemetry) error {
 // the next start.
 const auditTime = 5 * time.Second
 
-func (s *server) closeAudit() {
+func (s *server) closeAudit() error {
 	last, cancel := context.WithTimeout(context.Background(), auditTime)
 	defer cancel()
 	if err := s.audit.Close(last); err != nil {
-		s.log.Error("audit log not closed well", "error", err)
+		return fmt.Errorf("the audit log was not closed well: %w", err)
 	}
+	return nil
 }
 
 // recording is what the metrics of the audit log are made from.
