@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -84,6 +85,9 @@ func measure(ctx context.Context, w *world, s *settings) (*report, error) {
 					return rep, err
 				}
 			}
+			if r.compares() {
+				w.renew(&r)
+			}
 		}
 	}
 	return rep, w.shoot(ctx, s, rep)
@@ -105,6 +109,17 @@ func (r *row) slices(window time.Duration) (n int, each time.Duration) {
 // compares tells whether two gateways are told apart.
 func (r *row) compares() bool {
 	return slices.ContainsFunc(r.aims, func(a aim) bool { return a.label == onLabel("gateway") || a.label == labelMany })
+}
+
+// renew has the gateways of a row begin anew in its next round. Two processes of one program can differ by some hundredths for as
+// long as they live, by where their memory lies: only among several such pairs does a median tell what the program does.
+func (w *world) renew(r *row) {
+	for _, a := range r.aims {
+		if t := w.others[a.target]; t != nil && strings.HasPrefix(a.label, "gateway") {
+			t.proc.stop()
+			delete(w.others, a.target)
+		}
+	}
 }
 
 // round measures all targets of a row once, beginning with another each time.
