@@ -57,7 +57,7 @@ var detour = []stage{
 func (g *Gateway) Admit(ctx context.Context, x *Exchange) error {
 	x.started = time.Now()
 	x.bind(g.acquire())
-	x.tracer, x.trace = g.o.Traces, g.o.Traces.Begin(x.Header)
+	x.tracer, x.trace = g.o.Traces, g.o.Traces.Begin(x.Header, x.started)
 	x.note()
 	_, err := g.walk(ctx, edge, x)
 	if err == nil {

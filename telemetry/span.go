@@ -196,14 +196,14 @@ func (s *Span) toward(list []attribute.KeyValue, a *trace.Attempt) []attribute.K
 		s = &Span{Method: a.Method, Server: a.Server}
 	}
 	list = s.common(list, s.OwnTool, s.OwnPrompt)
-	switch {
+	switch host, port := a.Address(); {
 	case a.Awaits:
 	case a.Replica != "":
 		list = append(list, keyReplica.String(a.Replica))
-	case a.Host == "":
+	case host == "":
 		list = append(list, keyTransport.String("pipe"))
 	default:
-		list = append(list, keyTransport.String("tcp"), keyProtocol.String("http"), keyHost.String(a.Host), keyPort.Int(a.Port))
+		list = append(list, keyTransport.String("tcp"), keyProtocol.String("http"), keyHost.String(host), keyPort.Int(port))
 	}
 	if a.ID != 0 {
 		list = append(list, keyID.String(strconv.FormatInt(a.ID, 10))) // a string, whatever the message has

@@ -115,8 +115,8 @@ func (t *Tracer) Close() {
 	t.ending.Wait()
 }
 
-// Begin begins the record of a request that came with a header; nil while there are no traces.
-func (t *Tracer) Begin(h http.Header) *trace.Record {
+// Begin begins the record of a request that came at start with a header; nil while there are no traces.
+func (t *Tracer) Begin(h http.Header, start time.Time) *trace.Record {
 	if t == nil {
 		return nil
 	}
@@ -125,6 +125,7 @@ func (t *Tracer) Begin(h http.Header) *trace.Record {
 		return nil
 	}
 	r := t.record()
+	r.Start = start
 	if v := h["Traceparent"]; len(v) == 1 {
 		if c, ok := trace.Parse(v[0]); ok {
 			c.State = state(strings.Join(h["Tracestate"], ","))

@@ -33,7 +33,7 @@ func BenchmarkTracer(b *testing.B) {
 
 // request is what a gateway does for a request.
 func request(t *telemetry.Tracer) {
-	r := t.Begin(http.Header{})
+	r := t.Begin(http.Header{}, time.Now())
 	if r == nil {
 		return
 	}

@@ -52,7 +52,7 @@ func tracer(t *testing.T, collector http.HandlerFunc, log *lines) *telemetry.Tra
 }
 
 func tell(tr *telemetry.Tracer, s telemetry.Span) {
-	r := tr.Begin(http.Header{})
+	r := tr.Begin(http.Header{}, time.Now())
 	s.Start, s.End = time.Now(), time.Now()
 	tr.Tell(r, &s)
 	tr.Drop(r)

@@ -14,18 +14,7 @@ func (c *Call) attempted(u *url.URL, version string, id int64) {
 	if c.attempt = c.Trace.Attempt(); c.attempt == nil {
 		return
 	}
-	a := c.attempt
-	a.Version, a.ID = version, id
-	if u == nil {
-		return
-	}
-	a.Host = u.Hostname()
-	if a.Port, _ = strconv.Atoi(u.Port()); a.Port == 0 {
-		a.Port = 80
-		if u.Scheme == "https" {
-			a.Port = 443
-		}
-	}
+	c.attempt.Version, c.attempt.ID, c.attempt.To = version, id, u
 }
 
 // attempted notes that a message of a call is sent through the instance, and tells whom it is for, and of which trace.

@@ -22,7 +22,7 @@ func (r *Record) Errand(method, server string) *Errand {
 		return nil
 	}
 	e := &Errand{Method: method, Server: server}
-	e.record.Context, e.record.Baggage = r.Context, r.Baggage
+	e.record.Context, e.record.Baggage, e.record.Start = r.Context, r.Baggage, r.Start
 	return e
 }
 

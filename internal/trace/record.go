@@ -1,6 +1,8 @@
 package trace
 
 import (
+	"net/url"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -26,6 +28,9 @@ type Record struct {
 	Read bool
 	// Timed: stages are noted whether the trace is kept or not.
 	Timed bool
+	// Start is when the request came. The times of what is noted are reckoned from it, since a clock of that kind is cheaper to read;
+	// zero where nobody said.
+	Start time.Time
 
 	marks  [marksMost]Mark
 	marked int
@@ -54,9 +59,8 @@ type Attempt struct {
 	// Number counts the attempts, from 1; ID is that of the message.
 	Number int
 	ID     int64
-	// Host and Port are where it went; Host is empty where it went to a process.
-	Host string
-	Port int
+	// To is where it went; nil where that is a process or another replica.
+	To *url.URL
 	// Replica is the one that it was handed to; empty where it went to a server.
 	Replica string
 	// Asked is the method of a question to the client; empty for what goes to a server.
@@ -80,7 +84,18 @@ func (r *Record) Reset() {
 	clear(r.marks[:r.marked])
 	clear(r.attempts[:min(r.tried, attemptsMost)])
 	r.Context, r.Parent, r.Around, r.Baggage, r.marked, r.tried, r.before = Context{}, SpanID{}, Context{}, "", 0, 0, 0
-	r.Read, r.Timed = false, false
+	r.Read, r.Timed, r.Start = false, false, time.Time{}
+}
+
+// now is the present time.
+func (r *Record) now() time.Time { return since(r.Start) }
+
+// since is the present time, reckoned from an earlier one.
+func since(start time.Time) time.Time {
+	if start.IsZero() {
+		return time.Now()
+	}
+	return start.Add(time.Since(start))
 }
 
 // Mark notes that a stage begins. Once it is known that the trace is not kept for certain, that is not worth its while; before the
@@ -89,7 +104,7 @@ func (r *Record) Mark(stage string) {
 	if r == nil || r.Read && !r.Sampled && !r.Timed || r.marked == marksMost {
 		return
 	}
-	r.marks[r.marked] = Mark{stage, time.Now()}
+	r.marks[r.marked] = Mark{stage, r.now()}
 	r.marked++
 }
 
@@ -113,7 +128,7 @@ func (r *Record) Attempt() *Attempt {
 	defer r.mu.Unlock()
 	a := r.next()
 	if a != nil {
-		a.Start = time.Now()
+		a.Start = r.now()
 	}
 	return a
 }
@@ -132,15 +147,31 @@ func (r *Record) next() *Attempt {
 // Ended notes how it ended: failed says why it failed, and is empty where it did not.
 func (a *Attempt) Ended(failed string) {
 	if a != nil {
-		a.End, a.Failed = time.Now(), failed
+		a.End, a.Failed = since(a.Start), failed
 	}
 }
 
 // Began notes that the answer begins, and how long opening the connection for it took.
 func (a *Attempt) Began(connect time.Duration) {
 	if a != nil {
-		a.Connect, a.First = connect, time.Now()
+		a.Connect, a.First = connect, since(a.Start)
 	}
+}
+
+// Address is where it went; an empty host where that is a process or another replica.
+func (a *Attempt) Address() (host string, port int) {
+	if a.To == nil {
+		return "", 0
+	}
+	port, _ = strconv.Atoi(a.To.Port())
+	switch {
+	case port != 0:
+	case a.To.Scheme == "https":
+		port = 443
+	default:
+		port = 80
+	}
+	return a.To.Hostname(), port
 }
 
 // Told tells whether whom it is sent to is told of the trace: where it is not kept, what a client sends goes on as it is.

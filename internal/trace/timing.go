@@ -73,9 +73,10 @@ func (r *Record) Timing(began, end time.Time) *Timing {
 			t.More++
 			continue
 		}
+		host, port := a.Address()
 		try := Try{
 			At: a.Start.Sub(began).Seconds(), Took: a.End.Sub(a.Start).Seconds(), Connect: a.Connect.Seconds(),
-			Host: a.Host, Port: a.Port, Replica: a.Replica, Version: a.Version, Method: a.Method, Server: a.Server, Awaits: a.Awaits,
+			Host: host, Port: port, Replica: a.Replica, Version: a.Version, Method: a.Method, Server: a.Server, Awaits: a.Awaits,
 			Failed: a.Failed,
 		}
 		if !a.First.IsZero() {
