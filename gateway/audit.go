@@ -63,7 +63,7 @@ func (x *Exchange) recordCaller(r *audit.Record) {
 	if info := x.clientInfo(); len(info) > 0 && info[0] == '{' {
 		r.Client, r.ClientVer = textAt(info, "name"), textAt(info, "version")
 	}
-	r.Trace = x.TraceID()
+	r.Trace = x.TraceID().String()
 }
 
 // clientInfo is what the client says of itself, raw.

@@ -57,7 +57,7 @@ func (g *Gateway) logCall(x *Exchange, level slog.Level, show *v1.LogBodies, out
 		outcome = reason
 	}
 	c := telemetry.Call{
-		Method: x.In.Method.String(), Principal: x.Who(), Trace: x.TraceID(), Outcome: outcome,
+		At: x.started.Add(took), Method: x.In.Method.String(), Principal: x.Who(), Trace: x.TraceID(), Outcome: outcome,
 		In: len(x.In.Body), Out: len(x.Out.Body), Took: took,
 	}
 	if x.member != nil {
@@ -102,7 +102,7 @@ func (g *Gateway) logRefusal(x *Exchange, err error, took time.Duration) {
 	if text := x.loggedError(e, level); text != "" {
 		attrs = append(attrs, slog.String("error", text))
 	}
-	if id := x.TraceID(); id != "" {
+	if id := x.TraceID().String(); id != "" {
 		attrs = append(attrs, slog.String("trace", id))
 	}
 	g.o.Log.LogAttrs(context.Background(), level, "request failed", attrs...)

@@ -16,23 +16,23 @@ import (
 // Trace is what is noted of the request for a trace; nil where nothing is.
 func (x *Exchange) Trace() *trace.Record { return x.trace }
 
-// TraceID is the id of the trace that the request belongs to, as 32 digits: its client's, else the gateway's own where it makes traces,
-// whether this one is kept or not; empty for none. It allocates.
-func (x *Exchange) TraceID() string {
+// TraceID is the id of the trace that the request belongs to: its client's, else the gateway's own where it makes traces, whether this
+// one is kept or not; the zero id for none.
+func (x *Exchange) TraceID() trace.ID {
 	if x.trace != nil {
 		x.readTrace()
-		return x.trace.Trace.String()
+		return x.trace.Trace
 	}
 	if parent, _ := x.traceContext(); len(parent) > 0 {
 		if c, ok := trace.Parse(parent); ok {
-			return c.Trace.String()
+			return c.Trace
 		}
 	}
 	if h := x.Header["Traceparent"]; len(h) == 1 {
 		c, _ := trace.Parse(h[0])
-		return c.Trace.String()
+		return c.Trace
 	}
-	return ""
+	return trace.ID{}
 }
 
 // traceContext is the trace context that the message has in it (W3C Trace Context); nil for none.

@@ -2,11 +2,13 @@ package telemetry
 
 import (
 	"context"
+	"encoding/hex"
 	"log/slog"
 	"strconv"
-	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/toolcrib/toolcrib/internal/trace"
 	"github.com/toolcrib/toolcrib/mcp"
 )
 
@@ -15,8 +17,12 @@ const callsComponent = "calls"
 
 // Call is what the log says of a request. What is empty is left out.
 type Call struct {
+	// At is when it was over.
+	At time.Time
+
 	Method, Server, Tool, Prompt string
-	Principal, Tenant, Trace     string
+	Principal, Tenant            string
+	Trace                        trace.ID
 	Outcome                      string
 
 	// In and Out are the sizes of the request and of the answer, in bytes, and Took is the time between them.
@@ -29,23 +35,23 @@ type Call struct {
 	Queue, Start, AtServer, Transport time.Duration
 	// Arguments and Result are shown where a rule has it so.
 	Arguments, Result string
+
+	level slog.Level
 }
 
 // CallLog writes a line for each call. A nil CallLog writes none.
 type CallLog struct {
-	log   *Log
-	inner slog.Handler // nil: lines are JSON
+	out   *gatherer
+	text  slog.Handler // nil: lines are JSON
 	level *level
-	lines sync.Pool
 }
 
 // Calls is the log of calls. There are many: a line costs less than others.
 func (l *Log) Calls() *CallLog {
-	c := &CallLog{log: l, level: l.levels[callsComponent]}
+	c := &CallLog{out: l.out, level: l.levels[callsComponent]}
 	if _, ok := l.handler.(*slog.JSONHandler); !ok {
-		c.inner = l.handler
+		c.text = l.handler
 	}
-	c.lines.New = func() any { return new([]byte) }
 	return c
 }
 
@@ -56,107 +62,130 @@ func (l *CallLog) Enabled(level slog.Level) bool {
 
 // Tell logs a call.
 func (l *CallLog) Tell(level slog.Level, c *Call) {
-	if l.inner != nil {
-		r := slog.NewRecord(time.Now(), level, "call", 0)
-		c.each(func(a slog.Attr) { r.AddAttrs(a) })
-		_ = l.inner.Handle(context.Background(), r) // as loggers do
-		l.log.out.soon()
-	} else {
-		line := l.lines.Get().(*[]byte) //nolint:forcetypeassert // there are no others
-		*line = c.appendJSON((*line)[:0], time.Now(), level)
-		l.log.out.gather(*line)
-		if cap(*line) <= gatherMost {
-			l.lines.Put(line)
-		}
+	c.level = level
+	if l.text == nil {
+		l.out.gather(c)
+		return
 	}
+	_ = l.text.Handle(context.Background(), c.record()) // as loggers do
+	l.out.soon()
 }
 
-// fields has what there is to say taken, in order.
-func (c *Call) fields(text func(key, value string), number func(key string, n int), took func(key string, d time.Duration)) {
+// record is the call as loggers have it.
+func (c *Call) record() slog.Record {
+	r := slog.NewRecord(c.At, c.level, "call", 0)
 	some := func(key, value string) {
 		if value != "" {
-			text(key, value)
+			r.AddAttrs(slog.String(key, value))
 		}
 	}
-	text("method", c.Method)
+	r.AddAttrs(slog.String("method", c.Method))
 	some("server", c.Server)
 	some("tool", c.Tool)
 	some("prompt", c.Prompt)
 	some("principal", c.Principal)
 	some("tenant", c.Tenant)
-	some("trace", c.Trace)
-	text("outcome", c.Outcome)
-	number("bytesIn", c.In)
-	number("bytesOut", c.Out)
-	took("took", c.Took)
+	some("trace", c.Trace.String())
+	r.AddAttrs(slog.String("outcome", c.Outcome), slog.Int("bytesIn", c.In), slog.Int("bytesOut", c.Out), slog.Duration("took", c.Took))
 	some("cache", c.Cache)
 	if c.Asked {
-		took("queue", c.Queue)
-		took("start", c.Start)
-		took("atServer", c.AtServer)
-		took("transport", c.Transport)
+		r.AddAttrs(slog.Duration("queue", c.Queue), slog.Duration("start", c.Start),
+			slog.Duration("atServer", c.AtServer), slog.Duration("transport", c.Transport))
 	}
 	some("arguments", c.Arguments)
 	some("result", c.Result)
-	text(componentKey, callsComponent)
+	r.AddAttrs(slog.String(componentKey, callsComponent))
+	return r
 }
 
-func (c *Call) each(take func(slog.Attr)) {
-	c.fields(
-		func(key, value string) { take(slog.String(key, value)) },
-		func(key string, n int) { take(slog.Int(key, n)) },
-		func(key string, d time.Duration) { take(slog.Duration(key, d)) },
-	)
+// callLines makes lines of calls.
+type callLines struct{ last atomic.Pointer[moment] }
+
+// appendJSON appends the line that slog would write of that record, at less cost.
+func (l *callLines) appendJSON(line []byte, c *Call) []byte {
+	line = l.appendTime(line, c.At)
+	line = append(line, `"level":"`...)
+	line = append(line, c.level.String()...)
+	line = appendValue(line, `","msg":"call","method":`, c.Method)
+	line = appendSome(line, `,"server":`, c.Server)
+	line = appendSome(line, `,"tool":`, c.Tool)
+	line = appendSome(line, `,"prompt":`, c.Prompt)
+	line = appendSome(line, `,"principal":`, c.Principal)
+	line = appendSome(line, `,"tenant":`, c.Tenant)
+	if c.Trace != (trace.ID{}) {
+		line = append(line, `,"trace":"`...)
+		line = append(hex.AppendEncode(line, c.Trace[:]), '"')
+	}
+	line = appendValue(line, `,"outcome":`, c.Outcome)
+	line = append(line, `,"bytesIn":`...)
+	line = strconv.AppendInt(line, int64(c.In), 10)
+	line = append(line, `,"bytesOut":`...)
+	line = strconv.AppendInt(line, int64(c.Out), 10)
+	line = appendSeconds(line, `,"took":`, c.Took)
+	line = appendSome(line, `,"cache":`, c.Cache)
+	if c.Asked {
+		line = appendSeconds(line, `,"queue":`, c.Queue)
+		line = appendSeconds(line, `,"start":`, c.Start)
+		line = appendSeconds(line, `,"atServer":`, c.AtServer)
+		line = appendSeconds(line, `,"transport":`, c.Transport)
+	}
+	line = appendSome(line, `,"arguments":`, c.Arguments)
+	line = appendSome(line, `,"result":`, c.Result)
+	return append(line, `,"component":"`+callsComponent+`"}`+"\n"...)
 }
 
-// appendJSON appends the line that slog would write, at less cost.
-func (c *Call) appendJSON(line []byte, now time.Time, level slog.Level) []byte {
-	line = append(line, `{"time":"`...)
-	line = now.AppendFormat(line, time.RFC3339Nano)
-	line = append(line, `","level":"`...)
-	line = append(line, level.String()...)
-	line = append(line, `","msg":"call"`...)
-	named := func(key string) {
-		line = append(line, ',', '"')
-		line = append(line, key...)
-		line = append(line, '"', ':')
-	}
-	c.fields(
-		func(key, value string) {
-			named(key)
-			line = mcp.AppendString(line, value)
-		},
-		func(key string, n int) {
-			named(key)
-			line = strconv.AppendInt(line, int64(n), 10)
-		},
-		func(key string, d time.Duration) {
-			named(key)
-			line = appendSeconds(line, d)
-		},
-	)
-	return append(line, '}', '\n')
+func appendValue(line []byte, key, value string) []byte {
+	return mcp.AppendString(append(line, key...), value)
 }
 
-// appendSeconds appends a duration as a number of seconds.
-func appendSeconds(dst []byte, d time.Duration) []byte {
-	if d < 0 {
-		d = 0 // a clock that went back
+func appendSome(line []byte, key, value string) []byte {
+	if value == "" {
+		return line
 	}
-	dst = strconv.AppendInt(dst, int64(d/time.Second), 10)
-	rest := int64(d % time.Second)
-	if rest == 0 {
-		return dst
+	return appendValue(line, key, value)
+}
+
+// moment is a second as lines have it.
+type moment struct {
+	unix       int64
+	head, tail string // around the fraction
+}
+
+// appendTime appends the beginning of a line. Most lines are of the same second as the one before.
+func (l *callLines) appendTime(line []byte, at time.Time) []byte {
+	m := l.last.Load()
+	if unix := at.Unix(); m == nil || m.unix != unix {
+		m = &moment{unix: unix, head: at.Format(`{"time":"2006-01-02T15:04:05`), tail: at.Format(`Z07:00",`)}
+		l.last.Store(m)
 	}
-	var digits [10]byte
-	digits[0] = '.'
-	for i := 9; i > 0; i-- {
-		digits[i] = byte('0' + rest%10)
-		rest /= 10
+	line = append(line, m.head...)
+	if nanos := at.Nanosecond(); nanos > 0 {
+		line = appendFraction(line, nanos)
 	}
-	n := len(digits)
-	for digits[n-1] == '0' {
-		n--
+	return append(line, m.tail...)
+}
+
+// appendSeconds appends a key and a duration as a number of seconds.
+func appendSeconds(line []byte, key string, d time.Duration) []byte {
+	d = max(d, 0) // a clock that went back
+	line = strconv.AppendInt(append(line, key...), int64(d/time.Second), 10)
+	if rest := int(d % time.Second); rest > 0 {
+		return appendFraction(line, rest)
 	}
-	return append(dst, digits[:n]...)
+	return line
+}
+
+// appendFraction appends a fraction of a second, in nanoseconds, without the zeros at its end.
+func appendFraction(line []byte, nanos int) []byte {
+	const width = 9
+	n := width
+	for ; nanos%10 == 0; n-- {
+		nanos /= 10
+	}
+	line = append(line, ".000000000"[:1+n]...)
+	for i := len(line) - 1; nanos > 0; i-- {
+		line[i] = byte('0' + nanos%10)
+		nanos /= 10
+	}
+	return line
 }

@@ -13,18 +13,20 @@ const (
 )
 
 // gatherer writes lines together that come right after each other: a write each would cost more than the call that is logged.
-// The first after a while is written at once. Where nobody takes what is written, lines are dropped and nobody hangs:
+// The first after a while is written at once. Lines of calls are made then, too: one after the other they take a quarter of the time.
+// Where nobody takes what is written, lines are dropped and nobody hangs:
 //
-//	add ─► lines ─► write, a goroutine ─► w
-//	         └─ full for gatherWait: dropped, which is told once lines are taken again
+//	add ─► lines, calls ─► write, a goroutine ─► w
+//	          └─ full for gatherWait: dropped, which is told once lines are taken again
 type gatherer struct {
 	w    io.Writer
-	lost func(lines int) []byte // the line that tells how many were dropped
+	lost func(lines int) []byte              // the line that tells how many were dropped
+	line func(dst []byte, call *Call) []byte // appends that of a call
 
 	mu      sync.Mutex
-	lines   []byte
-	spare   []byte        // what was written last, to be used again
-	added   int64         // bytes, ever
+	waiting pile
+	spare   pile          // what was written last, to be used again
+	added   int64         // lines, ever
 	written int64         // of those
 	turn    chan struct{} // closed when the present write is over; nil while nothing is written
 	urgent  bool          // what waits is not to wait any more
@@ -36,19 +38,58 @@ type gatherer struct {
 	closed  bool
 }
 
+// pile is lines that are written together.
+type pile struct {
+	lines []byte
+	calls []Call // whose lines follow those
+	size  int    // of all lines; of those that are not made yet it is a guess, and rather too much
+	count int
+}
+
+// callSize is that of the line of a call without its longer texts.
+const callSize = 640
+
+func (c *Call) size() int {
+	return callSize + len(c.Tool) + len(c.Prompt) + len(c.Arguments) + len(c.Result)
+}
+
+// make makes the lines of the calls.
+func (b *pile) make(line func([]byte, *Call) []byte) {
+	for i := range b.calls {
+		b.lines = line(b.lines, &b.calls[i])
+	}
+	clear(b.calls)
+	b.calls, b.size = b.calls[:0], len(b.lines)
+}
+
+// add adds a line behind all others.
+func (b *pile) add(text []byte, line func([]byte, *Call) []byte) {
+	b.make(line)
+	b.lines = append(b.lines, text...)
+	b.size = len(b.lines)
+	b.count++
+}
+
 // Write implements io.Writer. The line waits until flush.
 func (g *gatherer) Write(line []byte) (int, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.add(line)
+	if g.room() {
+		g.waiting.add(line, g.line)
+	}
 	return len(line), nil
 }
 
-// gather takes a line that is written within gatherTime.
-func (g *gatherer) gather(line []byte) {
+// gather takes a call whose line is written within gatherTime.
+func (g *gatherer) gather(c *Call) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.add(line)
+	if g.room() {
+		b := &g.waiting
+		b.calls = append(b.calls, *c)
+		b.size += c.size()
+		b.count++
+	}
 	g.due()
 }
 
@@ -64,22 +105,23 @@ func (g *gatherer) due() {
 	switch {
 	case g.closed:
 		g.settle()
-	case g.turn != nil || len(g.lines) == 0:
-	case len(g.lines) >= gatherMost/2 || !g.armed && time.Since(g.last) >= gatherTime:
+	case g.turn != nil || g.waiting.count == 0:
+	case g.waiting.size >= gatherMost/2 || !g.armed && time.Since(g.last) >= gatherTime:
 		g.begin()
 	case !g.armed:
 		g.arm()
 	}
 }
 
-// add adds a line to those that wait. The caller holds mu, which is let go of while there is no room.
-func (g *gatherer) add(line []byte) {
-	if len(g.lines) >= gatherMost && !g.await(func() bool { return len(g.lines) < gatherMost }) {
+// room tells whether one more line may wait, and counts it, or that it is dropped. The caller holds mu, which is let go of while there
+// is no room.
+func (g *gatherer) room() bool {
+	if g.waiting.size >= gatherMost && !g.await(func() bool { return g.waiting.size < gatherMost }) {
 		g.dropped++
-		return
+		return false
 	}
-	g.lines = append(g.lines, line...)
-	g.added += int64(len(line))
+	g.added++
+	return true
 }
 
 // await has what waits written until something is so, for gatherWait at most, and tells whether it is. The caller holds mu, which is
@@ -145,28 +187,28 @@ func (g *gatherer) write() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for again := true; again; {
-		lines := g.lines
-		g.lines, g.spare, g.urgent = g.spare[:0], nil, false
+		now := g.waiting
+		g.waiting, g.spare, g.urgent = g.spare, pile{}, false
 		g.mu.Unlock()
-		if len(lines) > 0 {
-			_, _ = g.w.Write(lines) // there is nowhere to say that there is nowhere to say anything
+		if now.make(g.line); len(now.lines) > 0 {
+			_, _ = g.w.Write(now.lines) // there is nowhere to say that there is nowhere to say anything
 		}
 		g.mu.Lock()
-		g.written, g.last, g.stuck = g.written+int64(len(lines)), time.Now(), false
-		if cap(lines) <= 2*gatherMost {
-			g.spare = lines
+		g.written, g.last, g.stuck = g.written+int64(now.count), time.Now(), false
+		if cap(now.lines) <= 2*gatherMost {
+			g.spare = pile{lines: now.lines[:0], calls: now.calls}
 		}
 		if g.dropped > 0 {
-			line := g.lost(g.dropped)
-			g.lines, g.added, g.dropped, g.urgent = append(g.lines, line...), g.added+int64(len(line)), 0, true
+			g.waiting.add(g.lost(g.dropped), g.line)
+			g.added, g.dropped, g.urgent = g.added+1, 0, true
 		}
 		close(g.turn)
-		if again = g.urgent && len(g.lines) > 0; again {
+		if again = g.urgent && g.waiting.count > 0; again {
 			g.turn = make(chan struct{})
 		}
 	}
 	g.turn = nil
-	if len(g.lines) > 0 && !g.armed {
+	if g.waiting.count > 0 && !g.armed {
 		g.arm()
 	}
 }

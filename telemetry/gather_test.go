@@ -68,7 +68,7 @@ func TestCallsAreGathered(t *testing.T) {
 		log.Configure(&v1.Log{Level: "info"})
 		app := log.Logger()
 		calls := log.Calls()
-		call := func(name string) { calls.Tell(slog.LevelInfo, &telemetry.Call{Method: name}) }
+		call := func(name string) { calls.Tell(slog.LevelInfo, &telemetry.Call{At: time.Now(), Method: name}) }
 		wrote := func(want string, writes int) {
 			t.Helper()
 			synctest.Wait()
@@ -114,7 +114,7 @@ func TestGatheredAreNotLost(t *testing.T) {
 	for range callers {
 		logged.Go(func() {
 			for range each {
-				calls.Tell(slog.LevelInfo, &telemetry.Call{Method: "tools/call", Tool: long})
+				calls.Tell(slog.LevelInfo, &telemetry.Call{At: time.Now(), Method: "tools/call", Tool: long})
 			}
 		})
 	}
@@ -147,7 +147,7 @@ func TestNobodyTakesTheLog(t *testing.T) {
 		began = time.Now()
 		long := strings.Repeat("x", 1<<10)
 		for range 100 {
-			calls.Tell(slog.LevelInfo, &telemetry.Call{Method: long})
+			calls.Tell(slog.LevelInfo, &telemetry.Call{At: time.Now(), Method: long})
 			app.Info("b")
 		}
 		log.Close()
@@ -180,7 +180,7 @@ func TestGatheredAreWhole(t *testing.T) {
 			calls, others := log.Calls(), log.Logger().With("component", "upstream")
 			for range 100 {
 				if i%2 == 0 {
-					calls.Tell(slog.LevelInfo, &telemetry.Call{Method: "tools/call", Outcome: "ok"})
+					calls.Tell(slog.LevelInfo, &telemetry.Call{At: time.Now(), Method: "tools/call", Outcome: "ok"})
 				} else {
 					others.Info("call", "method", "tools/call")
 				}

@@ -69,7 +69,7 @@ type LogLevel struct {
 // text: coloured when w is a terminal (NO_COLOR turns the colours off), key=value lines otherwise.
 func NewLog(w io.Writer, format string) *Log {
 	terminal := isTerminal(w)
-	out := &gatherer{w: w, lost: func(lines int) []byte {
+	out := &gatherer{w: w, line: new(callLines).appendJSON, lost: func(lines int) []byte {
 		var line bytes.Buffer
 		slog.New(newHandler(&line, format, terminal)).Warn("lines of the log were dropped: nobody took them", "lines", lines, componentKey, rootComponent)
 		return line.Bytes()
