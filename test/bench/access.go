@@ -31,7 +31,7 @@ func accessRows() []row {
 		path := fmt.Sprintf("/%s/10/mcp", e)
 		on := through("access", server)
 		for i := range on {
-			on[i].label, on[i].token = onLabel(on[i].label), true
+			on[i].token = true
 		}
 		few := aim{label: labelFew, target: "grants10", path: "/servers/" + server + "/mcp", token: true}
 		many := few
@@ -39,7 +39,7 @@ func accessRows() []row {
 		all = append(all,
 			row{
 				"access-" + short, fmt.Sprintf("tools/call, 64 bytes, %s, with JWT, %d grants (%d with arguments) and audit", e, grantsOn, conditions), e, opEcho, 0, 0,
-				join(plain(path)[1:2], through("calls", server), on),
+				join(plain(path)[1:2], beside(through("calls", server), on)),
 			},
 			row{
 				"grants-" + short, fmt.Sprintf("tools/call, 64 bytes, %s, with JWT and grants without arguments", e), e, opEcho, 0, 0,
@@ -47,7 +47,7 @@ func accessRows() []row {
 			},
 			row{
 				"calm-" + short, fmt.Sprintf("tools/call, 64 bytes, %s, with limits and cache", e), e, opEcho, 0, 0,
-				join(plain(path)[1:2], through("calls", server), limited(through("calm", server))),
+				join(plain(path)[1:2], beside(through("calls", server), through("calm", server))),
 			})
 	}
 	return all
@@ -58,10 +58,13 @@ const (
 	labelMany = "gateway, 10,000 grants"
 )
 
-// limited are the same with limits and cache on.
-func limited(all []aim) []aim {
-	for i := range all {
-		all[i].label = onLabel(all[i].label)
+// beside are the ways through a gateway, each followed by that through one with something on, so that the two are measured one right
+// after the other.
+func beside(off, on []aim) []aim {
+	all := make([]aim, 0, 2*len(off))
+	for i := range off {
+		on[i].label = onLabel(off[i].label)
+		all = append(all, off[i], on[i])
 	}
 	return all
 }

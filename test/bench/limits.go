@@ -134,27 +134,24 @@ func ratio(name string) func(*report) (float64, bool) {
 	}
 }
 
-// roundly is the median of what f makes of two lines' values, round by round.
-func roundly(a, b []float64, f func(a, b float64) float64) (float64, bool) {
+// roundly is what f makes of two lines' values, round by round.
+func roundly(a, b []float64, f func(a, b float64) float64) []float64 {
 	all := make([]float64, min(len(a), len(b)))
 	for i := range all {
 		all[i] = f(a[i], b[i])
 	}
-	return spreadOf(all).mid, len(all) > 0
+	return all
 }
 
-// onMore is how much more of the bare proxy's CPU a call takes with everything
-// on, at the worse endpoint.
+// onMore is how much more of the bare proxy's CPU a call takes with everything on: the median over all rounds and endpoints.
 func onMore(name string) func(*report) (float64, bool) {
-	return func(r *report) (worst float64, found bool) {
+	return func(r *report) (float64, bool) {
 		t := r.table(name)
+		var all []float64
 		for _, off := range t.Lines {
-			more, ok := roundly(t.line(onLabel(off.Label)).Ratios, off.Ratios, func(on, off float64) float64 { return on - off })
-			if ok && (!found || more > worst) {
-				worst, found = more, true
-			}
+			all = append(all, roundly(t.line(onLabel(off.Label)).Ratios, off.Ratios, func(on, off float64) float64 { return on - off })...)
 		}
-		return worst, found
+		return spreadOf(all).mid, len(all) > 0
 	}
 }
 
@@ -162,7 +159,8 @@ func onMore(name string) func(*report) (float64, bool) {
 func grantsMore(name string) func(*report) (float64, bool) {
 	return func(r *report) (float64, bool) {
 		t := r.table(name)
-		return roundly(t.line(labelMany).Ratios, t.line(labelFew).Ratios, func(many, few float64) float64 { return many / few })
+		all := roundly(t.line(labelMany).Ratios, t.line(labelFew).Ratios, func(many, few float64) float64 { return many / few })
+		return spreadOf(all).mid, len(all) > 0
 	}
 }
 

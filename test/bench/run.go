@@ -122,11 +122,14 @@ func (w *world) renew(r *row) {
 	}
 }
 
-// round measures all targets of a row once, beginning with another each time.
+// round measures all targets of a row once, beginning with another each time, there and back.
 func (w *world) round(ctx context.Context, window time.Duration, r row, t *table, round int) error {
 	now := map[string]*sample{}
 	for i := range r.aims {
-		a := r.aims[(i+round)%len(r.aims)]
+		if round%2 > 0 {
+			i = len(r.aims) - 1 - i
+		}
+		a := r.aims[(i+round/2)%len(r.aims)]
 		on, err := w.get(a.target)
 		if err != nil {
 			return err

@@ -53,6 +53,7 @@ func newWorld(ctx context.Context, dir, gateway, peers string) (*world, error) {
 	if w.gwCPU, w.loadCPU, ok = cpus(); !ok {
 		w.note("not pinned: gateway and load share what CPUs there are, so their speed is not comparable")
 	}
+	pinSelf(w.loadCPU) // what a gateway logs is read here, and not beside it
 	var err error
 	if w.issuer, err = newIssuer(); err != nil {
 		return w, err
