@@ -147,7 +147,7 @@ func roundly(a, b []float64, f func(a, b float64) float64) []float64 {
 func onMore(name string) func(*report) (float64, bool) {
 	return func(r *report) (float64, bool) {
 		t := r.table(name)
-		var all []float64
+		all := make([]float64, 0, 1000)
 		for _, off := range t.Lines {
 			all = append(all, roundly(t.line(onLabel(off.Label)).Ratios, off.Ratios, func(on, off float64) float64 { return on - off })...)
 		}
