@@ -39,7 +39,7 @@ func accessRows() []row {
 		all = append(all,
 			row{
 				"access-" + short, fmt.Sprintf("tools/call, 64 bytes, %s, with JWT, %d grants (%d with arguments) and audit", e, grantsOn, conditions), e, opEcho, 0, 0,
-				join(plain(path)[1:2], beside(through("calls", server), on)),
+				join(plain(path)[1:2], beside(through("off", server), on)),
 			},
 			row{
 				"grants-" + short, fmt.Sprintf("tools/call, 64 bytes, %s, with JWT and grants without arguments", e), e, opEcho, 0, 0,
@@ -47,7 +47,7 @@ func accessRows() []row {
 			},
 			row{
 				"calm-" + short, fmt.Sprintf("tools/call, 64 bytes, %s, with limits and cache", e), e, opEcho, 0, 0,
-				join(plain(path)[1:2], beside(through("calls", server), through("calm", server))),
+				join(plain(path)[1:2], beside(through("off", server), through("calm", server))),
 			})
 	}
 	return all

@@ -88,7 +88,7 @@ func (w *world) startBridge(b bridge, addr, path string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &target{addr, p}
+	t := &target{addr: addr, proc: p}
 	return t, t.await(path, 30*time.Second)
 }
 

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 )
 
 // bound is a limit the product is held to by -check.
@@ -143,16 +144,32 @@ func roundly(a, b []float64, f func(a, b float64) float64) []float64 {
 	return all
 }
 
-// onMore is how much more of the bare proxy's CPU a call takes with everything on: the median over all rounds and endpoints.
+// onMore is how much more of the bare proxy's CPU a call takes with everything on: the median of all rounds, and what is done for calls
+// when none is under way, such as sending traces. It is the mean of the endpoints.
 func onMore(name string) func(*report) (float64, bool) {
 	return func(r *report) (float64, bool) {
 		t := r.table(name)
-		all := make([]float64, 0, 1000)
+		bare := t.line("bare").of((*sample).perCall).mid
+		sum, endpoints := 0.0, 0
 		for _, off := range t.Lines {
-			all = append(all, roundly(t.line(onLabel(off.Label)).Ratios, off.Ratios, func(on, off float64) float64 { return on - off })...)
+			on := t.line(onLabel(off.Label))
+			if all := roundly(on.Ratios, off.Ratios, func(on, off float64) float64 { return on - off }); len(all) > 0 {
+				sum += spreadOf(all).mid + (on.restPerCall()-off.restPerCall())/bare
+				endpoints++
+			}
 		}
-		return spreadOf(all).mid, len(all) > 0
+		return sum / float64(max(endpoints, 1)), endpoints > 0
 	}
+}
+
+// restPerCall is the CPU between measurements, in µs for each call of them.
+func (l *line) restPerCall() float64 {
+	var rest time.Duration
+	calls := 0
+	for _, s := range l.Samples {
+		rest, calls = rest+s.Rest, calls+s.Calls
+	}
+	return float64(rest.Microseconds()) / float64(max(calls, 1))
 }
 
 // grantsMore is the CPU with many grants to that with few.

@@ -31,7 +31,8 @@ type sample struct {
 	Errors   int           `json:"errors"`
 	Error    string        `json:"error,omitempty"` // the first one
 	Took     time.Duration `json:"took"`
-	CPU      time.Duration `json:"cpu"` // of the target, -1 when unknown
+	CPU      time.Duration `json:"cpu"`  // of the target, -1 when unknown
+	Rest     time.Duration `json:"rest"` // what it took between its measurement before and this one
 	P50      time.Duration `json:"p50"`
 	P99      time.Duration `json:"p99"`
 	Requests int64         `json:"requests"` // that reached the upstream

@@ -111,7 +111,7 @@ func (r *row) compares() bool {
 	return slices.ContainsFunc(r.aims, func(a aim) bool { return a.label == onLabel("gateway") || a.label == labelMany })
 }
 
-// renew has the gateways of a row begin anew in its next round. Two processes of one program can differ by some hundredths for as
+// renew has the gateways of a row that compares begin anew in its next round. Two processes of one program can differ by some hundredths for as
 // long as they live, by where their memory lies: only among several such pairs does a median tell what the program does.
 func (w *world) renew(r *row) {
 	for _, a := range r.aims {
@@ -122,14 +122,24 @@ func (w *world) renew(r *row) {
 	}
 }
 
+// firsts are the aims that a round may begin with: it does not part two that are compared.
+func (r *row) firsts() (all []int) {
+	for i, a := range r.aims {
+		if i == 0 || a.label != labelMany && a.label != onLabel(r.aims[i-1].label) {
+			all = append(all, i)
+		}
+	}
+	return all
+}
+
 // round measures all targets of a row once, beginning with another each time, there and back.
 func (w *world) round(ctx context.Context, window time.Duration, r row, t *table, round int) error {
-	now := map[string]*sample{}
+	now, first := map[string]*sample{}, r.firsts()
 	for i := range r.aims {
 		if round%2 > 0 {
 			i = len(r.aims) - 1 - i
 		}
-		a := r.aims[(i+round/2)%len(r.aims)]
+		a := r.aims[(i+first[round/2%len(first)])%len(r.aims)]
 		on, err := w.get(a.target)
 		if err != nil {
 			return err
@@ -157,10 +167,19 @@ func (w *world) sample(window time.Duration, r row, a aim, on *target) (*sample,
 		endpoint: a.endpoint(w, on, r), Conns: r.conns, Warm: window / 5, For: window,
 		Own: []int{w.upstream.proc.pid()}, Upstream: w.upstream.addr,
 	}
-	if a.target != "direct" {
-		j.Target = on.proc.pid()
+	if a.target == "direct" {
+		return w.load.measure(j)
 	}
-	return w.load.measure(j)
+	j.Target = on.proc.pid()
+	before, known := cpuTime(j.Target)
+	s, err := w.load.measure(j)
+	if err == nil && known == nil && on.rested > 0 {
+		s.Rest = before - on.rested
+	}
+	if on.rested, known = cpuTime(j.Target); known != nil {
+		on.rested = 0
+	}
+	return s, err
 }
 
 func (t *table) add(label string, s, bare *sample) {

@@ -16,8 +16,9 @@ import (
 
 // target is something that stands between load and upstream, or the upstream.
 type target struct {
-	addr string
-	proc *process
+	addr   string
+	proc   *process
+	rested time.Duration // CPU that it had taken when it was measured last
 }
 
 // world is everything that runs for a benchmark.
@@ -53,7 +54,6 @@ func newWorld(ctx context.Context, dir, gateway, peers string) (*world, error) {
 	if w.gwCPU, w.loadCPU, ok = cpus(); !ok {
 		w.note("not pinned: gateway and load share what CPUs there are, so their speed is not comparable")
 	}
-	pinSelf(w.loadCPU) // what a gateway logs is read here, and not beside it
 	var err error
 	if w.issuer, err = newIssuer(); err != nil {
 		return w, err
@@ -64,6 +64,7 @@ func newWorld(ctx context.Context, dir, gateway, peers string) (*world, error) {
 	if w.gateway, err = findGateway(ctx, dir, gateway); err != nil {
 		return w, err
 	}
+	pinSelf(w.loadCPU) // what a gateway logs is read here, and not beside it
 	if w.load, err = w.role(w.loadCPU, "load"); err != nil {
 		return w, err
 	}
@@ -148,7 +149,7 @@ func (w *world) startBare() (*target, error) {
 		return nil, err
 	}
 	addr, err := p.address()
-	return &target{addr, p}, err
+	return &target{addr: addr, proc: p}, err
 }
 
 // configs are the gateways of the benchmark and the servers each has.
@@ -163,6 +164,7 @@ func (w *world) configs() map[string]map[string]any {
 	calls := map[string]any{"modern": remote("/modern/10/mcp"), "legacy": remote("/legacy/10/mcp")}
 	return map[string]map[string]any{
 		"calls":  calls,
+		"off":    calls, // beside one with something on
 		"key":    calls,
 		"calm":   {"modern": calm(remote("/modern/10/mcp")), "legacy": calm(remote("/legacy/10/mcp"))},
 		"traced": calls, "tracedall": calls,
@@ -263,7 +265,7 @@ func (w *world) startGateway(name string, servers map[string]any) (*target, erro
 		return nil, err
 	}
 	p, err := w.start(command{name: "gateway " + name, argv: []string{w.gateway, "serve", file}, cpu: w.gwCPU})
-	return &target{addr, p}, err
+	return &target{addr: addr, proc: p}, err
 }
 
 func freeAddress() (string, error) {
@@ -351,7 +353,7 @@ func (w *world) startNginx() (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &target{addr, p}
+	t := &target{addr: addr, proc: p}
 	return t, t.await(statsPath, 10*time.Second)
 }
 

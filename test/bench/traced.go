@@ -20,7 +20,7 @@ func tracedRows() []row {
 			server := string(e)
 			all = append(all, row{
 				name + "-" + server[:1] + server[:1], fmt.Sprintf("tools/call, 64 bytes, %s, %v %% traced", e, 100*traced[name]), e, opEcho, 0, 0,
-				join(plain(fmt.Sprintf("/%s/10/mcp", e))[1:2], beside(through("calls", server), through(name, server))),
+				join(plain(fmt.Sprintf("/%s/10/mcp", e))[1:2], beside(through("off", server), through(name, server))),
 			})
 		}
 	}
