@@ -106,6 +106,7 @@ type world struct {
 	views     viewCache
 	presences presences
 	shadows   shadows
+	labels    keyLabels
 
 	refs    atomic.Int64
 	old     atomic.Bool

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	v1 "github.com/toolcrib/toolcrib/api/v1"
@@ -56,8 +57,12 @@ func (g *Gateway) logCall(x *Exchange, level slog.Level, show *v1.LogBodies, out
 	if reason := errorType(x, err); reason != "" && err == nil {
 		outcome = reason
 	}
+	at := x.started.Add(took)
+	if took > time.Second { // meanwhile, the clock may have been set, and the machine have slept
+		at = time.Now()
+	}
 	c := telemetry.Call{
-		At: x.started.Add(took), Method: x.In.Method.String(), Principal: x.Who(), Trace: x.TraceID(), Outcome: outcome,
+		At: at, Method: x.In.Method.String(), Principal: x.Who(), Trace: x.TraceID(), Outcome: outcome,
 		In: len(x.In.Body), Out: len(x.Out.Body), Took: took,
 	}
 	if x.member != nil {
@@ -127,18 +132,38 @@ func (x *Exchange) Who() string {
 	if x.Principal == nil {
 		return ""
 	}
-	return inLog(&x.world.plan.Config.Log, x.Principal.Key())
+	return inLog(&x.world.plan.Config.Log, x.Principal.Key(), &x.world.labels)
+}
+
+// keyLabels are those of principals that called last, each in the one place that it can have.
+type keyLabels [1 << 8]atomic.Pointer[labelled]
+
+type labelled struct{ key, label string }
+
+// of is the label of a key.
+func (l *keyLabels) of(key string) string {
+	place := uint(0)
+	for i := max(0, len(key)-8); i < len(key); i++ {
+		place = 31*place + uint(key[i])
+	}
+	at := &l[place%uint(len(l))]
+	if was := at.Load(); was != nil && was.key == key {
+		return was.label
+	}
+	is := &labelled{key, keyLabel(key)}
+	at.Store(is)
+	return is.label
 }
 
 // inLog names a principal likewise, by its key.
-func inLog(c *v1.Log, key string) string {
+func inLog(c *v1.Log, key string, known *keyLabels) string {
 	switch c.Principals {
 	case v1.PrincipalsNone:
 		return ""
 	case v1.PrincipalsName:
 		return key
 	}
-	return keyLabel(key)
+	return known.of(key)
 }
 
 func clipped(name []byte) string {

@@ -80,7 +80,7 @@ func (p *parking) expire(g *Gateway, c *parkedCall) {
 	if p.take(c.number, c.principal) != nil {
 		c.abandon()
 		g.o.Log.Info("parked call given up: the client did not answer in time", "server", c.server.Name(),
-			"principal", inLog(&g.Plan().Config.Log, c.principal))
+			"principal", inLog(&g.Plan().Config.Log, c.principal, new(keyLabels)))
 	}
 }
 

@@ -20,7 +20,7 @@ func (x *Exchange) note() {
 		return
 	}
 	if x.notes == nil {
-		x.notes = new(trace.Record)
+		x.notes = &trace.Record{Start: x.started}
 	}
 	x.notes.Timed = true
 }

@@ -185,7 +185,7 @@ func (x *Exchange) noting(ctx context.Context) context.Context { return trace.In
 func (x *Exchange) continueTrace(by *telemetry.Tracer, l *letter) {
 	if c, ok := trace.Parse(l.Trace); ok {
 		c.State = l.TraceState
-		x.tracer, x.trace = by, by.Continue(c, l.Baggage)
+		x.tracer, x.trace = by, by.Continue(c, l.Baggage, x.started)
 		x.notes = x.trace
 	}
 }

@@ -36,7 +36,7 @@ type Call struct {
 	// Arguments and Result are shown where a rule has it so.
 	Arguments, Result string
 
-	level slog.Level
+	level slog.Level // of its line, while that is not made
 }
 
 // CallLog writes a line for each call. A nil CallLog writes none.
@@ -62,18 +62,17 @@ func (l *CallLog) Enabled(level slog.Level) bool {
 
 // Tell logs a call.
 func (l *CallLog) Tell(level slog.Level, c *Call) {
-	c.level = level
 	if l.text == nil {
-		l.out.gather(c)
+		l.out.gather(level, c)
 		return
 	}
-	_ = l.text.Handle(context.Background(), c.record()) // as loggers do
+	_ = l.text.Handle(context.Background(), c.record(level)) // as loggers do
 	l.out.soon()
 }
 
 // record is the call as loggers have it.
-func (c *Call) record() slog.Record {
-	r := slog.NewRecord(c.At, c.level, "call", 0)
+func (c *Call) record(level slog.Level) slog.Record {
+	r := slog.NewRecord(c.At, level, "call", 0)
 	some := func(key, value string) {
 		if value != "" {
 			r.AddAttrs(slog.String(key, value))
@@ -145,7 +144,7 @@ func appendSome(line []byte, key, value string) []byte {
 	return appendValue(line, key, value)
 }
 
-// moment is a second as lines have it.
+// moment is a second as lines have it, in the one zone that a program has.
 type moment struct {
 	unix       int64
 	head, tail string // around the fraction

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"io"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -42,15 +43,15 @@ type gatherer struct {
 type pile struct {
 	lines []byte
 	calls []Call // whose lines follow those
-	size  int    // of all lines; of those that are not made yet it is a guess, and rather too much
+	size  int    // of all lines; of those that are not made yet it is a guess
 	count int
 }
 
 // callSize is that of the line of a call without its longer texts.
-const callSize = 640
+const callSize = 400
 
 func (c *Call) size() int {
-	return callSize + len(c.Tool) + len(c.Prompt) + len(c.Arguments) + len(c.Result)
+	return callSize + len(c.Tool) + len(c.Prompt) + len(c.Principal) + (len(c.Arguments)+len(c.Result))*5/4
 }
 
 // make makes the lines of the calls.
@@ -81,12 +82,13 @@ func (g *gatherer) Write(line []byte) (int, error) {
 }
 
 // gather takes a call whose line is written within gatherTime.
-func (g *gatherer) gather(c *Call) {
+func (g *gatherer) gather(level slog.Level, c *Call) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.room() {
 		b := &g.waiting
 		b.calls = append(b.calls, *c)
+		b.calls[len(b.calls)-1].level = level
 		b.size += c.size()
 		b.count++
 	}

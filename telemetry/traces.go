@@ -142,13 +142,13 @@ func (t *Tracer) Begin(h http.Header, start time.Time) *trace.Record {
 	return r
 }
 
-// Continue begins the record of what another replica handed over, which decided whether it is traced.
-func (t *Tracer) Continue(c trace.Context, baggage string) *trace.Record {
+// Continue begins the record of what another replica handed over at start, which decided whether it is traced.
+func (t *Tracer) Continue(c trace.Context, baggage string, start time.Time) *trace.Record {
 	if t == nil || !c.Valid() || t.now.Load() == nil {
 		return nil
 	}
 	r := t.record()
-	r.Context, r.Parent, r.Read, r.Baggage = c, c.Span, true, baggage
+	r.Start, r.Context, r.Parent, r.Read, r.Baggage = start, c, c.Span, true, baggage
 	r.Span = trace.NewSpanID()
 	return r
 }

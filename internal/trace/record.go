@@ -81,7 +81,6 @@ type Attempt struct {
 
 // Reset forgets everything.
 func (r *Record) Reset() {
-	clear(r.marks[:r.marked])
 	clear(r.attempts[:min(r.tried, attemptsMost)])
 	r.Context, r.Parent, r.Around, r.Baggage, r.marked, r.tried, r.before = Context{}, SpanID{}, Context{}, "", 0, 0, 0
 	r.Read, r.Timed, r.Start = false, false, time.Time{}
@@ -90,12 +89,13 @@ func (r *Record) Reset() {
 // now is the present time.
 func (r *Record) now() time.Time { return since(r.Start) }
 
-// since is the present time, reckoned from an earlier one.
+// since is the present time, reckoned from an earlier one. After a while that is not what the clock says: it may have been set, and the
+// machine have slept.
 func since(start time.Time) time.Time {
-	if start.IsZero() {
-		return time.Now()
+	if took := time.Since(start); took < time.Second {
+		return start.Add(took)
 	}
-	return start.Add(time.Since(start))
+	return time.Now()
 }
 
 // Mark notes that a stage begins. Once it is known that the trace is not kept for certain, that is not worth its while; before the
