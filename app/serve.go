@@ -527,6 +527,7 @@ func (s *server) closeAudit() error {
 	last, cancel := context.WithTimeout(context.Background(), auditTime)
 	defer cancel()
 	if err := s.audit.Close(last); err != nil {
+		s.log.Error("audit log not closed well", "error", err)
 		return fmt.Errorf("the audit log was not closed well: %w", err)
 	}
 	return nil

@@ -503,9 +503,12 @@ func (l *Log) Close(ctx context.Context) error {
 	l.stopTending()
 	<-l.tended
 	l.inspect()
-	l.pay()
+	var err error
+	if !l.pay() {
+		err = errors.New("records of calls could not be written")
+	}
 	l.tidy()
-	err := l.checkpoint(true)
+	err = errors.Join(err, l.checkpoint(true))
 	close(l.finish)
 	for _, r := range *l.follow.Load() {
 		select {

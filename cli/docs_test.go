@@ -29,7 +29,7 @@ Every command explains itself with --help. Exit codes:
 | %d | done |
 | %d | the tool or the server answered with an error, or a file has problems |
 | %d | the command line is wrong, or names a file that cannot be read |
-| %d | a server cannot be reached or started, or the gateway cannot serve |
+| %d | a server cannot be reached or started, or the gateway cannot serve, or not close its audit log |
 | %d | interrupted before it was done |
 `
 

@@ -17,7 +17,7 @@ const (
 	ExitOK          = 0   // done
 	ExitFailed      = 1   // the server answered with an error, or a file has problems
 	ExitUsage       = 2   // the command line is wrong
-	ExitUnreachable = 3   // cannot connect, start or serve
+	ExitUnreachable = 3   // cannot connect, start or serve, or close the audit log
 	ExitInterrupted = 130 // stopped by the user before it was done, as shells count SIGINT
 )
 

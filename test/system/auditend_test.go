@@ -40,9 +40,10 @@ func TestAuditLostInTheEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	last := ""
-	for lines := bufio.NewScanner(stderr); lines.Scan(); last = lines.Text() {
+	var said strings.Builder
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
 		var line struct{ Msg, URL string }
+		said.WriteString(lines.Text() + "\n")
 		if json.Unmarshal(lines.Bytes(), &line) != nil || line.Msg != "serving" {
 			continue
 		}
@@ -54,8 +55,10 @@ func TestAuditLostInTheEnd(t *testing.T) {
 		})
 		_ = cmd.Process.Signal(os.Interrupt)
 	}
-	exit, ok := errors.AsType[*exec.ExitError](cmd.Wait())
-	if !ok || exit.ExitCode() != 3 || !strings.Contains(last, "the audit log was not closed well") || !strings.Contains(last, logs) {
-		t.Errorf("it ended with %v, and said last %q", exit, last)
+	err = cmd.Wait()
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	_, last, _ := strings.Cut(said.String(), "toolcrib: the audit log was not closed well: ")
+	if !ok || exit.ExitCode() != 3 || !strings.Contains(last, logs) || !strings.Contains(said.String(), `"msg":"audit log not closed well"`) {
+		t.Errorf("it ended with %v, and said\n%s", err, said.String())
 	}
 }
