@@ -154,7 +154,7 @@ func (f *finder) resolve(ctx context.Context) (spots []spot, err error) {
 	if len(spots) == 0 && err == nil {
 		err = errNoAddress
 	}
-	if e, ok := errors.AsType[*net.DNSError](err); ok && d.Resolver != "" { // net names a server of the system, which nobody asked
+	if e, ok := errors.AsType[*net.DNSError](err); ok && e.Server != "" && d.Resolver != "" { // net names one of the system, which nobody asked
 		at := *e
 		at.Server = d.Resolver
 		err = &at
